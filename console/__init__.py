@@ -1,0 +1,1 @@
+"""The front door: command line, stack, watcher, demo."""

@@ -1,0 +1,1 @@
+"""Features: definitions and the one windowing function for live and replay."""

@@ -1,0 +1,1 @@
+"""An occasion per file: thin, the order of steps, retries, artifacts."""

@@ -1,0 +1,1 @@
+"""Everything that crosses the boundary: what comes in, what is asked, what is sent, what is done."""

@@ -1,0 +1,1 @@
+"""Models and what surrounds them: detectors, calibration, causes, the registry."""

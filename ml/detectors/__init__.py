@@ -1,0 +1,1 @@
+"""Anomaly detectors: one class per file, alike to use."""

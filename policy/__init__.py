@@ -1,0 +1,1 @@
+"""Decisions by rule: pure, no input or output."""

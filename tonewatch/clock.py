@@ -1,0 +1,56 @@
+"""The one clock. Everything that asks for the time asks here, so that history can be replayed on another."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Something that tells the time."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC, with microseconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed moment; never goes backward. For durations only."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told to: for tests and for replay.
+
+    >>> clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    >>> clock.advance(1.5)
+    >>> clock.now().isoformat()
+    '2026-01-01T00:00:01.500000+00:00'
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._elapsed = timedelta()
+
+    def now(self) -> datetime:
+        return self._start + self._elapsed
+
+    def monotonic(self) -> float:
+        return self._elapsed.total_seconds()
+
+    def advance(self, seconds: float) -> None:
+        """Move forward by `seconds` (negative: a clock that was set back)."""
+        self._elapsed += timedelta(seconds=seconds)
+
+
+SYSTEM = SystemClock()

@@ -1,0 +1,116 @@
+"""Every error that Tonewatch raises, in one tree. The message says what happened and what to do about it.
+
+TonewatchError
+├── SettingsError            a setting, profile or policy file that cannot be used
+├── StackError               a part of the stack that cannot be started, reached or stopped
+│   ├── AlreadyUp            `up` while it is up
+│   ├── NotUp                a command that needs the stack while it is down
+│   ├── PortTaken
+│   ├── StateFolderError     not writable, from another version, or unreachable for the database's user
+│   └── PartFailed           a process that ended or did not become healthy
+├── WarehouseError           PostgreSQL refused, is away, or holds another schema version
+│   ├── WarehouseAway        worth trying again
+│   └── UnknownTenant
+├── BoundaryError            something outside the platform did not do what was asked
+│   ├── SourceError          unreadable or unreachable telemetry, playlist, segment or log
+│   ├── ChannelError         a message that could not be handed over
+│   │   └── ChannelRefused   and will not be accepted on another try either
+│   ├── PlatformError        a remedy whose outcome is a refusal
+│   │   └── OutcomeUnknown   the call broke off; the state must be looked up, never the call repeated blindly
+│   └── PayloadError         what came in at the door cannot be accepted
+├── ModelError               no champion, or a model that does not fit the features
+├── FaultError               a soundstage fault file that breaks the contract
+└── DemoFailed               the demo's result is not what it must be
+"""
+
+from __future__ import annotations
+
+
+class TonewatchError(Exception):
+    """Root of every error raised on purpose. `exit_status` is what a command ends with."""
+
+    exit_status = 1
+
+
+class SettingsError(TonewatchError):
+    """A setting, profile or policy file cannot be used as it is written."""
+
+    exit_status = 2
+
+
+class StackError(TonewatchError):
+    """A part of the stack cannot be started, reached or stopped."""
+
+
+class AlreadyUp(StackError):
+    """The stack is already up."""
+
+
+class NotUp(StackError):
+    """The stack is not up; start it with `tonewatch up`."""
+
+
+class PortTaken(StackError):
+    """A port that was asked for belongs to another process."""
+
+
+class StateFolderError(StackError):
+    """The state folder cannot be used: not writable, of another version, or out of the database user's reach."""
+
+
+class PartFailed(StackError):
+    """A part ended, or did not become healthy in time."""
+
+
+class WarehouseError(TonewatchError):
+    """PostgreSQL refused what was asked of it."""
+
+
+class WarehouseAway(WarehouseError):
+    """PostgreSQL cannot be reached; the same call may succeed later."""
+
+
+class UnknownTenant(WarehouseError):
+    """No tenant of that name."""
+
+
+class BoundaryError(TonewatchError):
+    """Something outside did not do what was asked of it."""
+
+
+class SourceError(BoundaryError):
+    """Telemetry, a playlist, a segment or a log could not be read."""
+
+
+class ChannelError(BoundaryError):
+    """A message could not be handed over; it stays in the outbox."""
+
+
+class ChannelRefused(ChannelError):
+    """A message was refused for good; another try would be refused too."""
+
+
+class PlatformError(BoundaryError):
+    """The platform refused a remedy."""
+
+
+class OutcomeUnknown(PlatformError):
+    """The call broke off: look the state up, never repeat the call blindly."""
+
+
+class PayloadError(BoundaryError):
+    """What came in at the door cannot be accepted."""
+
+
+class ModelError(TonewatchError):
+    """There is no champion, or a model does not fit the features it is given."""
+
+
+class FaultError(TonewatchError):
+    """A soundstage fault breaks the contract of docs/faults.md."""
+
+    exit_status = 2
+
+
+class DemoFailed(TonewatchError):
+    """A fault was missed or wrongly mended, or a false incident was opened."""

@@ -1,0 +1,280 @@
+"""Every setting, read once. Nothing else in the house reads the environment for Tonewatch's own settings.
+
+Sources, the first wins: environment (`TONEWATCH_...`), then the file named by `TONEWATCH_SETTINGS_FILE`
+(TOML, the same names in lower case), then the defaults. A name that is not listed here is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tonewatch.errors import SettingsError
+from tonewatch.records import TENANT_SLUG, CauseKind
+
+PREFIX = "TONEWATCH_"
+SETTINGS_FILE = "TONEWATCH_SETTINGS_FILE"
+PROFILES = Path(__file__).resolve().parent.parent / "deployments" / "tenants"
+#: These five may also be written without the prefix.
+BARE_NAMES = ("MONITORING_ENABLED", "AI_ANOMALY_DETECTION", "AUTO_REMEDIATION", "ALERT_CHANNELS", "TENANT_ISOLATION")
+KNOWN_CHANNELS = ("email", "slack")
+LATER_CHANNELS = ("teams", "pagerduty")
+
+
+class Isolation(StrEnum):
+    """How tenants are kept apart."""
+
+    STRICT = "strict"
+
+
+def default_state_dir() -> Path:
+    """Where state lives: /var/lib/tonewatch for root, else $XDG_STATE_HOME/tonewatch."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/tonewatch")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tonewatch"
+
+
+class Settings(BaseSettings):
+    """All settings. The description of each is its documentation (docs/settings.md is made from it)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    monitoring_enabled: bool = Field(True, description="Off: the watcher collects nothing and judges nothing.")
+    ai_anomaly_detection: bool = Field(True, description="Off: no model scores; the rules still work.")
+    auto_remediation: bool = Field(True, description="Off: remedies are proposed in the notice, never carried out.")
+    alert_channels: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("email",), description="Where notices go, separated by commas: email, slack. Empty: nowhere."
+    )
+    tenant_isolation: Isolation = Field(Isolation.STRICT, description="`strict` is the only value; there is no off.")
+
+    state_dir: Path = Field(
+        default_factory=default_state_dir, description="Folder for everything that must survive a restart."
+    )
+    profile: str = Field("platform", description="The tenant's profile: a file in deployments/tenants.")
+    tenant: str = Field("default", description="The tenant that the watcher serves.")
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL DSN of the app role. Unset: the embedded PostgreSQL."
+    )
+    dispatcher_database_url: SecretStr | None = Field(
+        None, description="PostgreSQL DSN of the dispatcher role, with database_url."
+    )
+    admin_database_url: SecretStr | None = Field(
+        None, description="PostgreSQL DSN that may create roles and databases; used by `up` for migrations alone."
+    )
+    redis_url: SecretStr | None = Field(None, description="Redis URL. Unset: the embedded Redis.")
+    prefect_api_url: str | None = Field(None, description="Prefect API URL. Unset: a Prefect server of our own.")
+    mlflow_tracking_uri: str | None = Field(None, description="MLflow URL. Unset: an MLflow server of our own.")
+
+    gateway_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the gateway. Unset: 8414, or a free one."
+    )
+    prefect_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of our Prefect server. Unset: 4200, or a free one."
+    )
+    mlflow_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
+    )
+    gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
+
+    inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
+    supervisor_url: str | None = Field(
+        None, description="The platform's supervisord, http://user:password@host:port/RPC2: what remedies use."
+    )
+
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://[user:password@]host:port, smtps:// for TLS, smtp+starttls:// for STARTTLS."
+    )
+    mail_from: str = Field("tonewatch@localhost", description="Sender of notices and reports.")
+    mail_to: Annotated[tuple[str, ...], NoDecode] = Field((), description="Receivers, separated by commas.")
+    slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("alert_channels", "mail_to", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("alert_channels")
+    @classmethod
+    def _channels_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name in LATER_CHANNELS:
+                raise ValueError(f"{name} does not work yet; the channels that do are {', '.join(KNOWN_CHANNELS)}")
+            if name not in KNOWN_CHANNELS:
+                raise ValueError(f"{name!r} is no channel; known are {', '.join(KNOWN_CHANNELS)}")
+        return value
+
+    @field_validator("tenant")
+    @classmethod
+    def _tenant_is_a_slug(cls, value: str) -> str:
+        if not TENANT_SLUG.fullmatch(value):
+            raise ValueError(f"{value!r} is no tenant name: 1 to 40 of a-z, 0-9 and -")
+        return value
+
+    @field_validator("profile")
+    @classmethod
+    def _profile_exists(cls, value: str) -> str:
+        known = profile_names()
+        if value not in known:
+            raise ValueError(f"{value!r} is no profile; known are {', '.join(known)}")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # read() below gathers every source itself: pydantic-settings ignores unknown environment names silently.
+        return (init_settings,)
+
+
+class Grant(BaseModel):
+    """The owner's written word that a runbook may act by itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runbook: str
+    causes: tuple[CauseKind, ...]
+    entities: tuple[str, ...] = Field(description="Patterns of entity ids, e.g. component:*")
+    granted_by: str
+    reason: str
+
+
+class PageBudget(BaseModel):
+    """Pages a tenant is prepared to see in a calm budget week, over all detectors together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pages_per_week: float = Field(2.0, gt=0)
+    week_seconds: float = Field(7 * 86400.0, gt=0, description="Length of a budget week; demo: seven compressed days")
+
+
+class Profile(BaseModel):
+    """How a tenant is watched: a file in deployments/tenants."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    tick_seconds: float = Field(15.0, gt=0)
+    scrape_seconds: float = Field(15.0, gt=0)
+    probe_seconds: float = Field(2.0, gt=0, description="How often the probe asks for each playlist")
+    shift_seconds: float = Field(300.0, gt=0, description="Ticks that one detection run of Prefect stands for")
+    day_seconds: float = Field(86400.0, gt=0, description="Length of the platform's day (the demo compresses it)")
+    window_seconds: float = Field(60.0, gt=0, description="Length of a feature window")
+    debounce_windows: int = Field(3, ge=1, description="Windows in a row above the threshold that make a finding")
+    scrapes_failed: int = Field(3, ge=1, description="Scrapes in a row that fail before a component counts as down")
+    silence_seconds: float = Field(10.0, gt=0, description="Silence on air that is a finding")
+    silence_dbfs: float = Field(-60.0, lt=0)
+    verify_readings: int = Field(3, ge=1, description="Good readings in a row that end an impact")
+    verify_timeout_seconds: float = Field(300.0, gt=0)
+    budget: PageBudget = PageBudget()
+    grants: tuple[Grant, ...] = ()
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that exist."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+@cache
+def load_profile(name: str) -> Profile:
+    """Read the profile file `name`.
+
+    Raises SettingsError: no such profile, or a key or value that does not belong in one.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise SettingsError(f"no profile {name!r}; known are {', '.join(profile_names())}")
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise SettingsError(f"profile {path}: {_explain(error, Profile)}") from error
+
+
+def read(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environment` (default: the process's) and the settings file it names.
+
+    Raises SettingsError: an unknown name (with the known ones), or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    values = _from_file(environment.get(SETTINGS_FILE)) | _from_environment(environment)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, Settings)) from error
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables for a process of ours, secrets included."""
+    written: dict[str, str] = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        written[PREFIX + name.upper()] = str(value)
+    return written
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in environment.items():
+        if name in BARE_NAMES:
+            values.setdefault(name.lower(), value)
+        elif name.startswith(PREFIX) and name != SETTINGS_FILE:
+            values[_known(name.removeprefix(PREFIX).lower(), name)] = value
+    return values
+
+
+def _from_file(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is no TOML: {error}") from error
+    return {_known(name, f"{name} (in {path})"): value for name, value in content.items()}
+
+
+def _known(name: str, written: str) -> str:
+    if name in Settings.model_fields:
+        return name
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise SettingsError(f"unknown setting {written}.{hint} Known settings: {', '.join(Settings.model_fields)}")
+
+
+def _explain(error: Exception, model: type[BaseModel]) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or model.__name__
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; known are {', '.join(model.model_fields)}"
+        lines.append(f"{where}: {message}")
+    return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""PostgreSQL: schema, tenants, queries. The only room that knows SQLAlchemy and Redis."""
