@@ -79,7 +79,14 @@ class BoundaryError(TonewatchError):
 
 
 class SourceError(BoundaryError):
-    """Telemetry, a playlist, a segment or a log could not be read."""
+    """Telemetry, a playlist, a segment or a log could not be read.
+
+    `kind` is address, refused, timeout, broken, status, too-large or unreadable: what a rule needs to know of it.
+    """
+
+    def __init__(self, message: str = "", *, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ChannelError(BoundaryError):
