@@ -1,0 +1,56 @@
+# Every target brings what it needs by itself (deployments/setup.sh): Python 3.11 with venv and make are enough.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+RUN := .venv/bin
+ARGS ?=
+NAME ?=
+PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
+
+.PHONY: help setup learning demo up down status test check format bench snapshot clean
+
+help: ## This list
+	@echo 'Tonewatch: make TARGET'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## Bring uv and the locked packages into this folder (every other target does it by itself)
+	@deployments/setup.sh
+
+learning: ## The optional heavy packages too: tensorflow, evidently, great-expectations, xgboost
+	@deployments/setup.sh learning
+
+demo: setup ## One real fault on a real small platform, mended before your eyes: make demo ARGS="--seed 7"
+	@$(RUN)/tonewatch demo $(ARGS)
+
+up: setup ## Start the stack: PostgreSQL, Redis, Prefect, MLflow, gateway, watcher
+	@$(RUN)/tonewatch up $(ARGS)
+
+down: setup ## Stop it
+	@$(RUN)/tonewatch down $(ARGS)
+
+status: setup ## What is running, how it is, where its pages are
+	@$(RUN)/tonewatch status $(ARGS)
+
+test: setup ## All tests, on real servers: make test ARGS="tests/unit -k beacon"
+	@$(RUN)/pytest $(ARGS)
+
+check: setup ## Lint, format, types, import contracts
+	@echo 'check: lint' && $(RUN)/ruff check .
+	@echo 'check: format' && $(RUN)/ruff format --check .
+	@echo 'check: types' && $(RUN)/mypy $(PACKAGES)
+	@echo 'check: import contracts' && $(RUN)/lint-imports --no-cache
+
+format: setup ## Let ruff put the files in order
+	@$(RUN)/ruff check --fix . ; $(RUN)/ruff format .
+
+bench: setup ## Run a benchmark: make bench NAME=file; without NAME, which there are
+	@names=$$(cd tests/benchmarks 2>/dev/null && ls *.py 2>/dev/null | grep -v '^__' | sed 's/\.py$$//'); \
+	if [ -z "$$names" ]; then echo 'There are no benchmarks yet; they will live in tests/benchmarks/.'; [ -z '$(NAME)' ]; \
+	elif [ -z '$(NAME)' ]; then echo 'Benchmarks (make bench NAME=...):'; printf '  %s\n' $$names; \
+	else $(RUN)/python tests/benchmarks/$(NAME).py $(ARGS); fi
+
+snapshot: setup ## Rewrite the reviewed picture of the house and docs/settings.md after a wanted change
+	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py
+
+clean: ## Remove caches and demo-out (never the state folder, .venv or .tools)
+	@rm -rf demo-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +
