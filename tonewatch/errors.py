@@ -81,16 +81,29 @@ class BoundaryError(TonewatchError):
 class SourceError(BoundaryError):
     """Telemetry, a playlist, a segment or a log could not be read.
 
-    `kind` is address, refused, timeout, broken, status, too-large or unreadable: what a rule needs to know of it.
+    `kind` is address, refused, unreachable, timeout, broken, status, too-large or unreadable: what a rule needs to
+    know of it.
     """
 
     def __init__(self, message: str = "", *, kind: str = "unreadable") -> None:
         super().__init__(message)
         self.kind = kind
 
+    @property
+    def reason(self) -> str:
+        """`kind` in the words of a scrape: refused, timeout, status, garbage, huge, reset, unreachable or address."""
+        return {"unreadable": "garbage", "too-large": "huge", "broken": "reset"}.get(self.kind, self.kind)
+
 
 class ChannelError(BoundaryError):
-    """A message could not be handed over; it stays in the outbox."""
+    """A message could not be handed over; it stays in the outbox.
+
+    `retry_after`: seconds that the channel asked us to wait, if it did.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ChannelRefused(ChannelError):

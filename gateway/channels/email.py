@@ -1,0 +1,167 @@
+"""E-mail over SMTP. All notices of an incident make one thread; a repeat carries the same Message-ID."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import smtplib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from gateway.channels import one_line
+from tonewatch.errors import ChannelError, ChannelRefused, SettingsError
+from tonewatch.records import Notice
+
+_PORTS: Final = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An SMTP server. `scheme` is smtp, smtps or smtp+starttls."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> Server:
+        """Raises SettingsError: not of the form; the message does not repeat the address, which may hold a password."""
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        except ValueError:
+            scheme, host, port = "", None, None
+        if scheme not in _PORTS or not host or parts.path not in {"", "/"}:
+            raise SettingsError("smtp_url must be smtp://, smtps:// or smtp+starttls:// [user:password@]host[:port]")
+        return cls(scheme, host, port or _PORTS[scheme], unquote(parts.username or ""), unquote(parts.password or ""))
+
+    @property
+    def where(self) -> str:
+        """For messages: without credentials."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+class Email:
+    """Sends notices from `sender` to `receivers`. `tls`: another trust than the system's (tests)."""
+
+    def __init__(
+        self,
+        server: Server,
+        sender: str,
+        receivers: Sequence[str],
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._server = server
+        self._sender = _checked(sender, "mail_from")
+        self._receivers = tuple(_checked(receiver, "mail_to") for receiver in receivers)
+        self._timeout = timeout
+        self._tls = tls
+        if not self._receivers:
+            raise SettingsError("mail_to names nobody: set it to who gets the notices")
+
+    async def send(self, notice: Notice) -> None:
+        # smtplib ends by its own time-out, so that a thread cannot be left behind for long.
+        await asyncio.to_thread(self._send, self.compose(notice))
+
+    def compose(self, notice: Notice) -> EmailMessage:
+        """The message as it is sent: plain text and HTML, ids that follow from the notice alone."""
+        domain = self._sender.rpartition("@")[2]
+        message = EmailMessage()
+        message["Subject"] = one_line(notice.subject)
+        message["From"] = Address("Tonewatch", addr_spec=self._sender)
+        message["To"] = ", ".join(self._receivers)
+        message["Date"] = format_datetime(notice.created or datetime.now(UTC))
+        message["Message-ID"] = f"<{notice.dedup_key}@{domain}>"
+        thread = f"<{notice.thread_key}@{domain}>"
+        message["In-Reply-To"] = thread
+        message["References"] = thread
+        message["Auto-Submitted"] = "auto-generated"
+        message["X-Tonewatch-Incident"] = one_line(notice.incident)
+        message["X-Tonewatch-State"] = one_line(notice.incident_state)
+        message.set_content(_sendable(notice.body))
+        if notice.html:
+            message.add_alternative(_sendable(notice.html), subtype="html")
+        return message
+
+    def _send(self, message: EmailMessage) -> None:
+        try:
+            with self._connected() as connection:
+                self._deliver(connection, message)
+        except (OSError, smtplib.SMTPServerDisconnected) as error:
+            raise ChannelError(f"{self._server.where} is away or broke off: {_reason(error)}") from error
+        except smtplib.SMTPException as error:
+            # Before a message is named the answer is about the server or our account: mending that lets it through.
+            raise ChannelError(f"{self._server.where} did not let us in: {_reason(error)}") from error
+
+    def _connected(self) -> smtplib.SMTP:
+        context = self._tls or (ssl.create_default_context() if self._server.scheme != "smtp" else None)
+        host, port = self._server.host, self._server.port
+        if self._server.scheme == "smtps":
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=self._timeout, context=context)
+        else:
+            connection = smtplib.SMTP(host, port, timeout=self._timeout)
+        try:
+            if self._server.scheme == "smtp+starttls":
+                connection.starttls(context=context)
+            if self._server.user:
+                connection.login(self._server.user, self._server.password)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _deliver(self, connection: smtplib.SMTP, message: EmailMessage) -> None:
+        try:
+            refused = connection.send_message(message, self._sender, list(self._receivers))
+        except smtplib.SMTPRecipientsRefused as error:
+            refused = error.recipients
+            self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=True)
+        except smtplib.SMTPResponseException as error:
+            self._raise_for([error.smtp_code], _reason(error), everybody=True)
+        else:
+            self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=False)
+
+    def _raise_for(self, codes: Sequence[int], answer: str, *, everybody: bool) -> None:
+        # A part of the receivers that is refused for good does not take the notice back from the others.
+        if any(code < 500 for code in codes):
+            raise ChannelError(f"{self._server.where} put the message off: {answer}")
+        if everybody:
+            raise ChannelRefused(f"{self._server.where} refused the message: {answer}")
+
+
+def _checked(address: str, setting: str) -> str:
+    bare = parseaddr(address)[1]
+    if not _ADDRESS.fullmatch(bare):
+        raise SettingsError(f"{setting}: {address!r} is no e-mail address")
+    return bare
+
+
+def _sendable(text: str) -> str:
+    # Lone surrogates (from bytes that were no UTF-8) cannot be encoded, and one of them must not stop a notice.
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
+
+
+def _answers(refused: dict[str, tuple[int, bytes]]) -> str:
+    return "; ".join(f"{code} {_decoded(text)}" for code, text in refused.values())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"{error.smtp_code} {_decoded(error.smtp_error)}"
+    return one_line(str(error) or type(error).__name__)
+
+
+def _decoded(answer: bytes | str) -> str:
+    return one_line(answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer))
