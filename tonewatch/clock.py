@@ -40,17 +40,20 @@ class ManualClock:
 
     def __init__(self, start: datetime) -> None:
         self._start = start
+        self._shift = timedelta()
         self._elapsed = timedelta()
 
     def now(self) -> datetime:
-        return self._start + self._elapsed
+        return self._start + self._shift
 
     def monotonic(self) -> float:
         return self._elapsed.total_seconds()
 
     def advance(self, seconds: float) -> None:
-        """Move forward by `seconds` (negative: a clock that was set back)."""
-        self._elapsed += timedelta(seconds=seconds)
+        """Move forward by `seconds` (negative: a clock that was set back, which its durations do not notice)."""
+        step = timedelta(seconds=seconds)
+        self._shift += step
+        self._elapsed += max(step, timedelta())
 
 
 SYSTEM = SystemClock()

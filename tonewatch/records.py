@@ -141,6 +141,10 @@ class Series:
     unit: str = ""
     kind: SeriesKind = SeriesKind.GAUGE
 
+    def __post_init__(self) -> None:
+        # Two writers may read the same labels in another order; they mean one series.
+        object.__setattr__(self, "labels", tuple(sorted(self.labels)))
+
     @property
     def id(self) -> int:
         """A non-negative 63-bit integer, the same for the same (entity, metric, labels)."""

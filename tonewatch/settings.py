@@ -38,16 +38,24 @@ class Isolation(StrEnum):
 
 
 def default_state_dir() -> Path:
-    """Where state lives: /var/lib/tonewatch for root, else $XDG_STATE_HOME/tonewatch."""
+    """Where state lives: /var/lib/tonewatch for root, else $XDG_STATE_HOME/tonewatch.
+
+    Raises SettingsError: the user has no home folder.
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/tonewatch")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tonewatch"
+    if os.environ.get("XDG_STATE_HOME"):
+        return Path(os.environ["XDG_STATE_HOME"]) / "tonewatch"
+    try:
+        return Path.home() / ".local" / "state" / "tonewatch"
+    except RuntimeError as error:
+        raise SettingsError("this user has no home folder; name a folder for the state: TONEWATCH_STATE_DIR") from error
 
 
 class Settings(BaseSettings):
     """All settings. The description of each is its documentation (docs/settings.md is made from it)."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     monitoring_enabled: bool = Field(True, description="Off: the watcher collects nothing and judges nothing.")
     ai_anomaly_detection: bool = Field(True, description="Off: no model scores; the rules still work.")
@@ -105,8 +113,16 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            value = [value]
+        if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+            # A comma separates in a file's list too, or the same settings would read differently in a child process.
+            return tuple(item.strip() for part in value for item in part.split(",") if item.strip())
         return value
+
+    @field_validator("state_dir")
+    @classmethod
+    def _the_same_folder_from_everywhere(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
 
     @field_validator("alert_channels")
     @classmethod
@@ -181,6 +197,9 @@ class Profile(BaseModel):
     window_seconds: float = Field(60.0, gt=0, description="Length of a feature window")
     debounce_windows: int = Field(3, ge=1, description="Windows in a row above the threshold that make a finding")
     scrapes_failed: int = Field(3, ge=1, description="Scrapes in a row that fail before a component counts as down")
+    playlist_overdue_seconds: float = Field(
+        3.0, gt=0, description="How overdue a playlist's next segment may be before it counts as stale"
+    )
     silence_seconds: float = Field(10.0, gt=0, description="Silence on air that is a finding")
     silence_dbfs: float = Field(-60.0, lt=0)
     verify_readings: int = Field(3, ge=1, description="Good readings in a row that end an impact")
@@ -216,6 +235,8 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     """
     environment = os.environ if environment is None else environment
     values = _from_file(environment.get(SETTINGS_FILE)) | _from_environment(environment)
+    # Empty is how a shell or a compose file writes "unset".
+    values = {name: None if value == "" and _may_be_unset(name) else value for name, value in values.items()}
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -259,6 +280,10 @@ def _from_file(path: str | None) -> dict[str, Any]:
     return {_known(name, f"{name} (in {path})"): value for name, value in content.items()}
 
 
+def _may_be_unset(name: str) -> bool:
+    return Settings.model_fields[name].default is None
+
+
 def _known(name: str, written: str) -> str:
     if name in Settings.model_fields:
         return name
@@ -276,5 +301,7 @@ def _explain(error: Exception, model: type[BaseModel]) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = f"unknown key; known are {', '.join(model.model_fields)}"
+        if problem["type"] in ("bool_parsing", "bool_type"):
+            message = f"{problem['input']!r} is neither yes nor no; known are true, false, on, off, yes, no, 1, 0"
         lines.append(f"{where}: {message}")
     return "; ".join(lines)
