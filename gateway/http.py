@@ -21,6 +21,7 @@ MAX_REDIRECTS = 5
 #: Largest body that is read when the caller names no limit.
 MAX_BYTES = 4 * 1024 * 1024
 _CHUNK = 64 * 1024
+_HIGHEST_PORT = 65535
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
@@ -71,6 +72,10 @@ def client(*, timeout_s: float = 2.0, connections: int = 32) -> httpx.AsyncClien
 def told_as(error: type[BoundaryError], url: str) -> Iterator[None]:
     """Turns httpx's errors about `url` into `error`; a SourceError also gets its `kind`."""
     try:
+        if (
+            httpx.URL(url).port or 0
+        ) > _HIGHEST_PORT:  # httpx lets it through, the socket then fails in a way of its own
+            raise httpx.InvalidURL(f"there is no port above {_HIGHEST_PORT}")
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
         raise _told(error, f"{url!r} is not an http or https address: {problem}", "address") from problem
