@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
 
 from gateway.channels import one_line
+from gateway.http import client as new_client
 from gateway.http import post
 from tonewatch.errors import ChannelError, ChannelRefused
 from tonewatch.records import Notice
@@ -27,6 +31,14 @@ class Slack:
         self._client = client
         self._url = webhook_url
         self._timeout = timeout
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes down every address, this one too
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, webhook_url: str) -> AsyncIterator[Slack]:
+        """With a client of its own, closed at the end."""
+        async with new_client(timeout_s=10.0, connections=2) as client:
+            yield cls(client, webhook_url)
 
     async def send(self, notice: Notice) -> None:
         content = json.dumps(compose(notice)).encode()

@@ -1,0 +1,177 @@
+"""Who may come in, and how much: keys, rates, sizes, and the beacons themselves.
+
+A session's raw id lives in this module's memory only: it is made a pseudonym before anything is kept or told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from gateway import cmcd
+from tonewatch.clock import Clock
+from tonewatch.errors import PayloadError
+from tonewatch.records import SessionReport
+from warehouse import keys, sessions
+from warehouse.cache import Cache
+from warehouse.database import Warehouse
+from warehouse.keys import KeyHolder
+from warehouse.pseudonyms import pseudonym
+
+#: A player's clock may be wrong, but what lies further ahead would be news from the future to every window.
+_AHEAD: Final = timedelta(minutes=5)
+#: Samples and sessions older than this are no longer hot; a report so late can change nothing.
+_BEHIND: Final = timedelta(hours=48)
+_MEDIA_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one tenant may send. `requests` in `per_seconds`; `read_seconds` for a body to arrive."""
+
+    body_bytes: int = 64 * 1024
+    lines: int = 1000
+    requests: int = 2000
+    per_seconds: int = 10
+    read_seconds: float = 10.0
+    key_seconds: float = 3.0  # how long a key's answer is believed: a revoked key works no longer than this
+
+
+class Refused(Exception):
+    """An answer other than success: `status`, a reason that may be shown, and headers."""
+
+    def __init__(self, status: int, reason: str, **headers: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the lines of one body. `refused`: (line number from 1, reason)."""
+
+    accepted: int
+    refused: list[tuple[int, str]]
+
+
+class Door:
+    """Lets beacons in for those who hold a key."""
+
+    def __init__(self, warehouse: Warehouse, cache: Cache, root_key: bytes, clock: Clock, limits: Limits) -> None:
+        self._warehouse = warehouse
+        self._cache = cache
+        self._root_key = root_key
+        self._clock = clock
+        self._limits = limits
+        self._known: dict[tuple[bytes, str], tuple[KeyHolder, float]] = {}
+
+    async def admit(self, request: Request, scope: str) -> str:
+        """The tenant whose key the request carries. Raises Refused (401, 429) and WarehouseAway."""
+        kind, _, plain = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not plain.strip():
+            raise Refused(401, "an API key is missing: Authorization: Bearer tw_...", www_authenticate="Bearer")
+        holder = await self._holder(plain.strip(), scope)
+        if holder is None:
+            raise Refused(401, f"the API key is wrong, has ended, or is not for {scope}", www_authenticate="Bearer")
+        limits = self._limits
+        if not await self._cache.allow(holder.tenant, scope, limits.requests, limits.per_seconds):
+            raise Refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
+        return holder.tenant
+
+    async def _holder(self, plain: str, scope: str) -> KeyHolder | None:
+        now = self._clock.monotonic()
+        mark = (hashlib.sha256(plain.encode("utf-8", "replace")).digest(), scope)
+        kept = self._known.get(mark)
+        if kept is not None and kept[1] > now:
+            return kept[0]
+        holder = await keys.verify(self._warehouse, plain, self._clock.now(), scope)
+        self._known = {other: entry for other, entry in self._known.items() if entry[1] > now and other != mark}
+        if holder is not None:
+            self._known[mark] = (holder, now + self._limits.key_seconds)
+        return holder
+
+    async def body(self, request: Request) -> bytes:
+        """The whole body. Raises Refused: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400."""
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in _MEDIA_TYPES:
+            raise Refused(415, "the body must be application/cmcd, one CMCD string a line")
+        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            raise Refused(415, "the body must not be compressed")
+        told = request.headers.get("content-length", "")
+        if told.isdigit() and (len(told) > 12 or int(told) > self._limits.body_bytes):
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.read_seconds):
+                return await self._read(request)
+        except TimeoutError:
+            raise Refused(408, "the body did not arrive in time") from None
+        except ClientDisconnect:
+            raise Refused(400, "the body broke off") from None
+
+    async def _read(self, request: Request) -> bytes:
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > self._limits.body_bytes:
+                raise self._too_large()
+        return bytes(content)
+
+    def _too_large(self) -> Refused:
+        return Refused(413, f"the body is larger than {self._limits.body_bytes} bytes")
+
+    async def take(self, tenant: str, body: bytes) -> Taken:
+        """Keep the good lines of `body`; when this returns they are committed.
+
+        Raises Refused: 413 too many lines, 400 none at all. WarehouseAway: nothing is kept, the player sends again.
+        """
+        lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+        if not lines:
+            raise Refused(400, "the body holds no line")
+        if len(lines) > self._limits.lines:
+            raise Refused(413, f"the body has more than {self._limits.lines} lines")
+        now = self._clock.now()
+        reports: list[SessionReport] = []
+        refused: list[tuple[int, str]] = []
+        for number, line in lines:
+            try:
+                reports.append(self._report(tenant, line, now))
+            except PayloadError as error:
+                refused.append((number, str(error)))
+        await self._keep(tenant, reports, now)
+        return Taken(len(reports), refused)
+
+    async def _keep(self, tenant: str, reports: Sequence[SessionReport], now: datetime) -> None:
+        if reports:
+            async with self._warehouse.as_tenant(tenant) as db:
+                await sessions.save(tenant, db, reports, now)
+
+    def _report(self, tenant: str, line: bytes, now: datetime) -> SessionReport:
+        try:
+            text = line.decode("ascii").strip("\r\t ")
+        except UnicodeDecodeError:
+            raise PayloadError("a byte beyond ASCII: CMCD is ASCII") from None
+        beacon = cmcd.read(text)
+        if not now - _BEHIND <= beacon.time <= now + _AHEAD:
+            raise PayloadError("ts is more than 5 minutes ahead or 48 hours behind")
+        return SessionReport(
+            session=pseudonym(self._root_key, tenant, beacon.session),
+            channel=f"channel:{beacon.channel}",
+            edge=f"edge:{beacon.edge}" if beacon.edge else "",
+            time=beacon.time,
+            event=beacon.event,
+            state=beacon.state,
+            starved_ms=beacon.starved_ms,
+            startup_ms=beacon.startup_ms,
+            latency_ms=beacon.latency_ms,
+            buffer_ms=beacon.buffer_ms,
+            throughput_kbps=beacon.throughput_kbps,
+            bitrate_kbps=beacon.bitrate_kbps,
+            sequence=beacon.sequence,
+        )
