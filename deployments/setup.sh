@@ -28,10 +28,11 @@ find_python() {
         "Install it (Debian 12: apt-get install python3 python3-venv), or name one: UV_PYTHON=/path/to/python3.11 make ..."
 }
 
-# pip's own words for the package index and its certificates, from its environment variables and its files alike.
+# What is set for pip, by its environment variables or (where there is a pip to ask) in its files.
 pip_says() {
-    local name=$1 value
-    value=$(sed -n "s/^:env:\.$name='\(.*\)'\$/\1/p" <<<"$PIP_SETTINGS" | tail -n 1)
+    local name=$1 value variable
+    variable=PIP_$(tr a-z- A-Z_ <<<"$name")
+    value=${!variable:-}
     [ -n "$value" ] || value=$(sed -n "s/^install\.$name='\(.*\)'\$/\1/p" <<<"$PIP_SETTINGS" | tail -n 1)
     [ -n "$value" ] || value=$(sed -n "s/^global\.$name='\(.*\)'\$/\1/p" <<<"$PIP_SETTINGS" | tail -n 1)
     printf '%s' "$value"
