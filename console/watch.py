@@ -1,0 +1,289 @@
+"""The long-lived watcher: one event loop, plain ticks, scoring in a thread. Run as `python -m console.watch`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from warehouse.cache import Cache
+
+from console.host import HostWatch
+from console.logs import configure
+from console.picture import picture
+from console.runs import Runs
+from flows.correlation import round_of_correlation, show_correlation
+from flows.detection import Batch, DetectionState, restore, show_shift, tick
+from flows.recorder import Recorder
+from flows.remediation import Scene, Work, load_work, show_remediation, step
+from gateway.platforms.supervisor import Supervisor
+from tasks.collect import Collector, first_inventory
+from tasks.notify import send_due
+from tonewatch.clock import SYSTEM, Clock
+from tonewatch.errors import TonewatchError
+from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
+from tonewatch.settings import Settings, load_profile, read
+from warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from ml.registry import Champion
+
+log = logging.getLogger("tonewatch.watch")
+INVENTORY_SECONDS = 30.0
+CHAMPION_SECONDS = 10.0
+LATE_RECORD_SECONDS = 5.0
+FINISHED = frozenset({IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED})
+
+
+class Watcher:
+    """Watches one tenant's platform until told to stop."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
+        self.settings, self.clock = settings, clock
+        self.tenant = settings.tenant
+        self.profile = load_profile(settings.profile)
+        self.holder = f"watcher:{socket.gethostname()}:{os.getpid()}"
+        self.warehouse = Warehouse.from_settings(settings)
+        self.cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        self.collector = Collector(self.profile, clock, settings.inventory_url or "")
+        self.platform = Supervisor(settings.supervisor_url) if settings.supervisor_url else None
+        self.detection = DetectionState()
+        self.host = HostWatch(clock)
+        self.work: dict[str, Work] = {}
+        self.findings: deque[Finding] = deque(maxlen=50)
+        self.ticks = 0
+        self.collected_since: datetime | None = None
+        self.stop = asyncio.Event()
+        self._last_tick: datetime | None = None
+        self._starved_before = 0
+        self._loop = asyncio.get_running_loop()
+        shows = {
+            RunKind.DETECTION: show_shift,
+            RunKind.CORRELATION: show_correlation,
+            RunKind.REMEDIATION: show_remediation,
+        }
+        self.recorder = Recorder(shows, self._recorded)
+        self.runs = Runs(self.tenant, self.warehouse, self.recorder, clock)
+
+    async def run(self) -> None:
+        """Watch until `stop` is set."""
+        self.host.start()
+        self.recorder.start()
+        await self._resume()
+        problem = await first_inventory(self.collector, self.stop)
+        log.info("watching", extra={"tenant": self.tenant, "before": problem})
+        loops: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+            (self.profile.scrape_seconds, self.collector.scrape),
+            (self.profile.probe_seconds, self.collector.probe),
+            (1.0, self.collector.read_logs),
+            (1.0, self._weigh_host),
+            (INVENTORY_SECONDS, self.collector.look_around),
+            (self.profile.tick_seconds, self.tick),
+            (1.0, self._send),
+            (LATE_RECORD_SECONDS, self.runs.record_late),
+        ]
+        if self.settings.ai_anomaly_detection:
+            loops.append((CHAMPION_SECONDS, self._fetch_champions))
+        async with asyncio.TaskGroup() as group:
+            for seconds, work in loops:
+                group.create_task(self._every(seconds, work))
+        await self._finish()
+
+    async def tick(self) -> None:
+        """One tick: everything that arrived goes its way from collect to the next step of each incident."""
+        now = self.clock.now()
+        await self.collector.hear_players(self.tenant, self.warehouse)
+        samples = self.collector.drain()
+        if samples and self.collected_since is None:
+            self.collected_since = samples[0].time
+        began = await tick(
+            self.tenant,
+            self.warehouse,
+            self.detection,
+            Batch(samples, (self._last_tick or now, now), self.collector.positions()),
+            self.collector.topology,
+            self.profile,
+        )
+        self._last_tick = now
+        self.findings.extend(began)
+        await self._correlate(now)
+        await self._advance(now)
+        self.ticks += 1
+        await self.runs.shift(now, self.profile.shift_seconds, self._shift_figures(len(samples), len(began)))
+        await self._show(now)
+
+    async def _correlate(self, now: datetime) -> None:
+        changed = await round_of_correlation(self.tenant, self.warehouse, self.collector.topology, now)
+        for incident in changed.opened:
+            self.work[incident.id] = Work(incident)
+            await self.runs.begin(RunKind.CORRELATION, incident.id)
+        for incident in changed.joined:
+            if incident.id in self.work:
+                self.work[incident.id].incident = incident
+
+    async def _advance(self, now: datetime) -> None:
+        """A step for each incident; one that is stuck keeps no other from going on."""
+        inventory = self.collector.inventory
+        scene = Scene(
+            settings=self.settings,
+            profile=self.profile,
+            warehouse=self.warehouse,
+            clock=self.clock,
+            holder=self.holder,
+            detection=self.detection,
+            topology=self.collector.topology,
+            processes=inventory.processes if inventory else {},
+            platform=self.platform,
+            reports=self.settings.state_dir / "reports",
+            said={entity: list(lines) for entity, lines in self.collector.said.items()},
+        )
+        for work in list(self.work.values()):
+            await self._step(scene, work, now)
+            if work.incident.state is IncidentState.CLOSED:
+                del self.work[work.incident.id]
+
+    async def _step(self, scene: Scene, work: Work, now: datetime) -> None:
+        before = work.incident.state
+        try:
+            await step(self.tenant, scene, work, now)
+        except TonewatchError as error:
+            log.warning("incident %s: %s; tried again with the next tick", work.incident.id, error)
+            return
+        after = work.incident.state
+        figures = {"cause": work.causes[0].name if work.causes else None, "state": after.value}
+        if before in {IncidentState.OPEN, IncidentState.DIAGNOSED} and after is not before:
+            await self.runs.end(RunKind.CORRELATION, work.incident.id, figures)
+            await self.runs.begin(RunKind.REMEDIATION, work.incident.id)
+        if after in FINISHED and before not in FINISHED:
+            verdict = work.verdict
+            figures |= {"action": work.action.key if work.action else None}
+            figures |= {"verdict": verdict.outcome.value, "controlled": str(verdict.controlled)} if verdict else {}
+            await self.runs.end(RunKind.REMEDIATION, work.incident.id, figures)
+
+    async def _show(self, now: datetime) -> None:
+        await self.cache.put_live(
+            self.tenant,
+            picture(
+                now,
+                self.ticks,
+                self.collector.topology,
+                self.detection.recent.readings,
+                self.detection.conditions.values(),
+                self.work.values(),
+                self.findings,
+                {family: champion.version for family, champion in self.detection.champions.items()},
+                {"starved_s": self.host.starved_seconds, "lag_ms": round(self.host.worst_lag() * 1000, 1)},
+                self.collected_since,
+            ),
+        )
+
+    async def _weigh_host(self) -> None:
+        starved = self.host.starved_seconds
+        series = Series("host:watcher", "host_starved_seconds", unit="s")
+        self.collector.add(Sample(series, self.clock.now(), float(starved - self._starved_before)))
+        self._starved_before = starved
+
+    async def _send(self) -> None:
+        await send_due(self.warehouse, self.settings, self.clock, self.holder)
+
+    async def _fetch_champions(self) -> None:
+        """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""
+        self.detection.champions = await asyncio.to_thread(
+            _champions, self.settings.mlflow_tracking_uri or "", dict(self.detection.champions)
+        )
+
+    async def _resume(self) -> None:
+        """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""
+        while not self.stop.is_set():
+            try:
+                position = await restore(self.tenant, self.warehouse, self.detection, self.clock.now())
+                self.work = await load_work(self.tenant, self.warehouse)
+                await self.runs.close_left_open()
+            except TonewatchError as error:
+                log.warning("cannot resume yet: %s", error)
+                await self._pause(2.0)
+                continue
+            self.collector.resume(position)
+            return
+
+    def _recorded(self, run_id: str, flow_run: str) -> None:
+        """Called in the recorder's thread: hand over to the loop."""
+        asyncio.run_coroutine_threadsafe(self.runs.recorded(run_id, flow_run), self._loop)
+
+    def _shift_figures(self, samples: int, findings: int) -> Mapping[str, int]:
+        return {"samples": samples, "findings": findings, "starved_s": self.host.starved_seconds}
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` every so many seconds until stopped. Whatever goes wrong is told, and the loop goes on."""
+        due = self.clock.monotonic()
+        while not self.stop.is_set():
+            try:
+                await work()
+            except TonewatchError as error:
+                log.warning("%s: %s", work.__name__, error)
+            except Exception:  # a loop that stops watches nothing: a mistake of ours is told, not fatal
+                log.exception("%s failed; it is tried again", work.__name__)
+            now = self.clock.monotonic()
+            due = max(due + seconds, now)
+            await self._pause(due - now)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stop.wait(), max(seconds, 0.001))
+        except TimeoutError:
+            return
+
+    async def _finish(self) -> None:
+        await self.runs.close_all()
+        await asyncio.to_thread(self.recorder.stop, 3.0)
+        self.host.stop()
+        await self.collector.close()
+        await self.cache.close()
+        await self.warehouse.close()
+
+
+def _champions(tracking_uri: str, held: dict[str, Champion]) -> dict[str, Champion]:
+    """The champions of all families; those whose version has not changed are kept as they are."""
+    from ml import registry  # imports mlflow: seconds that only this thread pays, and only when a model may score
+
+    found: dict[str, Champion] = {}
+    for family, version in registry.champion_versions(tracking_uri).items():
+        if family in held and held[family].version == version:
+            found[family] = held[family]
+        elif (champion := registry.champion(tracking_uri, family)) is not None:
+            found[family] = champion
+    return found
+
+
+async def watch(settings: Settings) -> None:
+    """Watch until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if not settings.monitoring_enabled or settings.inventory_url is None:
+        why = "MONITORING_ENABLED is off" if settings.inventory_url else "TONEWATCH_INVENTORY_URL is not set"
+        log.warning("nothing is watched: %s", why)
+        await stop.wait()
+        return
+    watcher = Watcher(settings)
+    watcher.stop = stop
+    await watcher.run()
+
+
+def main() -> None:
+    """Entry point of the watcher's process."""
+    settings = read()
+    configure(settings.log_level, "watcher")
+    asyncio.run(watch(settings))
+    # Prefect's client keeps threads that wait for a server which may be frozen; everything of ours is closed by now.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Detection: a tick takes what arrived through check and detect into the warehouse; a shift is a stretch of ticks.
+
+The watcher runs ticks; Prefect sees shifts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.artifacts import acreate_markdown_artifact
+
+from feature_store.recent import Recent
+from flows.recorder import ended
+from policy.conditions import Condition, carried_on
+from tasks.check import check
+from tasks.detect import Champion, detect
+from tonewatch.records import Finding, Run, Sample
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+from warehouse import cursors, findings, samples
+from warehouse.database import Warehouse
+
+#: Longest memory of the watcher: what a diagnosis and a verification look back on.
+HORIZON = timedelta(minutes=6)
+#: Samples kept for the warehouse while it is away: about ten minutes of the soundstage.
+UNSAVED_LIMIT = 300_000
+
+
+@dataclass(slots=True)
+class DetectionState:
+    """What a tick carries on from the one before."""
+
+    recent: Recent = field(default_factory=lambda: Recent(HORIZON))
+    conditions: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    champions: Mapping[str, Champion] = field(default_factory=dict)
+    unsaved: list[Sample] = field(default_factory=list)
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What arrived since the tick before, and where each source stands now."""
+
+    samples: list[Sample]
+    window: tuple[datetime, datetime]
+    positions: Mapping[str, Any]
+
+
+async def tick(
+    tenant: str, warehouse: Warehouse, state: DetectionState, batch: Batch, topology: Topology, profile: Profile
+) -> list[Finding]:
+    """One tick: check, detect, then findings, samples and cursor in one transaction; the findings that are new.
+
+    Raises WarehouseAway: nothing is written; samples are kept and findings come out the same in the next tick.
+    """
+    now = batch.window[1]
+    good, broken = check(batch.samples, batch.window)
+    state.recent.add(good)
+    state.recent.forget(now)
+    state.unsaved.extend(good)
+    if len(state.unsaved) > UNSAVED_LIMIT:
+        state.lost += len(state.unsaved) - UNSAVED_LIMIT
+        del state.unsaved[:-UNSAVED_LIMIT]
+    found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
+    found |= carried_on(state.conditions, broken)
+    async with warehouse.as_tenant(tenant) as db:
+        await samples.append(tenant, db, state.unsaved)
+        await findings.save(tenant, db, [condition.finding(tenant) for condition in found.values()])
+        await cursors.set(tenant, db, "detection", {**batch.positions, "time": now.isoformat()}, now)
+    state.unsaved.clear()
+    began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
+    state.conditions = found
+    return began
+
+
+async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now: datetime) -> dict[str, Any]:
+    """Fill the state from the warehouse, as an earlier watcher left it; the cursor to go on from."""
+    async with warehouse.as_tenant(tenant) as db:
+        position = await cursors.get(tenant, db, "detection")
+        state.recent.add(await samples.read(tenant, db, now - HORIZON, now))
+    return position or {}
+
+
+@flow(name="detection", flow_run_name="{tenant}-shift-{run_id}", validate_parameters=False)
+async def detection(
+    tenant: str, run_id: str, started: datetime, ended_at: datetime | None = None, recorded_late: bool = False
+) -> dict[str, Any]:
+    """A shift of the watcher: stands for its ticks from beginning to end, and leaves a summary."""
+    run = await ended(run_id, runtime.flow_run.id)
+    await acreate_markdown_artifact(key="shift", markdown=summary_text(run, recorded_late), description="One shift")
+    return dict(run.summary)
+
+
+async def show_shift(run: Run, recorded_late: bool) -> Any:
+    """Run the flow that shows the shift `run`."""
+    return await detection(run.tenant, run.id, run.started, run.ended, recorded_late)
+
+
+def summary_text(run: Run, recorded_late: bool) -> str:
+    """A run's artifact: its true times and its figures; ids only, nothing of a tenant's content."""
+    lines = [
+        f"# {run.kind.value} {run.id}",
+        "",
+        f"- tenant: `{run.tenant}`",
+        f"- began: {run.started.isoformat()}",
+        f"- ended: {run.ended.isoformat() if run.ended else 'not yet'}",
+        f"- outcome: {run.outcome}",
+        *([f"- incident: `{run.incident}`"] if run.incident else []),
+        *(["- recorded later: Prefect was away while this ran"] if recorded_late else []),
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in run.summary.items()),
+    ]
+    return "\n".join(lines)

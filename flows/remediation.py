@@ -1,0 +1,349 @@
+"""Remediation: an incident's way from diagnosed to mended or handed over, one step at a time.
+
+Its state is rows in PostgreSQL: each step carries on from where the incident stands there, so any watcher can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.artifacts import acreate_markdown_artifact
+
+from flows.detection import DetectionState, summary_text
+from flows.recorder import ended
+from gateway.platforms import Platform
+from policy.conditions import Condition
+from policy.severity import listener_minutes_lost, severity
+from tasks import notify
+from tasks.act import act
+from tasks.correlate import ECHO
+from tasks.decide import decide
+from tasks.diagnose import ask_states, diagnose
+from tasks.report import report_incident
+from tasks.verify import Watch, verify
+from tonewatch.clock import Clock
+from tonewatch.records import (
+    Action,
+    ActionState,
+    Cause,
+    FindingKind,
+    Incident,
+    IncidentState,
+    Outcome,
+    Run,
+    SessionReport,
+    Verdict,
+)
+from tonewatch.settings import Profile, Settings
+from tonewatch.topology import Topology
+from warehouse import actions, audit, incidents, sessions, verdicts
+from warehouse.database import Connection, Warehouse
+
+#: How long diagnosis may wait for evidence before an uncertain incident goes to a person.
+EVIDENCE = timedelta(seconds=20)
+#: Sessions report every few seconds: a loss is looked for from a little before the onset.
+BEFORE_ONSET = timedelta(seconds=5)
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Scene:
+    """What every step may look at."""
+
+    settings: Settings
+    profile: Profile
+    warehouse: Warehouse
+    clock: Clock
+    holder: str
+    detection: DetectionState
+    topology: Topology
+    processes: Mapping[str, str]
+    platform: Platform | None
+    reports: Path
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def host_starved(self) -> bool:
+        """Whether the watcher's own machine is starved now."""
+        return any(condition.kind is FindingKind.HOST for condition in self.detection.conditions.values())
+
+
+@dataclass(slots=True)
+class Work:
+    """One incident in the hands of this watcher; what is lost with the process is counted anew, never repeated."""
+
+    incident: Incident
+    causes: list[Cause] = field(default_factory=list)
+    action: Action | None = None
+    verdict: Verdict | None = None
+    watch: Watch = field(default_factory=Watch)
+    acting: asyncio.Task[Action] | None = None
+    why: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step of the journey at which the incident stands, for the live view."""
+        return STEPS[self.incident.state]
+
+
+STEPS = {
+    IncidentState.OPEN: "correlate",
+    IncidentState.DIAGNOSED: "decide",
+    IncidentState.ACTING: "act",
+    IncidentState.VERIFYING: "verify",
+    IncidentState.MENDED: "notify",
+    IncidentState.HANDED_OVER: "notify",
+    IncidentState.CLOSED: "report",
+}
+
+
+async def load_work(tenant: str, warehouse: Warehouse) -> dict[str, Work]:
+    """The incidents that are not closed, as the warehouse holds them."""
+    work: dict[str, Work] = {}
+    async with warehouse.as_tenant(tenant) as db:
+        for incident in await incidents.active(tenant, db):
+            done = await actions.of_incident(tenant, db, incident.id)
+            judged = await verdicts.of_incident(tenant, db, incident.id)
+            work[incident.id] = Work(
+                incident,
+                await incidents.causes(tenant, db, incident.id),
+                done[-1] if done else None,
+                judged[-1] if judged else None,
+            )
+    return work
+
+
+async def step(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """Carry one incident a step further."""
+    await STEP_OF[work.incident.state](tenant, scene, work, now)
+
+
+async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    touched = {e: scene.processes[e] for e in _suspects(work.incident, scene.topology) if e in scene.processes}
+    states = await ask_states(scene.platform, touched)
+    async with scene.warehouse.as_tenant(tenant) as db:
+        work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said)
+        work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
+        await incidents.save(tenant, db, work.incident)
+    await _decide(tenant, scene, work, now, states)
+
+
+def _suspects(incident: Incident, topology: Topology) -> list[str]:
+    """The incident's entities and whatever feeds them: the walk passes through parts that raised no finding."""
+    upstream = (e for e in topology.entities if any(topology.reaches(e, touched) for touched in incident.entities))
+    return sorted({*incident.entities, *upstream})
+
+
+async def _decide(
+    tenant: str, scene: Scene, work: Work, now: datetime, states: Mapping[str, Any] | None = None
+) -> None:
+    if states is None:  # carried on from another watcher, or waiting for evidence
+        await _diagnose(tenant, scene, work, now)
+        return
+    cause = work.causes[0]
+    async with scene.warehouse.as_tenant(tenant) as db:
+        decided = decide(
+            cause,
+            scene.profile,
+            remediation_enabled=scene.settings.auto_remediation,
+            target_state=states[cause.entity].state if cause.entity in states else None,
+            target_known=cause.entity in scene.topology.entities,
+            host_starved=scene.host_starved(),
+            earlier=await actions.of_incident(tenant, db, work.incident.id),
+            now=now,
+        )
+        allowed = decided is not None and decided.state is ActionState.INTENDED
+        if not allowed and now - work.incident.opened < EVIDENCE:
+            work.why = _why_not(decided, cause)
+            return
+        work.action = decided
+        if decided is not None:
+            await actions.intend(tenant, db, decided)
+        state = IncidentState.ACTING if allowed else IncidentState.HANDED_OVER
+        work.why = f"{cause.name}, confidence {cause.confidence:.2f}" if allowed else _why_not(decided, cause)
+        await _move(tenant, db, scene, work, state, work.why, now)
+    if allowed:
+        _start_acting(tenant, scene, work)
+
+
+def _why_not(decided: Action | None, cause: Cause) -> str:
+    if decided is None:
+        return f"no runbook fits {cause.name}"
+    return "; ".join(f"{answer.guard}: {answer.reason}" for answer in decided.guards if not answer.allowed)
+
+
+def _start_acting(tenant: str, scene: Scene, work: Work) -> None:
+    if scene.platform is None or work.action is None:
+        return
+    deed = act(
+        tenant,
+        scene.warehouse,
+        scene.clock,
+        scene.platform,
+        scene.processes[work.action.target],
+        work.action,
+        scene.holder,
+    )
+    work.acting = asyncio.create_task(deed)
+
+
+async def _await_act(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """The deed is a task of its own; a watcher that finds an intent without one carries it on."""
+    if work.acting is None:
+        _start_acting(tenant, scene, work)
+        return
+    if not work.acting.done():
+        return
+    acted, work.acting = work.acting.result(), None
+    work.action = acted
+    if acted.state not in {ActionState.FINISHED, ActionState.FAILED}:
+        return  # somebody else holds the lease
+    state = IncidentState.VERIFYING if acted.state is ActionState.FINISHED else IncidentState.HANDED_OVER
+    work.why = acted.detail
+    async with scene.warehouse.as_tenant(tenant) as db:
+        await _move(tenant, db, scene, work, state, acted.detail, now)
+
+
+async def _verify(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    if work.action is None:
+        return
+    readings = scene.detection.recent.readings
+    verdict = verify(work.watch, work.incident, work.action, readings, scene.topology, scene.profile, now)
+    work.why = f"{work.watch.good} of {scene.profile.verify_readings} good readings"
+    if verdict is None:
+        return
+    work.verdict = verdict
+    worked = verdict.outcome is Outcome.WORKED
+    work.why = verdict.reason
+    async with scene.warehouse.as_tenant(tenant) as db:
+        await verdicts.save(tenant, db, verdict)
+        work.incident = await _measured(tenant, db, scene, work, now)
+        await _move(
+            tenant, db, scene, work, IncidentState.MENDED if worked else IncidentState.HANDED_OVER, verdict.reason, now
+        )
+    await _report(tenant, scene, work)
+
+
+async def _measured(tenant: str, db: Connection, scene: Scene, work: Work, now: datetime) -> Incident:
+    """The incident with its impact, as the players told it."""
+    cause = work.causes[0] if work.causes else None
+    channels = scene.topology.felt_by(cause.entity) if cause else []
+    since = work.incident.onset - BEFORE_ONSET
+    told = [r for r in await sessions.between(tenant, db, since, now) if r.channel in channels]
+    starved = [report for report in told if report.starved_ms > 0]
+    minutes = listener_minutes_lost(told, channels, since)
+    return replace(
+        work.incident,
+        listener_minutes_lost=round(minutes, 3),
+        loss_basis="measured" if told else "probe",
+        severity=severity(minutes),
+        impact_started=_first(starved),
+        impact_ended=starved[-1].time if starved else None,
+    )
+
+
+def _first(starved: list[SessionReport]) -> datetime | None:
+    """When the first listener lost sound: a report tells of the time before it."""
+    return min((r.time - timedelta(milliseconds=r.starved_ms) for r in starved), default=None)
+
+
+async def _settle(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """A mended incident stays open for its fault's echoes, then closes."""
+    verdict = work.verdict
+    related = [c for c in scene.detection.conditions.values() if _touches(c, work, scene.topology)]
+    if verdict is None or related or now - verdict.decided < ECHO:
+        return
+    work.incident = replace(work.incident, closed=now)
+    async with scene.warehouse.as_tenant(tenant) as db:
+        work.incident = replace(work.incident, state=IncidentState.CLOSED)
+        await incidents.save(tenant, db, work.incident)
+        await _audit(tenant, db, scene, work, "mended", now)
+    await _report(tenant, scene, work)
+
+
+def _touches(condition: Condition, work: Work, topology: Topology) -> bool:
+    return any(topology.related(condition.entity, cause.entity) for cause in work.causes[:1])
+
+
+async def _wait_for_person(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """A handed-over incident is a person's; its end is theirs to declare."""
+
+
+async def _move(
+    tenant: str, db: Connection, scene: Scene, work: Work, state: IncidentState, reason: str, now: datetime
+) -> None:
+    """Write the new state, its notices and its audit line in the caller's transaction."""
+    before = work.incident.state
+    work.incident = replace(work.incident, state=state)
+    await incidents.save(tenant, db, work.incident)
+    await notify.enqueue(
+        tenant,
+        db,
+        work.incident,
+        work.causes,
+        [work.action] if work.action else [],
+        [work.verdict] if work.verdict else [],
+        state,
+        scene.settings,
+        now,
+    )
+    await _audit(tenant, db, scene, work, before.value, now, reason)
+
+
+async def _audit(
+    tenant: str, db: Connection, scene: Scene, work: Work, before: str, now: datetime, reason: str = "settled"
+) -> None:
+    await audit.write(
+        tenant,
+        db,
+        who=scene.holder,
+        what="incident.state",
+        subject=work.incident.id,
+        before={"state": before},
+        after={"state": work.incident.state.value},
+        reason=reason,
+        at=now,
+    )
+
+
+async def _report(tenant: str, scene: Scene, work: Work) -> None:
+    async with scene.warehouse.as_tenant(tenant) as db:
+        paths = await report_incident(tenant, db, work.incident.id, scene.reports)
+    log.info("report of incident %s: %s", work.incident.id, ", ".join(str(path) for path in paths))
+
+
+STEP_OF = {
+    IncidentState.OPEN: _diagnose,
+    IncidentState.DIAGNOSED: _decide,
+    IncidentState.ACTING: _await_act,
+    IncidentState.VERIFYING: _verify,
+    IncidentState.MENDED: _settle,
+    IncidentState.HANDED_OVER: _wait_for_person,
+}
+
+
+@flow(name="remediation", flow_run_name="{tenant}-{incident}", validate_parameters=False)
+async def remediation(
+    tenant: str,
+    run_id: str,
+    incident: str,
+    started: datetime,
+    ended_at: datetime | None = None,
+    recorded_late: bool = False,
+) -> Mapping[str, Any]:
+    """The remediation of one incident: from its causes to its verdict, or to the hand-over."""
+    run = await ended(run_id, runtime.flow_run.id)
+    text = summary_text(run, recorded_late)
+    await acreate_markdown_artifact(key="remediation", markdown=text, description=f"Incident {incident}")
+    return dict(run.summary)
+
+
+async def show_remediation(run: Run, recorded_late: bool) -> Any:
+    """Run the flow that shows the remediation `run`."""
+    return await remediation(run.tenant, run.id, run.incident or "", run.started, run.ended, recorded_late)

@@ -1,0 +1,112 @@
+"""Ranks causes by one walk over topology and signs: only a change of state can be a root cause.
+
+The signs that tell faults apart are those measured in research/audio.md 5.1: a crash refuses connections at once, a
+hang accepts them and does not answer, and both starve only what lies downstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tonewatch.records import Cause, CauseKind
+from tonewatch.topology import Topology
+
+ENDED = frozenset({"EXITED", "FATAL", "STOPPED", "BACKOFF"})
+#: What is certain when a sign stands alone; evidence adds to it, rivals take from it.
+REFUSED_ALONE = 0.6
+TIMEOUT_ALONE = 0.55
+ENDED_SAYS_SUPERVISOR = 0.3
+RUNS_SAYS_SUPERVISOR = 0.25
+NOTHING_UPSTREAM = 0.05
+FELT_DOWNSTREAM = 0.04
+UNKNOWN = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What is known of one entity at the time of diagnosis."""
+
+    entity: str
+    symptoms: frozenset[str]
+    process_state: str | None = None  # the supervisor's word, None when it was not asked or did not answer
+    exit_detail: str = ""
+
+
+def rank(signs: Sequence[Signs], topology: Topology, incident: str) -> list[Cause]:
+    """Causes of an incident, the most probable first; `unknown` when no sign tells of a change of state.
+
+    >>> seen = [Signs("component:a", frozenset({"scrape-refused"}), "EXITED", "killed by signal 9")]
+    >>> rank(seen, Topology([]), "i1")[0].name
+    'component:a:crash'
+    """
+    by_entity = {sign.entity: sign for sign in signs}
+    candidates = [c for sign in signs if (c := _candidate(sign, by_entity, topology)) is not None]
+    if not candidates:
+        candidates = [_unknown(by_entity, topology)]
+    candidates.sort(key=lambda c: (-c[1], c[0].entity))
+    return [
+        Cause(
+            incident=incident,
+            rank=position,
+            entity=sign.entity,
+            kind=kind,
+            confidence=round(confidence, 3),
+            evidence=tuple(evidence),
+            path=_path(sign.entity, topology),
+        )
+        for position, (sign, confidence, kind, evidence) in enumerate(candidates, start=1)
+    ]
+
+
+Candidate = tuple[Signs, float, CauseKind, list[str]]
+
+
+def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology) -> Candidate | None:
+    changed = _state_change(sign)
+    if changed is None:
+        return None
+    kind, confidence, evidence = changed
+    upstream = [e for e in known if e != sign.entity and topology.reaches(e, sign.entity) and _state_change(known[e])]
+    felt = [e for e in known if e != sign.entity and topology.reaches(sign.entity, e)]
+    if upstream:
+        confidence /= 2
+        evidence.append(f"but {', '.join(sorted(upstream))} upstream changed state as well")
+    else:
+        confidence += NOTHING_UPSTREAM
+        evidence.append("nothing upstream of it changed state")
+    if felt:
+        confidence += FELT_DOWNSTREAM
+        evidence.append(f"felt downstream at {', '.join(sorted(felt))}")
+    return sign, min(confidence, 0.99), kind, evidence
+
+
+def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:
+    if sign.process_state in ENDED:
+        detail = f" ({sign.exit_detail})" if sign.exit_detail else ""
+        confidence = REFUSED_ALONE + ENDED_SAYS_SUPERVISOR
+        return CauseKind.CRASH, confidence, [f"its supervisor says that its process has ended{detail}"]
+    if "scrape-refused" in sign.symptoms:
+        if sign.process_state == "RUNNING":
+            # Up again, or listening no more: the crash is over or never was; nobody may act on this.
+            return CauseKind.CRASH, REFUSED_ALONE - 0.2, ["connections were refused, yet its supervisor says it runs"]
+        return CauseKind.CRASH, REFUSED_ALONE, ["connections to it are refused"]
+    if "scrape-timeout" in sign.symptoms:
+        confidence, evidence = TIMEOUT_ALONE, ["it accepts connections and does not answer"]
+        if sign.process_state == "RUNNING":
+            confidence += RUNS_SAYS_SUPERVISOR
+            evidence.append("its supervisor says that it runs")
+        return CauseKind.HANG, confidence, evidence
+    return None
+
+
+def _unknown(known: Mapping[str, Signs], topology: Topology) -> Candidate:
+    """The most upstream entity that shows anything."""
+    first = min(known, key=lambda e: (sum(topology.reaches(o, e) for o in known if o != e), e))
+    symptoms = ", ".join(sorted(known[first].symptoms))
+    return known[first], UNKNOWN, CauseKind.UNKNOWN, [f"first seen there: {symptoms}; nothing has changed its state"]
+
+
+def _path(entity: str, topology: Topology) -> tuple[str, ...]:
+    channels = topology.felt_by(entity)
+    return topology.path(entity, channels[0]) if channels else (entity,)

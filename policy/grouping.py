@@ -1,0 +1,55 @@
+"""Which findings belong to one incident: together in time and related by topology. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tonewatch.records import Finding, FindingKind
+from tonewatch.topology import Topology
+
+#: Kinds that may open an incident. Bad data is no fault of the platform, and a starved host is our own.
+OPENING = frozenset({FindingKind.RULE, FindingKind.SIGNAL, FindingKind.SECURITY})
+#: A finding joins what began at most this long after it.
+REACH = timedelta(seconds=60)
+
+
+@dataclass(slots=True)
+class Group:
+    """An incident in the making, or one that is active: `incident` is None until it has an id."""
+
+    incident: str | None
+    root: str
+    onset: datetime
+    findings: list[Finding] = field(default_factory=list)
+
+
+def group(findings: Sequence[Finding], active: Sequence[Group], topology: Topology) -> list[Group]:
+    """Place every finding that may open an incident; the groups that received one are returned.
+
+    A finding joins the first group whose root it is related to; else it founds a group, whose root moves
+    upstream when an earlier stage is found to be involved.
+    """
+    groups = list(active)
+    touched: list[Group] = []
+    for finding in sorted(findings, key=lambda f: (f.started, f.entity, f.detector)):
+        if finding.kind not in OPENING:
+            continue
+        home = next((g for g in groups if _belongs(finding, g, topology)), None)
+        if home is None:
+            home = Group(None, finding.entity, finding.started)
+            groups.append(home)
+        home.findings.append(finding)
+        home.onset = min(home.onset, finding.started)
+        if home.incident is None and topology.reaches(finding.entity, home.root):
+            home.root = finding.entity
+        if home not in touched:
+            touched.append(home)
+    return touched
+
+
+def _belongs(finding: Finding, group: Group, topology: Topology) -> bool:
+    if finding.ended < group.onset - REACH:
+        return False
+    return finding.entity == group.root or topology.related(finding.entity, group.root)

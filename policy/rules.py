@@ -1,0 +1,211 @@
+"""Rules: what needs no learning. Pure functions from recent samples to the conditions that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from policy.conditions import Condition, Conditions, carried_on
+from policy.readings import Readings, entities_with, last, trailing_run
+from tonewatch.records import FindingKind, Sample
+from tonewatch.settings import Profile
+
+#: A sample older than this says nothing about now: its source has fallen silent.
+FRESH = timedelta(seconds=10)
+STARVED_RATIO = 0.2
+LEAST_SESSIONS = 3
+UPSTREAM_ERRORS = 5
+
+#: Scrape failures that are bad data, not an absent component.
+BAD_DATA = frozenset({"garbage", "huge"})
+
+
+Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
+
+
+def evaluate(
+    before: Conditions, readings: Readings, now: datetime, profile: Profile
+) -> dict[tuple[str, str], Condition]:
+    """The conditions that hold at `now`; one that held before keeps when it began."""
+    return carried_on(before, (condition for rule in RULES for condition in rule(readings, now, profile)))
+
+
+def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """A component whose metrics cannot be read, so many times in a row."""
+    for entity in entities_with(readings, "up"):
+        run = trailing_run(readings[entity, "up"], below=0.0)
+        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile):
+            continue
+        reason = _scrape_reason(readings, entity, run[0].time)
+        bad_data = reason in BAD_DATA
+        yield Condition(
+            entity=entity,
+            symptom=f"scrape-{reason}",
+            detector="rule:metrics-unreadable" if bad_data else "rule:scrape-down",
+            kind=FindingKind.DATA if bad_data else FindingKind.RULE,
+            since=run[0].time,
+            met=run[profile.scrapes_failed - 1].time,
+            summary=f"{entity} gives no metrics: {SCRAPE_REASONS.get(reason, reason)}",
+            expected="metrics on every scrape",
+            actual=f"{len(run)} scrapes in a row failed ({reason})",
+        )
+
+
+SCRAPE_REASONS = {
+    "refused": "the connection is refused, nothing listens there",
+    "timeout": "the connection is made but no answer comes",
+    "reset": "the connection breaks off",
+    "status": "it answers with an error",
+    "unreachable": "there is no way to its address",
+    "garbage": "what it sends is no Prometheus text",
+    "huge": "what it sends is larger than allowed",
+}
+
+
+def _scrape_reason(readings: Readings, entity: str, since: datetime) -> str:
+    """The reason given most often since then: one reset as a process dies does not make a crash a network fault."""
+    counts: dict[str, int] = {}
+    for sample in readings.get((entity, "scrape_failed"), ()):
+        if sample.time >= since:
+            reason = dict(sample.series.labels).get("reason", "unknown")
+            counts[reason] = counts.get(reason, 0) + 1
+    return max(sorted(counts), key=lambda reason: counts[reason], default="unknown")
+
+
+def playlist_stale(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """A playlist whose next segment is overdue by a whole segment (RFC 8216 6.2.2; Apple: stale at 1.5 targets)."""
+    for entity in entities_with(readings, "probe_playlist_overdue_seconds"):
+        run = trailing_run(readings[entity, "probe_playlist_overdue_seconds"], above=0.1)
+        if not run or run[-1].value < profile.playlist_overdue_seconds or not _fresh(run[-1], now, profile):
+            continue
+        met = next(sample for sample in run if sample.value >= profile.playlist_overdue_seconds)
+        yield Condition(
+            entity=entity,
+            symptom="playlist-stale",
+            detector="rule:playlist-stale",
+            kind=FindingKind.RULE,
+            since=run[0].time,
+            met=met.time,
+            summary=f"{entity} publishes no new segment",
+            expected=f"a new segment at most {profile.playlist_overdue_seconds:g} s after it is due",
+            actual=f"overdue by {run[-1].value:.1f} s",
+        )
+
+
+def silence(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """Silence on air for longer than the profile allows."""
+    for entity in entities_with(readings, "probe_silence_seconds"):
+        samples = readings[entity, "probe_silence_seconds"]
+        run = trailing_run(samples, above=0.001)
+        if not run or run[-1].value < profile.silence_seconds or not _fresh(run[-1], now, profile):
+            continue
+        met = next(sample for sample in run if sample.value >= profile.silence_seconds)
+        yield Condition(
+            entity=entity,
+            symptom="silence",
+            detector="rule:silence",
+            kind=FindingKind.RULE,
+            since=met.time - timedelta(seconds=met.value),
+            met=met.time,
+            summary=f"{entity} is silent",
+            expected=f"less than {profile.silence_seconds:g} s below {profile.silence_dbfs:g} dBFS",
+            actual=f"{run[-1].value:.1f} s",
+        )
+
+
+def listeners_starved(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """Listeners for whom sound is due and absent, more than a fifth of the listened time in two readings running."""
+    for entity in entities_with(readings, "sessions_starved_ratio"):
+        run = trailing_run(readings[entity, "sessions_starved_ratio"], above=STARVED_RATIO)
+        sessions = last(readings, entity, "sessions_playing")
+        if len(run) < 2 or sessions is None or sessions.value < LEAST_SESSIONS:
+            continue
+        if not _fresh(run[-1], now, profile):
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="listeners-starved",
+            detector="rule:listeners-starved",
+            kind=FindingKind.RULE,
+            since=run[0].time,
+            met=run[1].time,
+            summary=f"listeners of {entity} hear nothing",
+            expected=f"sound absent in less than {STARVED_RATIO:.0%} of the listened time",
+            actual=f"absent in {run[-1].value:.0%}, {sessions.value:.0f} sessions",
+        )
+
+
+def upstream_errors(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """An edge that fails to fetch from upstream, several times within ten seconds."""
+    for entity in entities_with(readings, "edge_upstream_errors_total"):
+        recent = [s for s in readings[entity, "edge_upstream_errors_total"] if s.time > now - FRESH]
+        steps = [(a, b) for a, b in pairwise(recent) if b.value > a.value]
+        grown = sum(b.value - a.value for a, b in steps)
+        if grown < UPSTREAM_ERRORS:
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="upstream-errors",
+            detector="rule:upstream-errors",
+            kind=FindingKind.RULE,
+            since=steps[0][0].time,
+            met=steps[-1][1].time,
+            summary=f"{entity} cannot fetch from upstream",
+            expected=f"fewer than {UPSTREAM_ERRORS} failed fetches in {FRESH.seconds} s",
+            actual=f"{grown:.0f} failed fetches",
+        )
+
+
+def host_starved(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """The watcher's own machine lets nobody run: what it measures now is not the platform's fault."""
+    for entity in entities_with(readings, "host_starved_seconds"):
+        recent = [s for s in readings[entity, "host_starved_seconds"] if s.time > now - FRESH]
+        starved = sum(sample.value for sample in recent)
+        if starved < 1.0:
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="host-starved",
+            detector="rule:host-starved",
+            kind=FindingKind.HOST,
+            since=recent[0].time,
+            met=recent[-1].time,
+            summary="the watcher's machine is starved; anomalies seen now are not judged",
+            expected="a sleeping process wakes within 250 ms",
+            actual=f"late in {starved:.0f} of the last {FRESH.seconds} s",
+        )
+
+
+def segment_damaged(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """Segments that do not decode, or last another time than the playlist says."""
+    for entity in entities_with(readings, "probe_decode_errors"):
+        recent = [s for s in readings[entity, "probe_decode_errors"] if s.time > now - FRESH and s.value > 0]
+        if not recent:
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="segment-damaged",
+            detector="rule:segment-damaged",
+            kind=FindingKind.DATA,
+            since=recent[0].time,
+            met=recent[0].time,
+            summary=f"{entity} delivers segments that do not decode",
+            expected="no decoding error",
+            actual=f"{sum(s.value for s in recent):.0f} errors in {len(recent)} segments",
+        )
+
+
+def _fresh(sample: Sample, now: datetime, profile: Profile) -> bool:
+    return now - sample.time <= max(FRESH, timedelta(seconds=2 * profile.scrape_seconds + profile.tick_seconds))
+
+
+RULES: tuple[Rule, ...] = (
+    scrape_down,
+    playlist_stale,
+    silence,
+    listeners_starved,
+    upstream_errors,
+    segment_damaged,
+    host_starved,
+)

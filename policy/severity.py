@@ -1,0 +1,32 @@
+"""Severity in the one currency: listener-minutes lost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from tonewatch.records import SessionReport
+
+#: Start-up beyond this counts as sound absent (Krishnan & Sitaraman, IMC 2012: abandonment begins at 2 s).
+STARTUP_ALLOWED_MS = 2000
+MAJOR_MINUTES = 5.0
+CRITICAL_MINUTES = 60.0
+
+
+def lost_ms(report: SessionReport) -> int:
+    """Milliseconds of sound that were due and absent, by one report."""
+    late_start = max(0, (report.startup_ms or 0) - STARTUP_ALLOWED_MS)
+    return report.starved_ms + late_start
+
+
+def listener_minutes_lost(reports: Iterable[SessionReport], channels: Sequence[str], since: datetime) -> float:
+    """Minutes lost on `channels` in reports of time `since` or later."""
+    total = sum(lost_ms(report) for report in reports if report.channel in channels and report.time >= since)
+    return total / 60_000
+
+
+def severity(minutes: float) -> str:
+    """`minor`, `major` or `critical`."""
+    if minutes >= CRITICAL_MINUTES:
+        return "critical"
+    return "major" if minutes >= MAJOR_MINUTES else "minor"

@@ -1,0 +1,168 @@
+"""Step 1: what arrived since the cursor: scrapes, log lines, what the probe heard, what players reported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from feature_store.sessions import session_samples
+from gateway.http import client
+from gateway.sources import inventory as inventories
+from gateway.sources import logs
+from gateway.sources.inventory import Inventory
+from gateway.sources.prometheus import Exposition, scrape_all
+from tasks.probe import Prober
+from tonewatch.clock import Clock
+from tonewatch.errors import SourceError
+from tonewatch.records import Sample, Series, SessionReport
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+from warehouse import sessions
+from warehouse.database import Warehouse
+
+#: Samples waiting for a tick; beyond it the oldest are given up and counted (a tick that hangs must not eat memory).
+WAITING = 200_000
+REPORTS_PER_ROUND = 5_000
+#: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
+LEFT_OUT = ("_bucket", "_created")
+ALARMING = frozenset({"warning", "error", "critical"})
+QUOTABLE = 5
+
+
+class Collector:
+    """Gathers from one tenant's platform between ticks; a tick drains it. Close it."""
+
+    def __init__(self, profile: Profile, clock: Clock, inventory_url: str) -> None:
+        self._profile, self._clock, self._inventory_url = profile, clock, inventory_url
+        self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
+        self._waiting: deque[Sample] = deque(maxlen=WAITING)
+        self._positions: dict[str, logs.Position] = {}
+        self._reports: deque[SessionReport] = deque(maxlen=WAITING)
+        self._arrival = 0
+        self._prober: Prober | None = None
+        self.inventory: Inventory | None = None
+        self.topology = Topology([])
+        self.said: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=QUOTABLE))
+        self.bad_lines = 0
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._prober is not None:
+            await self._prober.close()
+        await self._client.aclose()
+
+    def resume(self, position: Mapping[str, Any]) -> None:
+        """Go on from a cursor that `positions` gave."""
+        self._arrival = int(position.get("arrival", 0))
+        for entity, kept in position.get("logs", {}).items():
+            self._positions[entity] = logs.Position.from_json(kept, kept["path"])
+
+    def positions(self) -> dict[str, Any]:
+        """Where every source stands: what a cursor keeps."""
+        return {
+            "arrival": self._arrival,
+            "logs": {entity: position.as_json() for entity, position in self._positions.items()},
+        }
+
+    async def look_around(self) -> None:
+        """Read the inventory; a platform that changed is probed anew. Raises SourceError."""
+        found = await inventories.fetch(self._client, self._inventory_url)
+        if found == self.inventory:
+            return
+        if self._prober is not None:
+            await self._prober.close()
+        self._prober = Prober.of(found, thin=THIN, clock=self._clock)
+        self.topology = Topology(found.entities())
+        self.inventory = found
+
+    async def scrape(self) -> None:
+        """Read every component's metrics once; a failed scrape is a sample too."""
+        if self.inventory is None:
+            return
+        now = self._clock.now()
+        outcomes = await scrape_all(
+            self._client, self.inventory.targets, timeout=max(0.5, min(self._profile.scrape_seconds, 2.0) * 0.9)
+        )
+        for entity, outcome in outcomes.items():
+            self._waiting.extend(scraped(entity, outcome, now))
+
+    async def probe(self) -> None:
+        """Listen to every rendition once."""
+        if self._prober is None:
+            return
+        heard = await self._prober.poll(self._clock.now(), deadline_s=max(1.0, self._profile.probe_seconds * 2))
+        self._waiting.extend(heard.samples)
+
+    async def read_logs(self) -> None:
+        """Read what each component has logged since last time."""
+        if self.inventory is None:
+            return
+        now = self._clock.now()
+        for entity, path in self.inventory.logs.items():
+            position = self._positions.get(entity) or logs.Position(path)
+            batch = await logs.tail(position, component=entity)
+            self._positions[entity] = batch.position
+            self.bad_lines += batch.bad
+            alarming = [line for line in batch.lines if line.level in ALARMING]
+            self.said[entity].extend(f"{line.event} at {line.time:%H:%M:%S}" for line in alarming)
+            self._waiting.append(Sample(Series(entity, "log_alarming_lines", unit="lines"), now, float(len(alarming))))
+
+    async def hear_players(self, tenant: str, warehouse: Warehouse) -> None:
+        """Read the session reports that arrived since last time, and put their figures among the samples."""
+        async with warehouse.as_tenant(tenant) as db:
+            fresh, self._arrival = await sessions.since(tenant, db, self._arrival, REPORTS_PER_ROUND)
+        self._reports.extend(fresh)
+        now = self._clock.now()
+        while self._reports and (now - self._reports[0].time).total_seconds() > 6 * self._profile.window_seconds:
+            self._reports.popleft()
+        self._waiting.extend(session_samples(self._reports, now, self._profile.window_seconds))
+
+    def add(self, sample: Sample) -> None:
+        """Put in a sample of the watcher's own."""
+        self._waiting.append(sample)
+
+    def drain(self) -> list[Sample]:
+        """Everything that waits for a tick."""
+        drained = list(self._waiting)
+        self._waiting.clear()
+        return drained
+
+
+#: Of a channel's further renditions one segment of so many is decoded: loudness needs no more, and decoding costs CPU.
+THIN = 3
+
+
+def scraped(entity: str, outcome: Exposition | SourceError, now: datetime) -> list[Sample]:
+    """The samples of one scrape: what it exposed and that it is up, or that it failed and why."""
+    if isinstance(outcome, SourceError):
+        reason = (("reason", outcome.reason),)
+        return [
+            Sample(Series(entity, "up"), now, 0.0),
+            Sample(Series(entity, "scrape_failed", reason), now, 1.0),
+        ]
+    samples = [
+        Sample(Series(entity, reading.name, tuple(sorted(reading.labels)), kind=reading.kind), now, reading.value)
+        for reading in outcome.samples
+        if not reading.name.endswith(LEFT_OUT)
+    ]
+    samples.append(Sample(Series(entity, "up"), now, 1.0))
+    samples.append(Sample(Series(entity, "scrape_seconds", unit="s"), now, outcome.seconds))
+    return samples
+
+
+async def first_inventory(collector: Collector, stop: asyncio.Event, seconds: float = 1.0) -> str | None:
+    """Wait until the platform's inventory can be read; the last error while it could not, for the live view."""
+    problem: str | None = None
+    while not stop.is_set() and collector.inventory is None:
+        try:
+            await collector.look_around()
+        except SourceError as error:
+            problem = str(error)
+            try:
+                await asyncio.wait_for(stop.wait(), seconds)
+            except TimeoutError:
+                continue
+    return problem

@@ -1,0 +1,67 @@
+"""Step 5a: findings join an active incident or open a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from policy.grouping import Group, group
+from tonewatch.records import Cause, Finding, Incident, IncidentState, digest
+from tonewatch.topology import Topology
+from warehouse import incidents
+from warehouse.database import Connection
+
+#: A mended incident still takes in what its fault left behind for this long, so that an echo opens no incident.
+ECHO = timedelta(seconds=45)
+
+
+@dataclass(frozen=True, slots=True)
+class Correlated:
+    """What a round of correlation changed."""
+
+    opened: list[Incident]
+    joined: list[Incident]
+
+
+async def correlate(
+    tenant: str, db: Connection, findings: Sequence[Finding], topology: Topology, now: datetime
+) -> Correlated:
+    """Place `findings`, write incidents and their findings, and say which were opened or grew."""
+    if not findings:
+        return Correlated([], [])
+    active = {incident.id: incident for incident in await incidents.active(tenant, db)}
+    groups = [Group(i.id, await _root(tenant, db, i), i.onset) for i in active.values()]
+    opened: list[Incident] = []
+    joined: list[Incident] = []
+    for grown in group(findings, groups, topology):
+        incident = active.get(grown.incident) if grown.incident else None
+        if incident is None:
+            incident = _open(tenant, grown, now)
+            opened.append(incident)
+        else:
+            entities = tuple(dict.fromkeys((*incident.entities, *(f.entity for f in grown.findings))))
+            incident = replace(incident, entities=entities, onset=min(incident.onset, grown.onset))
+            joined.append(incident)
+        await incidents.save(tenant, db, incident)
+        await incidents.attach(tenant, db, incident.id, [finding.id for finding in grown.findings])
+    return Correlated(opened, joined)
+
+
+async def _root(tenant: str, db: Connection, incident: Incident) -> str:
+    causes: list[Cause] = await incidents.causes(tenant, db, incident.id)
+    return causes[0].entity if causes else incident.entities[0]
+
+
+def _open(tenant: str, grown: Group, now: datetime) -> Incident:
+    first = grown.findings[0]
+    others = sorted({finding.entity for finding in grown.findings} - {grown.root})
+    return Incident(
+        id=digest(tenant, "incident", grown.root, first.id)[:12],
+        tenant=tenant,
+        state=IncidentState.OPEN,
+        onset=grown.onset,
+        opened=now,
+        title=next(f.summary for f in grown.findings if f.entity == grown.root),
+        entities=(grown.root, *others),
+    )

@@ -1,0 +1,94 @@
+"""Step 3: hold the last minutes against the rules, and score them with the champions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from feature_store.definitions import by_family
+from feature_store.recent import Recent
+from feature_store.windows import FeatureFrame, window_features
+from policy import rules
+from policy.conditions import Condition, Conditions, carried_on
+from tonewatch.records import FindingKind
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+
+if TYPE_CHECKING:
+    from ml.registry import Champion  # its module imports mlflow, which a tick can do without
+
+#: A window with fewer of the expected samples is not judged: missing telemetry is no anomaly.
+LEAST_COVERAGE = 0.6
+#: Features named in a finding: those that lie farthest from the calm ones.
+EXPLAINED = 3
+
+
+def detect(
+    before: Conditions,
+    recent: Recent,
+    champions: Mapping[str, Champion],
+    topology: Topology,
+    now: datetime,
+    profile: Profile,
+) -> dict[tuple[str, str], Condition]:
+    """Everything that is wrong at `now`. While the watcher's own machine is starved no model is asked."""
+    found = rules.evaluate(before, recent.readings, now, profile)
+    if any(condition.kind is FindingKind.HOST for condition in found.values()):
+        return found
+    return found | carried_on(before, anomalies(recent, champions, topology, now, profile))
+
+
+def anomalies(
+    recent: Recent, champions: Mapping[str, Champion], topology: Topology, now: datetime, profile: Profile
+) -> Iterator[Condition]:
+    """Entities whose last `debounce_windows` windows, one tick apart, all score above their champion's threshold."""
+    tick = timedelta(seconds=profile.tick_seconds)
+    ends = [now - step * tick for step in reversed(range(profile.debounce_windows))]
+    start = ends[0] - timedelta(seconds=profile.window_seconds)
+    for family, entities in by_family(topology.entities.values()).items():
+        champion = champions.get(family)
+        if champion is None:
+            continue
+        frame = window_features(
+            family,
+            list(recent.between(start, now)),
+            ends,
+            profile.window_seconds,
+            entities=entities,
+            every=profile.scrape_seconds,
+        )
+        yield from _anomalous(frame, champion, len(ends), profile)
+
+
+def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: Profile) -> Iterator[Condition]:
+    detector = champion.detector
+    judged = detector.usable(frame.values) & (frame.coverage >= LEAST_COVERAGE)
+    for first in range(0, len(frame.entities), windows):
+        rows = slice(first, first + windows)
+        if not judged[rows].all():
+            continue
+        scores = detector.score(frame.values[rows])
+        if (scores <= champion.threshold).any():
+            continue
+        explained = dict(list(detector.explain(frame.values[rows][-1]).items())[:EXPLAINED])
+        seconds = timedelta(seconds=profile.window_seconds)
+        yield Condition(
+            entity=frame.entities[first],
+            symptom="anomaly",
+            detector=f"isolation-forest:{frame.family}",
+            kind=FindingKind.SIGNAL,
+            since=frame.ends[first] - seconds,
+            met=frame.ends[first + windows - 1],
+            summary=f"{frame.entities[first]} behaves unlike its calm days",
+            expected=f"a score of at most {champion.threshold:.3f}",
+            actual=f"{float(scores.min()):.3f} or more in {windows} windows; {_worded(explained)}",
+            score=float(scores[-1]),
+            rate=champion.rate,
+            features=tuple(explained.items()),
+            model_version=f"{frame.family}-isolation-forest/{champion.version}",
+        )
+
+
+def _worded(explained: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {distance:+.1f} sd" for name, distance in explained.items())

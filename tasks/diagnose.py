@@ -1,0 +1,67 @@
+"""Step 5b: rank the causes of an incident, with evidence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.platforms import Platform, ProcessState
+from ml.causes import ENDED, Signs, rank
+from tonewatch.errors import BoundaryError
+from tonewatch.records import Cause, Incident
+from tonewatch.topology import Topology
+from warehouse import findings, incidents
+from warehouse.database import Connection
+
+#: Log lines quoted as evidence.
+QUOTED = 3
+
+
+async def diagnose(
+    tenant: str,
+    db: Connection,
+    incident: Incident,
+    topology: Topology,
+    states: Mapping[str, ProcessState],
+    said: Mapping[str, Sequence[str]],
+) -> list[Cause]:
+    """Rank the causes of `incident` from its findings and the process states, and write them.
+
+    `said`: warnings and errors that each entity logged lately; they are quoted as evidence for the first cause.
+    """
+    symptoms: dict[str, set[str]] = defaultdict(set)
+    for finding in await findings.of_incident(tenant, db, incident.id):
+        symptoms[finding.entity].add(finding.symptom)
+    signs = [
+        Signs(
+            entity,
+            frozenset(seen),
+            states[entity].state if entity in states else None,
+            states[entity].detail if entity in states else "",
+        )
+        for entity, seen in symptoms.items()
+    ]
+    # A part that has ended is a suspect even when it raised no finding of its own.
+    silent = [e for e, state in states.items() if e not in symptoms and state.state in ENDED]
+    signs += [Signs(entity, frozenset(), states[entity].state, states[entity].detail) for entity in silent]
+    causes = rank(signs, topology, incident.id)
+    quoted = [
+        f"{e} logged: {line}" for e, lines in said.items() if topology.related(e, causes[0].entity) for line in lines
+    ]
+    causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
+    await incidents.set_causes(tenant, db, incident.id, causes)
+    return causes
+
+
+async def ask_states(platform: Platform | None, processes: Mapping[str, str]) -> dict[str, ProcessState]:
+    """The state of each entity's process; an entity about which the platform says nothing is left out."""
+    states: dict[str, ProcessState] = {}
+    for entity, process in processes.items():
+        if platform is None:
+            break
+        try:
+            states[entity] = await platform.state(process)
+        except BoundaryError:
+            continue  # not knowing is an answer here: diagnosis goes on with the signs it has
+    return states
