@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -22,6 +23,7 @@ UNPRIVILEGED = "nobody"
 PORT = 5432  # names the socket file only: no TCP port is opened
 SOCKET_PATH_LIMIT = 107
 READY_SECONDS = 60.0
+LEFTOVER_SECONDS = 10.0
 POLL_SECONDS = 0.05  # postmaster.pid is the one signal that PostgreSQL gives; pg_ctl reads it in the same way
 
 # Sized for a small machine with a few dozen connections.
@@ -65,7 +67,7 @@ class EmbeddedPostgres:
         self._home = self.state_dir / "postgres"
         self.data = self._home / "data"
         self.log = self.state_dir / "logs" / "postgres.log"
-        self.sockets = self.state_dir / "run" / "postgres"
+        self.sockets = socket_folder(self.state_dir) / "postgres"
         self._installation: Path | None = None
 
     def start(self) -> None:
@@ -91,7 +93,7 @@ class EmbeddedPostgres:
             self._initialise()
         self._clear_leftovers()
 
-    def launch(self) -> None:
+    def launch(self) -> subprocess.Popen[bytes]:
         """Start the server process without waiting for it. Raises PartFailed."""
         settings = SERVER_SETTINGS | {"unix_socket_directories": str(self.sockets), "port": str(PORT)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -103,6 +105,7 @@ class EmbeddedPostgres:
             user=self.user,
             last_signal=signal.SIGINT,
         )
+        return self.process
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until it accepts connections. Raises PartFailed: it ended, or took longer than `seconds`."""
@@ -141,13 +144,11 @@ class EmbeddedPostgres:
 
     def _make_folders(self) -> None:
         shared = 0o711 if self.user != os.geteuid() else 0o700
-        for folder in (self.state_dir, self.state_dir / "run"):
-            _make(folder, shared)
+        _make(self.state_dir, shared)
         _make(self.log.parent, 0o700)
         _check_reachable(self.state_dir, self.user)
         _make(self._home, 0o700, self.user)
-        if len(os.fsencode(self.sockets / f".s.PGSQL.{PORT}")) > SOCKET_PATH_LIMIT:
-            self.sockets = _short_folder(self.state_dir, shared) / "postgres"
+        make_socket_folder(self.state_dir, shared)
         _make(self.sockets, 0o700, self.user)
 
     def _program(self, name: str) -> Path:
@@ -189,8 +190,8 @@ class EmbeddedPostgres:
 
     def _clear_leftovers(self) -> None:
         """End a server that a killed run left on this data folder: whoever calls this holds the state folder."""
-        left = [process for process in processes.working_in(self.data) if _is_postgres(process.pid)]
-        processes.end(left, signal.SIGINT, 10.0, group=False)
+        left = {found: signal.SIGINT for found in processes.working_in(self.data) if _is_postgres(found.pid)}
+        processes.end(left, LEFTOVER_SECONDS, group=False)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str) -> str:
@@ -326,18 +327,26 @@ def _give(path: Path, owner: int) -> None:
         os.chown(path, owner, processes.group_of(owner))
 
 
-def _short_folder(state_dir: Path, mode: int) -> Path:
-    """A folder of ours with a short name, since a socket's path is limited: one and the same for one state folder."""
-    import hashlib
+def socket_folder(state_dir: Path) -> Path:
+    """Where sockets lie: `run` in the state folder, or a short name under /tmp, since a socket's path is limited."""
+    folder = state_dir / "run"
+    if len(os.fsencode(folder / "postgres" / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
+        return folder
+    name = hashlib.blake2b(os.fsencode(state_dir), digest_size=6).hexdigest()
+    return Path("/tmp") / f"tonewatch-{os.geteuid()}-{name}"  # noqa: S108  # its owner is checked before its use
 
-    name = hashlib.blake2b(str(state_dir).encode(), digest_size=6).hexdigest()
-    folder = Path("/tmp") / f"tonewatch-{os.geteuid()}-{name}"  # noqa: S108  # its owner is checked below
-    folder.mkdir(mode=mode, exist_ok=True)
+
+def make_socket_folder(state_dir: Path, mode: int) -> None:
+    """Make the folder of sockets. Raises StateFolderError: it cannot be made, or is not ours."""
+    folder = socket_folder(state_dir)
+    try:
+        folder.mkdir(mode=mode, exist_ok=True)
+    except OSError as error:
+        raise StateFolderError(f"{folder} cannot be made ({error.strerror}): set TONEWATCH_STATE_DIR") from error
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise StateFolderError(f"{folder} is not ours: set TONEWATCH_STATE_DIR to a folder with a shorter path")
     folder.chmod(mode)
-    return folder
 
 
 def _is_postgres(pid: int) -> bool:

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tonewatch.errors import PartFailed
 
 PROC = Path("/proc")
 PR_SET_PDEATHSIG = 1
+KILLED_SECONDS = 5.0
 # Loaded before any fork: between fork and exec nothing may be imported or allocated by a loader.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -83,15 +85,28 @@ def wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def end(processes: Iterable[Identity], first: signal.Signals, seconds: float, group: bool = True) -> None:
-    """Send `first` to each (and its group, when it leads one); what is left after `seconds` is killed."""
-    left = [process for process in processes if alive(process)]
-    for process in left:
-        _send(process, first, group)
-    for process in left:
-        if not gone_within(process, seconds):
-            _send(process, signal.SIGKILL, group)
-            gone_within(process, 5.0)
+def end(told: Mapping[Identity, signal.Signals], seconds: float, group: bool = True) -> None:
+    """Send each process (and its group, when it leads one) its signal; what is left after `seconds` is killed."""
+    for process, sent in told.items():
+        send(process, sent, group)
+    deadline = time.monotonic() + seconds
+    for process in told:
+        if not gone_within(process, max(0.0, deadline - time.monotonic())):
+            send(process, signal.SIGKILL, group)
+            gone_within(process, KILLED_SECONDS)
+
+
+def send(process: Identity, which: signal.Signals, group: bool = True) -> None:
+    """Send `which` to the process, and to its group when it leads one; nothing when it has gone."""
+    if not alive(process):
+        return
+    try:
+        if group and os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, which)
+        else:
+            os.kill(process.pid, which)
+    except ProcessLookupError:
+        pass
 
 
 def gone_within(process: Identity, seconds: float) -> bool:
@@ -154,19 +169,21 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def memory_mib(pids: Iterable[int]) -> dict[int, float]:
-    """Proportional set size of each of `pids` together with its descendants, in MiB."""
-    parents = {pid: int(fields[1]) for pid in all_pids() if (fields := _stat(pid)) is not None}
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    return {pid: sum(_pss_mib(each) for each in _tree(pid, children)) for pid in pids}
+def memory_mib(pids: Iterable[int], children: bool = True) -> dict[int, float]:
+    """Proportional set size of each of `pids`, together with its descendants or without, in MiB."""
+    if not children:
+        return {pid: _pss_mib(pid) for pid in pids}
+    born: dict[int, list[int]] = {}
+    for pid in all_pids():
+        if (fields := _stat(pid)) is not None:
+            born.setdefault(int(fields[1]), []).append(pid)
+    return {pid: sum(_pss_mib(each) for each in _tree(pid, born)) for pid in pids}
 
 
-def _tree(pid: int, children: Mapping[int, list[int]]) -> Iterator[int]:
+def _tree(pid: int, born: Mapping[int, list[int]]) -> Iterator[int]:
     yield pid
-    for child in children.get(pid, ()):
-        yield from _tree(child, children)
+    for child in born.get(pid, ()):
+        yield from _tree(child, born)
 
 
 def _pss_mib(pid: int) -> float:
@@ -183,18 +200,6 @@ def _stat(pid: int) -> list[str] | None:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _send(process: Identity, which: signal.Signals, group: bool) -> None:
-    if not alive(process):
-        return
-    try:
-        if group and os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, which)
-        else:
-            os.kill(process.pid, which)
-    except ProcessLookupError:
-        pass
 
 
 def _between_fork_and_exec(last_signal: signal.Signals | None, nice: int) -> Callable[[], None]:
