@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from policy.grouping import Group, group
+from tests.unit.platform_parts import at, two_channels
+from tonewatch.records import Finding, FindingKind
+
+TOPOLOGY = two_channels()
+
+
+def finding(entity: str, seconds: float, kind: FindingKind = FindingKind.RULE, detector: str = "rule:x") -> Finding:
+    return Finding("demo", entity, detector, kind, at(seconds), at(seconds + 3), "s", "scrape-refused")
+
+
+def test_downstream_findings_join_the_group_of_their_cause() -> None:
+    found = [
+        finding("component:transcoder-ch1", 0),
+        finding("rendition:ch1/aac-128", 4),
+        finding("channel:ch1", 6),
+    ]
+    (one,) = group(found, [], TOPOLOGY)
+    assert (one.root, len(one.findings), one.onset) == ("component:transcoder-ch1", 3, at(0))
+
+
+def test_root_moves_upstream_when_an_earlier_stage_is_found_later() -> None:
+    found = [finding("rendition:ch1/aac-128", 0), finding("component:ingest-ch1", 2)]
+    (one,) = group(found, [], TOPOLOGY)
+    assert one.root == "component:ingest-ch1"
+
+
+def test_two_channels_faults_at_once_stay_two() -> None:
+    found = [finding("component:transcoder-ch1", 0), finding("component:transcoder-ch2", 0)]
+    assert len(group(found, [], TOPOLOGY)) == 2
+
+
+def test_late_finding_joins_the_active_incident() -> None:
+    active = Group("i1", "component:transcoder-ch1", at(0))
+    (one,) = group([finding("channel:ch1", 30)], [active], TOPOLOGY)
+    assert one.incident == "i1"
+
+
+def test_unrelated_finding_opens_another_incident() -> None:
+    active = Group("i1", "component:transcoder-ch1", at(0))
+    (one,) = group([finding("channel:ch2", 30)], [active], TOPOLOGY)
+    assert one.incident is None
+
+
+def test_bad_data_and_a_starved_host_open_nothing() -> None:
+    found = [finding("component:origin", 0, FindingKind.DATA), finding("host:watcher", 0, FindingKind.HOST)]
+    assert group(found, [], TOPOLOGY) == []
+
+
+def test_finding_that_ended_long_before_the_onset_does_not_join() -> None:
+    active = Group("i1", "component:transcoder-ch1", at(600))
+    (one,) = group([finding("channel:ch1", 0)], [active], TOPOLOGY)
+    assert one.incident is None

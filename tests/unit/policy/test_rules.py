@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from policy.rules import evaluate
+from tests.unit.platform_parts import at, readings, series
+from tonewatch.records import FindingKind, Sample
+from tonewatch.settings import Profile, load_profile
+
+DEMO: Profile = load_profile("demo")
+COMPONENT = "component:transcoder-ch1"
+RENDITION = "rendition:ch1/aac-128"
+
+
+def down(seconds: int, reason: str) -> list[list[Sample]]:
+    """Up for five seconds, then down."""
+    ups = series(COMPONENT, "up", [1.0] * 5 + [0.0] * seconds)
+    return [ups, series(COMPONENT, "scrape_failed", [1.0] * seconds, first=5, reason=reason)]
+
+
+def test_scrape_down_is_met_at_the_third_failure_in_a_row() -> None:
+    found = evaluate({}, readings(*down(3, "refused")), at(8), DEMO)
+    condition = found[COMPONENT, "rule:scrape-down"]
+    assert (condition.symptom, condition.since, condition.met) == ("scrape-refused", at(5), at(7))
+    assert condition.kind is FindingKind.RULE
+
+
+def test_scrape_down_is_not_met_by_two_failures() -> None:
+    assert evaluate({}, readings(*down(2, "refused")), at(7), DEMO) == {}
+
+
+def test_scrape_down_ends_with_the_first_success() -> None:
+    back = series(COMPONENT, "up", [1.0], first=9)
+    assert evaluate({}, readings(*down(4, "refused"), back), at(9), DEMO) == {}
+
+
+def test_scrape_failures_of_a_frozen_watcher_are_too_old_to_tell_of_now() -> None:
+    assert evaluate({}, readings(*down(4, "refused")), at(60), DEMO) == {}
+
+
+def test_one_reset_while_dying_leaves_the_reason_refused() -> None:
+    ups = series(COMPONENT, "up", [1.0, 0.0, 0.0, 0.0])
+    reset = series(COMPONENT, "scrape_failed", [1.0], first=1, reason="reset")
+    refused = series(COMPONENT, "scrape_failed", [1.0, 1.0], first=2, reason="refused")
+    found = evaluate({}, readings(ups, reset, refused), at(4), DEMO)
+    assert found[COMPONENT, "rule:scrape-down"].symptom == "scrape-refused"
+
+
+@pytest.mark.parametrize("reason", ["garbage", "huge"])
+def test_unreadable_metrics_are_bad_data_and_no_absent_component(reason: str) -> None:
+    (condition,) = evaluate({}, readings(*down(3, reason)), at(8), DEMO).values()
+    assert condition.kind is FindingKind.DATA
+    assert condition.detector == "rule:metrics-unreadable"
+
+
+def test_condition_that_lasts_makes_the_same_finding_in_every_tick() -> None:
+    first = evaluate({}, readings(*down(3, "refused")), at(8), DEMO)
+    # The beginning has left the readings, as it does in a long outage.
+    later = readings(series(COMPONENT, "up", [0.0] * 50, first=400))
+    second = evaluate(first, later, at(450), DEMO)
+    key = (COMPONENT, "rule:scrape-down")
+    assert first[key].finding("demo").id == second[key].finding("demo").id
+    assert second[key].symptom == "scrape-refused"
+
+
+def test_playlist_is_stale_only_when_overdue_longer_than_the_profile_allows() -> None:
+    late = series(RENDITION, "probe_playlist_overdue_seconds", [0.0, 0.0, 1.0, 2.0, 2.9])
+    assert evaluate({}, readings(late), at(5), DEMO) == {}
+    stale = series(RENDITION, "probe_playlist_overdue_seconds", [3.1], first=5)
+    (condition,) = evaluate({}, readings(late, stale), at(5), DEMO).values()
+    assert (condition.symptom, condition.since, condition.met) == ("playlist-stale", at(2), at(5))
+
+
+def test_silence_began_before_it_was_found() -> None:
+    quiet = series(RENDITION, "probe_silence_seconds", [0.0, 2.0, 4.0, 6.0, 8.0, 10.0])
+    (condition,) = evaluate({}, readings(quiet), at(5), DEMO).values()
+    assert (condition.since, condition.met) == (at(-5), at(5))
+
+
+def test_two_starved_readings_are_needed_and_enough_sessions() -> None:
+    starved = series("channel:ch1", "sessions_starved_ratio", [0.0, 0.5, 0.6])
+    few = series("channel:ch1", "sessions_playing", [2.0, 2.0, 2.0])
+    many = series("channel:ch1", "sessions_playing", [9.0, 9.0, 9.0])
+    assert evaluate({}, readings(starved, few), at(3), DEMO) == {}
+    (condition,) = evaluate({}, readings(starved, many), at(3), DEMO).values()
+    assert condition.symptom == "listeners-starved"
+    assert evaluate({}, readings(starved[:2], many), at(3), DEMO) == {}
+
+
+def test_upstream_errors_count_the_growth_within_ten_seconds() -> None:
+    grown = series("edge:edge-1", "edge_upstream_errors_total", [0.0, 0.0, 3.0, 6.0])
+    (condition,) = evaluate({}, readings(grown), at(4), DEMO).values()
+    assert condition.symptom == "upstream-errors"
+    assert evaluate({}, readings(grown), at(14), DEMO) == {}
+
+
+def test_starved_host_is_a_finding_of_its_own_kind() -> None:
+    starved = series("host:watcher", "host_starved_seconds", [0.0, 1.0, 1.0])
+    (condition,) = evaluate({}, readings(starved), at(3), DEMO).values()
+    assert condition.kind is FindingKind.HOST
+
+
+def test_damaged_segments_are_bad_data() -> None:
+    errors = series(RENDITION, "probe_decode_errors", [0.0, 4.0])
+    (condition,) = evaluate({}, readings(errors), at(2), DEMO).values()
+    assert (condition.kind, condition.symptom) == (FindingKind.DATA, "segment-damaged")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from policy.verification import Cohorts, cohorts, effects, has_control, in_band, judge
+from tests.unit.platform_parts import at, readings, series, two_channels
+from tonewatch.records import Outcome, Sample
+from tonewatch.settings import load_profile
+
+TOPOLOGY = two_channels()
+DEMO = load_profile("demo")
+TARGET = "component:transcoder-ch1"
+OVERDUE = "probe_playlist_overdue_seconds"
+STARVED = "sessions_starved_ratio"
+
+
+def scene(after: float = 0.0, other_after: float = 0.0, up: float = 1.0) -> dict[tuple[str, str], list[Sample]]:
+    """Ten bad seconds, the act at 10, ten seconds after it."""
+    return readings(
+        series(TARGET, "up", [0.0] * 10 + [up] * 10),
+        series("rendition:ch1/aac-128", OVERDUE, [float(s) for s in range(10)] + [after] * 10),
+        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 10 + [other_after] * 10),
+        series("channel:ch1", STARVED, [0.4] * 10 + [0.0] * 10),
+        series("channel:ch2", STARVED, [0.0] * 20),
+        series("channel:ch2", "sessions_playing", [8.0] * 20),
+    )
+
+
+def measured(found: dict[tuple[str, str], list[Sample]]) -> tuple[Outcome, str]:
+    split = cohorts(TARGET, TOPOLOGY)
+    recovered = in_band(found, TARGET, split.touched, TOPOLOGY, DEMO)
+    return judge(recovered, effects(found, split, TOPOLOGY, at(-1), at(9), at(10)))
+
+
+def test_cohorts_part_what_the_target_feeds_from_what_it_cannot_touch() -> None:
+    assert cohorts(TARGET, TOPOLOGY) == Cohorts(("channel:ch1",), ("channel:ch2",))
+    assert cohorts("component:origin", TOPOLOGY).untouched == ()
+
+
+def test_recovery_with_an_effect_worked() -> None:
+    assert measured(scene())[0] is Outcome.WORKED
+
+
+def test_no_recovery_is_inconclusive() -> None:
+    assert measured(scene(up=0.0))[0] is Outcome.INCONCLUSIVE
+
+
+def test_worse_than_before_is_harm_although_the_process_runs() -> None:
+    outcome, reason = measured(scene(after=30.0))
+    assert outcome is Outcome.HARMED
+    assert OVERDUE.removeprefix("probe_") in reason
+
+
+def test_recovery_of_what_was_never_out_of_band_is_no_success() -> None:
+    calm = readings(
+        series(TARGET, "up", [1.0] * 20),
+        series("rendition:ch1/aac-128", OVERDUE, [0.0] * 20),
+        series("channel:ch1", STARVED, [0.0] * 20),
+    )
+    assert measured(calm)[0] is Outcome.INCONCLUSIVE
+
+
+def test_improvement_that_the_untouched_channel_shares_is_not_the_acts() -> None:
+    both = scene()
+    both["rendition:ch2/aac-128", OVERDUE] = both["rendition:ch1/aac-128", OVERDUE]
+    both["channel:ch2", STARVED] = both["channel:ch1", STARVED]
+    assert measured(both)[0] is Outcome.INCONCLUSIVE
+
+
+def test_control_needs_listeners_and_a_probe() -> None:
+    split = cohorts(TARGET, TOPOLOGY)
+    found = scene()
+    assert has_control(found, split, TOPOLOGY)
+    found["channel:ch2", "sessions_playing"] = series("channel:ch2", "sessions_playing", [2.0])
+    assert not has_control(found, split, TOPOLOGY)
+
+
+def test_target_without_a_scrape_is_not_in_band() -> None:
+    found = scene()
+    del found[TARGET, "up"]
+    assert not in_band(found, TARGET, ("channel:ch1",), TOPOLOGY, DEMO)
