@@ -97,7 +97,9 @@ class Settings(BaseSettings):
 
     inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
     supervisor_url: str | None = Field(
-        None, description="The platform's supervisord, http://user:password@host:port/RPC2: what remedies use."
+        None,
+        repr=False,
+        description="The platform's supervisord, http://user:password@host:port/RPC2: what remedies use.",
     )
 
     smtp_url: SecretStr | None = Field(
@@ -167,11 +169,11 @@ class Grant(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    runbook: str
-    causes: tuple[CauseKind, ...]
+    runbook: str = Field(description="Name of the remedy, e.g. restart")
+    causes: tuple[CauseKind, ...] = Field(description="Kinds of cause for which it may act")
     entities: tuple[str, ...] = Field(description="Patterns of entity ids, e.g. component:*")
-    granted_by: str
-    reason: str
+    granted_by: str = Field(description="Who gave the word")
+    reason: str = Field(description="Why it is safe")
 
 
 class PageBudget(BaseModel):
@@ -179,7 +181,7 @@ class PageBudget(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pages_per_week: float = Field(2.0, gt=0)
+    pages_per_week: float = Field(2.0, gt=0, description="False pages in a calm budget week")
     week_seconds: float = Field(7 * 86400.0, gt=0, description="Length of a budget week; demo: seven compressed days")
 
 
@@ -188,9 +190,9 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    description: str
-    tick_seconds: float = Field(15.0, gt=0)
-    scrape_seconds: float = Field(15.0, gt=0)
+    description: str = Field(description="What the profile is for, in a sentence")
+    tick_seconds: float = Field(15.0, gt=0, description="Time between two rounds of the watcher")
+    scrape_seconds: float = Field(15.0, gt=0, description="How often each component's /metrics is read")
     probe_seconds: float = Field(2.0, gt=0, description="How often the probe asks for each playlist")
     shift_seconds: float = Field(300.0, gt=0, description="Ticks that one detection run of Prefect stands for")
     day_seconds: float = Field(86400.0, gt=0, description="Length of the platform's day (the demo compresses it)")
@@ -201,11 +203,13 @@ class Profile(BaseModel):
         3.0, gt=0, description="How overdue a playlist's next segment may be before it counts as stale"
     )
     silence_seconds: float = Field(10.0, gt=0, description="Silence on air that is a finding")
-    silence_dbfs: float = Field(-60.0, lt=0)
+    silence_dbfs: float = Field(-60.0, lt=0, description="Level below which sound counts as silence, in dBFS")
     verify_readings: int = Field(3, ge=1, description="Good readings in a row that end an impact")
-    verify_timeout_seconds: float = Field(300.0, gt=0)
-    budget: PageBudget = PageBudget()
-    grants: tuple[Grant, ...] = ()
+    verify_timeout_seconds: float = Field(
+        300.0, gt=0, description="After this long without them the verdict is inconclusive"
+    )
+    budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
+    grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
 
 
 def profile_names() -> list[str]:
