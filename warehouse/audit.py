@@ -1,0 +1,63 @@
+"""The audit: who did what to what, when and why. Nobody changes or deletes a line, the owner of the tables included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from warehouse.database import Connection
+from warehouse.rows import clean, document, utc
+
+WRITE = text("""
+    insert into audit (tenant, time, who, what, subject, before, after, reason)
+    values (:tenant, :at, :who, :what, :subject, cast(:before as jsonb), cast(:after as jsonb), :reason)
+""")
+READ = text("""
+    select seq, time, who, what, subject, before, after, reason from audit
+    where tenant = :tenant order by seq desc limit :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One line of the audit. `before` and `after` are what JSON can hold, None where there was nothing."""
+
+    seq: int
+    time: datetime
+    who: str
+    what: str
+    subject: str
+    before: Any
+    after: Any
+    reason: str
+
+
+async def write(
+    tenant: str,
+    db: Connection,
+    *,
+    who: str,
+    what: str,
+    subject: str,
+    before: Any,
+    after: Any,
+    reason: str,
+    at: datetime,
+) -> None:
+    """Write a line, in the transaction of what it tells of: neither is kept without the other."""
+    words = {"who": clean(who), "what": clean(what), "subject": clean(subject), "reason": clean(reason)}
+    states = {"before": _state(before), "after": _state(after)}
+    await db.execute(WRITE, {"tenant": tenant, "at": utc(at), **words, **states})
+
+
+async def read(tenant: str, db: Connection, limit: int) -> list[AuditLine]:
+    """The last `limit` lines, the newest first."""
+    found = await db.execute(READ, {"tenant": tenant, "limit": limit})
+    return [AuditLine(**each) for each in found.mappings()]
+
+
+def _state(value: Any) -> str | None:
+    return None if value is None else document(value)

@@ -1,0 +1,39 @@
+"""Changes: what people or machines changed on the platform."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from tonewatch.records import Change
+from warehouse.database import Connection
+from warehouse.rows import packed, row, utc
+
+SAVE = text("""
+    insert into change (tenant, id, kind, entity, started, ended, author, summary)
+    select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, kind text, entity text,
+        started timestamptz, ended timestamptz, author text, summary text)
+    order by n.id
+    on conflict (tenant, id) do update set kind = excluded.kind, entity = excluded.entity, started = excluded.started,
+        ended = excluded.ended, author = excluded.author, summary = excluded.summary
+""")
+READ = text("""
+    select id, kind, entity, started, ended, author, summary from change
+    where tenant = :tenant and started < :end and (ended is null or ended >= :start)
+    order by started, id
+""")
+
+
+async def save(tenant: str, db: Connection, changes: Sequence[Change]) -> None:
+    """Keep the changes as they are now; of one told twice the last counts."""
+    latest = {change.id: change for change in changes}
+    if latest:
+        await db.execute(SAVE, {"tenant": tenant, "rows": packed(row(change) for change in latest.values())})
+
+
+async def read(tenant: str, db: Connection, start: datetime, end: datetime) -> list[Change]:
+    """The changes under way at some moment of start <= time < end, in the order in which they started."""
+    found = await db.execute(READ, {"tenant": tenant, "start": utc(start), "end": utc(end)})
+    return [Change(**each) for each in found.mappings()]
