@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from feature_store.sessions import PLAYING, STARVED
 from flows.remediation import Work
 from policy.conditions import Condition
 from policy.readings import Readings, last
@@ -74,10 +75,12 @@ def _sound(rendition: str, readings: Readings) -> dict[str, float | None]:
 
 
 def _players(topology: Topology, readings: Readings) -> dict[str, float]:
-    playing = {c: last(readings, c, "sessions_playing") for c in topology.channels()}
-    starved = {c: last(readings, c, "sessions_starved_ratio") for c in topology.channels()}
-    sessions = sum(sample.value for sample in playing.values() if sample)
-    lost = sum(starved[c].value * playing[c].value for c in playing if playing[c] and starved[c])  # type: ignore[union-attr]  # just asked
+    sessions = lost = 0.0
+    for channel in topology.channels():
+        playing, starved = last(readings, channel, PLAYING), last(readings, channel, STARVED)
+        if playing is not None and starved is not None:
+            sessions += playing.value
+            lost += starved.value * playing.value
     return {
         "sessions": sessions,
         "starved_ratio": round(lost / sessions, 4) if sessions else 0.0,

@@ -66,7 +66,7 @@ class Runs:
         """Offer to Prefect what it has not seen to its end."""
         async with self._warehouse.as_tenant(self._tenant) as db:
             waiting = await journal.unrecorded(self._tenant, db)
-        self._recorder.record_late([run for run in waiting if run.ended is not None])
+        self._recorder.record_late(waiting)
 
     async def recorded(self, run_id: str, flow_run: str) -> None:
         """Prefect has acknowledged a run to its end."""
@@ -76,11 +76,10 @@ class Runs:
     async def close_left_open(self) -> None:
         """Runs that a killed watcher left open end now, and say so."""
         async with self._warehouse.as_tenant(self._tenant) as db:
-            for run in await journal.unrecorded(self._tenant, db):
-                if run.ended is None:
-                    cut = {**run.summary, "note": "its watcher ended in the middle"}
-                    gone = replace(run, ended=self._clock.now(), outcome="failed", summary=cut)
-                    await journal.finish(self._tenant, db, gone)
+            for run in await journal.running(self._tenant, db):
+                cut = {**run.summary, "note": "its watcher ended in the middle"}
+                gone = replace(run, ended=self._clock.now(), outcome="failed", summary=cut)
+                await journal.finish(self._tenant, db, gone)
 
     async def close_all(self) -> None:
         """The watcher stops: what is open ends with it."""

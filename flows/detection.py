@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
@@ -18,12 +18,15 @@ from feature_store.recent import Recent
 from flows.recorder import ended
 from policy.conditions import Condition, carried_on
 from tasks.check import check
-from tasks.detect import Champion, detect
+from tasks.detect import detect
 from tonewatch.records import Finding, Run, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, findings, samples
 from warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
 #: Longest memory of the watcher: what a diagnosis and a verification look back on.
 HORIZON = timedelta(minutes=6)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.states import Crashed
 
 from tonewatch.records import Run, RunKind
@@ -57,7 +58,7 @@ class Recorder:
     id) once Prefect has acknowledged the end.
     """
 
-    def __init__(self, flows: dict[RunKind, RunFlow], recorded: Callable[[str, str], None]) -> None:
+    def __init__(self, flows: Mapping[RunKind, RunFlow], recorded: Callable[[str, str], None]) -> None:
         self._flows = flows
         self._recorded = recorded
         self._loop = asyncio.new_event_loop()
@@ -167,8 +168,8 @@ class Recorder:
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), get_client() as client:
-                state = Crashed(message=f"Prefect was away; recorded anew as run {run_id}")
-                await client.set_flow_run_state(flow_run, state, force=True)  # type: ignore[arg-type]  # takes str too
+                state: State[Any] = Crashed(message=f"Prefect was away; recorded anew as run {run_id}")
+                await client.set_flow_run_state(flow_run, state, force=True)
         except Exception:  # noqa: BLE001 - tried again with the next round, nothing else depends on it
             self._interrupted[run_id] = flow_run
 
