@@ -72,7 +72,7 @@ class Reading:
 
     @property
     def answered(self) -> bool:
-        """Whether the playlist could be read this time."""
+        """Whether the playlist was read this time; an ended one is read once."""
         return self.fetch_s is not None
 
 
@@ -110,8 +110,9 @@ class HlsProbe:
     async def poll(self) -> Reading:
         """Fetch the playlist, hear what is new in it, and say how all that went."""
         faults: list[PlaylistFault] = []
-        fetched = await self._fetch_playlist(faults)
-        heard = await self._hear_new() if fetched is not None else []
+        ended = self._playlist is not None and self._playlist.ended
+        fetched = None if ended else await self._fetch_playlist(faults)
+        heard = await self._hear_new() if ended or fetched is not None else []
         faults += [fault for one in heard for fault in _segment_faults(one)]
         return self._reading(fetched, faults, heard)
 
@@ -156,7 +157,7 @@ class HlsProbe:
 
     def _reading(self, fetched: Fetched | None, faults: list[PlaylistFault], heard: list[Heard]) -> Reading:
         now, playlist = self._clock.now(), self._playlist
-        overdue = self._overdue_s()
+        overdue = self.overdue_s
         stale = playlist is not None and overdue >= STALE_AFTER * playlist.target_duration
         if stale:
             message = f"no new segment, though one has been due for {overdue:.1f} s"
@@ -175,7 +176,9 @@ class HlsProbe:
             heard=tuple(heard),
         )
 
-    def _overdue_s(self) -> float:
+    @property
+    def overdue_s(self) -> float:
+        """For how long the next segment has been due and absent, now."""
         playlist = self._playlist
         if playlist is None or playlist.ended or self._newest_seen is None:
             return 0.0
