@@ -26,7 +26,7 @@ from tonewatch.clock import Clock
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, WarehouseError
 from tonewatch.records import Action, Cause, Change, Incident, IncidentState, Notice, NoticeState, Verdict
 from tonewatch.settings import Settings
-from warehouse import incidents, notices
+from warehouse import changes, incidents, notices
 from warehouse.database import Connection, Warehouse
 
 #: Notices leased at once, and for how long: longer than the slowest of them can take.
@@ -54,10 +54,9 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the stages look at besides the drafts. `told`: this incident's notices so far."""
+    """What the stages look at besides the drafts: changes and incidents under way, and what was `told` of this one."""
 
-    now: datetime
-    maintenance: Sequence[Change]
+    changes: Sequence[Change]
     active: Sequence[Incident]
     told: Sequence[Notice]
 
@@ -67,13 +66,7 @@ Stage = Callable[[list[Draft], Surroundings], list[Draft]]
 
 def silence(drafts: list[Draft], seen: Surroundings) -> list[Draft]:
     """Drop what concerns parts under announced maintenance alone."""
-    silent = {
-        change.entity
-        for change in seen.maintenance
-        if change.kind == "maintenance"
-        and change.started <= seen.now
-        and (change.ended is None or seen.now < change.ended)
-    }
+    silent = {change.entity for change in seen.changes if change.kind == "maintenance"}
     return [draft for draft in drafts if not draft.incident.entities or not silent.issuperset(draft.incident.entities)]
 
 
@@ -126,14 +119,14 @@ async def enqueue(
     now: datetime,
     *,
     level: str = "L1",
-    maintenance: Sequence[Change] = (),
 ) -> int:
     """Write the notices of `incident` being `state` (opened, acted, mended, handed-over) into the outbox.
 
     Within the caller's transaction: no notice without its cause, no cause without its notice. Returns how many are new.
     """
     told = await notices.of_incident(tenant, db, incident.id)
-    seen = Surroundings(now, maintenance, await incidents.active(tenant, db), told)
+    under_way = await changes.read(tenant, db, now, now + timedelta(microseconds=1))
+    seen = Surroundings(under_way, await incidents.active(tenant, db), told)
     drafts = [Draft(incident, state, level, channel) for channel in settings.alert_channels]
     for stage in STAGES:
         kept = stage(drafts, seen)

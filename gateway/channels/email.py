@@ -99,11 +99,11 @@ class Email:
         try:
             with self._connected() as connection:
                 self._deliver(connection, message)
-        except (OSError, smtplib.SMTPServerDisconnected) as error:
-            raise ChannelError(f"{self._server.where} is away or broke off: {_reason(error)}") from error
-        except smtplib.SMTPException as error:
+        except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
             # Before a message is named the answer is about the server or our account: mending that lets it through.
             raise ChannelError(f"{self._server.where} did not let us in: {_reason(error)}") from error
+        except OSError as error:  # every error of smtplib is one as well
+            raise ChannelError(f"{self._server.where} is away or broke off: {_reason(error)}") from error
 
     def _connected(self) -> smtplib.SMTP:
         context = self._tls or (ssl.create_default_context() if self._server.scheme != "smtp" else None)
@@ -143,7 +143,7 @@ class Email:
 
 def _checked(address: str, setting: str) -> str:
     bare = parseaddr(address)[1]
-    if not _ADDRESS.fullmatch(bare):
+    if not _ADDRESS.fullmatch(bare) or not address.isprintable():
         raise SettingsError(f"{setting}: {address!r} is no e-mail address")
     return bare
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from gateway.http import client
+from gateway.sources.inventory import fetch, read
+from tonewatch.errors import SourceError
+
+GOOD: dict[str, Any] = {
+    "platform": "soundstage",
+    "day": {"seconds": 90, "started": "2026-01-01T00:00:00+00:00"},
+    "segment_seconds": 2,
+    "components": [
+        {
+            "id": "component:transcoder-ch1",
+            "stage": "transcode",
+            "process": "transcoder-ch1",
+            "metrics_url": "http://127.0.0.1:9001/metrics",
+            "log_path": "/tmp/transcoder-ch1.jsonl",
+            "feeds": ["component:packager"],
+            "channel": "channel:ch1",
+        },
+        {
+            "id": "component:packager",
+            "stage": "package",
+            "process": "packager",
+            "metrics_url": "http://127.0.0.1:9002/metrics",
+            "log_path": "/tmp/packager.jsonl",
+            "feeds": ["component:origin"],
+            "channel": None,
+        },
+        {
+            "id": "component:origin",
+            "stage": "origin",
+            "process": "origin",
+            "metrics_url": "http://127.0.0.1:9003/metrics",
+            "log_path": "/tmp/origin.jsonl",
+            "feeds": ["edge:edge-1"],
+        },
+        {
+            "id": "edge:edge-1",
+            "stage": "edge",
+            "process": "edge-1",
+            "metrics_url": "http://127.0.0.1:9004/metrics",
+            "log_path": "/tmp/edge-1.jsonl",
+        },
+    ],
+    "channels": [
+        {
+            "id": "channel:ch1",
+            "name": "ch1",
+            "master": "/ch1/master.m3u8",
+            "renditions": [
+                {
+                    "id": "rendition:ch1/aac-128",
+                    "playlist": "/ch1/aac-128/index.m3u8",
+                    "codec": "aac",
+                    "bitrate_bps": 128000,
+                }
+            ],
+        }
+    ],
+    "origin": {"id": "component:origin", "base_url": "http://127.0.0.1:9003"},
+    "edges": [{"id": "edge:edge-1", "base_url": "http://127.0.0.1:9004"}],
+    "control": {"kind": "supervisor", "url": "http://127.0.0.1:9000/RPC2"},
+}
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    inventory = deepcopy(GOOD)
+    change(inventory)
+    return json.dumps(inventory).encode()
+
+
+def test_an_inventory_becomes_entities() -> None:
+    inventory = read(json.dumps(GOOD).encode())
+    entities = {entity.id: entity for entity in inventory.entities()}
+    assert set(entities) == {
+        "component:transcoder-ch1",
+        "component:packager",
+        "component:origin",
+        "edge:edge-1",
+        "channel:ch1",
+        "rendition:ch1/aac-128",
+    }
+    assert entities["component:transcoder-ch1"].feeds == ("component:packager",)
+    assert entities["component:transcoder-ch1"].labels["process"] == "transcoder-ch1"
+    assert entities["edge:edge-1"].labels["base_url"] == "http://127.0.0.1:9004"
+    assert entities["rendition:ch1/aac-128"].depends_on == ("component:transcoder-ch1",)
+    assert entities["rendition:ch1/aac-128"].labels["playlist"] == "/ch1/aac-128/index.m3u8"
+    assert entities["channel:ch1"].depends_on == ("rendition:ch1/aac-128",)
+
+
+def test_an_inventory_names_what_to_scrape_and_read() -> None:
+    inventory = read(json.dumps(GOOD).encode())
+    assert inventory.targets["component:packager"] == "http://127.0.0.1:9002/metrics"
+    assert inventory.logs["edge:edge-1"] == "/tmp/edge-1.jsonl"
+    assert inventory.processes["edge:edge-1"] == "edge-1"
+
+
+def test_what_a_later_platform_adds_is_read_past() -> None:
+    assert read(changed(lambda inventory: inventory.update(news=1))) == read(json.dumps(GOOD).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda i: i["components"][0].update(id="transcoder"), "kind:name"),
+        (lambda i: i["components"][0].update(id="component:../../etc\n"), "kind:name"),
+        (lambda i: i["components"][0].update(metrics_url="file:///etc/passwd"), "http or https"),
+        (lambda i: i["components"][0].update(metrics_url="http://u:p@h/metrics"), "no credentials"),
+        (lambda i: i["components"][0].update(stage="magic"), "stage"),
+        (lambda i: i["components"][0].update(feeds=["component:nowhere"]), "not in the inventory"),
+        (lambda i: i["components"].append(i["components"][0]), "same id"),
+        (lambda i: i["components"].clear(), "components"),
+        (lambda i: i["components"][0].update(process="a b; rm"), "process"),
+        (lambda i: i.pop("origin"), "origin"),
+        (lambda i: i["channels"][0]["renditions"][0].update(bitrate_bps=0), "bitrate_bps"),
+        (lambda i: i.update(segment_seconds=0), "segment_seconds"),
+        (lambda i: i["control"].update(kind="shell"), "control.kind"),
+    ],
+)
+def test_an_inventory_with_a_fault_is_refused_with_its_place(
+    change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    with pytest.raises(SourceError, match=told) as raised:
+        read(changed(change))
+    assert raised.value.reason == "garbage"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"null", b"\xff\xfe", b'{"platform": "x"}'])
+def test_what_is_no_inventory_is_refused(content: bytes) -> None:
+    with pytest.raises(SourceError, match="is no inventory"):
+        read(content)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://h/inventory", "inventory", "http://"])
+async def test_an_address_that_is_not_http_is_refused(url: str) -> None:
+    async with client() as session:
+        with pytest.raises(SourceError) as raised:
+            await fetch(session, url)
+    assert raised.value.reason == "address"
