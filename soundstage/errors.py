@@ -1,0 +1,44 @@
+"""Every error the soundstage raises on purpose. It is a world of its own, so it has a tree of its own.
+
+SoundstageError
+├── AlreadyRunning     another `run` uses the folder
+├── NotRunning         a command that needs a running soundstage
+├── StartFailed        a process ended, or the platform did not become healthy
+├── Unreachable        a process of the platform did not answer
+├── Malformed          a message or a playlist that cannot be read
+└── FaultError         a fault, or a file of faults, that breaks docs/faults.md
+"""
+
+from __future__ import annotations
+
+
+class SoundstageError(Exception):
+    """Root of the soundstage's errors. `exit_status` is what a command ends with."""
+
+    exit_status = 1
+
+
+class AlreadyRunning(SoundstageError):
+    """Another `run` uses the folder."""
+
+
+class NotRunning(SoundstageError):
+    """The command needs a running soundstage."""
+
+
+class StartFailed(SoundstageError):
+    """A process ended, or the platform did not become healthy in time."""
+
+
+class Unreachable(SoundstageError):
+    """A process of the platform did not answer."""
+
+
+class Malformed(SoundstageError):
+    """A message or a playlist cannot be read."""
+
+
+class FaultError(SoundstageError):
+    """A fault, or a file of faults, breaks the contract of docs/faults.md."""
+
+    exit_status = 2
