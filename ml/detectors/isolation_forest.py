@@ -1,0 +1,112 @@
+"""Isolation Forest (Liu, Ting, Zhou: Isolation Forest, ICDM 2008) on robustly scaled features, with an envelope.
+
+A forest does not extrapolate: ten times the largest value seen scores like the largest, and one feature alone hardly
+moves it. So the score grows further by how far a row leaves the envelope of the training rows; inside the envelope it
+is the forest's score and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from sklearn.ensemble import IsolationForest
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import RobustScaler
+
+from ml.detectors.base import Detector, Floats
+from tonewatch.errors import ModelError
+
+#: Fewer rows than this say nothing about what is normal.
+LEAST_ROWS = 20
+#: A feature's envelope is never narrower than this many robust standard deviations.
+NARROWEST = 3.0
+
+
+class ForestDetector(Detector):
+    """An isolation forest per component family.
+
+    floors: per feature, the smallest difference worth noticing: its scale is never below, so that a feature that was
+    constant in training neither explodes nor is ignored. imputed: values that the last call of score() had to fill in
+    with the training median.
+    """
+
+    def __init__(self, names: Sequence[str], floors: Sequence[float], *, trees: int = 100, seed: int = 0) -> None:
+        super().__init__(names)
+        if len(floors) != len(self.names) or min(floors, default=0.0) <= 0:
+            raise ModelError("each feature needs a floor above 0")
+        self.floors = tuple(float(floor) for floor in floors)
+        self.trees = trees
+        self.seed = seed
+        self.limits: Floats = np.full(len(self.names), NARROWEST)
+        self.imputed = 0
+        self.pipeline: Pipeline | None = None
+
+    @classmethod
+    def restored(
+        cls, pipeline: Pipeline, names: Sequence[str], floors: Sequence[float], limits: Sequence[float], version: str
+    ) -> Self:
+        """A fitted detector from its parts, as the registry keeps them."""
+        detector = cls(names, floors)
+        detector.pipeline = pipeline
+        detector.limits = np.asarray(limits, dtype=np.float64)
+        detector.version = version
+        return detector
+
+    def fit(self, rows: Floats) -> Self:
+        kept = rows[self.usable(rows)]
+        if len(kept) < LEAST_ROWS:
+            raise ModelError(f"{len(kept)} usable rows of calm telemetry; at least {LEAST_ROWS} are needed to learn")
+        impute = SimpleImputer(strategy="median", keep_empty_features=True).fit(kept)
+        scale = RobustScaler(unit_variance=True).fit(impute.transform(kept))
+        scale.scale_ = np.maximum(_spread(kept), self.floors)
+        distances = scale.transform(impute.transform(kept))
+        # max_samples as in the paper; contamination is unused: thresholds come from ml/calibration.py
+        forest = IsolationForest(
+            n_estimators=self.trees, max_samples=min(256, len(kept)), contamination="auto", random_state=self.seed
+        ).fit(distances)
+        self.limits = np.maximum(np.abs(distances).max(axis=0), NARROWEST)
+        self.pipeline = Pipeline([("impute", impute), ("scale", scale), ("forest", forest)])
+        return self
+
+    def score(self, rows: Floats) -> Floats:
+        self.refuse_unusable(rows)
+        fitted = self._fitted()
+        self.imputed = int(np.sum(~np.isfinite(rows)))
+        if len(rows) == 0:
+            return np.empty(0)
+        distances = self._distances(rows)
+        forest: Floats = np.clip(-fitted[-1].score_samples(distances), 0.0, 1.0)
+        beyond = np.maximum(np.max(np.abs(distances) / self.limits, axis=1), 1.0)
+        scores: Floats = 1.0 - (1.0 - forest) / beyond
+        return scores
+
+    def explain(self, row: Floats) -> dict[str, float]:
+        rows = np.atleast_2d(row)
+        self.refuse_unusable(rows)
+        distances = self._distances(rows)[0]
+        present = [index for index in range(len(self.names)) if np.isfinite(rows[0, index])]
+        present.sort(key=lambda index: -abs(distances[index]))
+        return {self.names[index]: float(distances[index]) for index in present}
+
+    def _distances(self, rows: Floats) -> Floats:
+        finite = np.where(np.isfinite(rows), rows, np.nan)
+        distances: Floats = self._fitted()[:-1].transform(finite)
+        return distances
+
+    def _fitted(self) -> Pipeline:
+        if self.pipeline is None:
+            raise ModelError("the detector has learned nothing yet; call fit() first")
+        return self.pipeline
+
+
+def _spread(rows: Floats) -> Floats:
+    """Per feature 1.4826 times the median absolute deviation, equal to the standard deviation for normal data."""
+    spread = np.zeros(rows.shape[1])
+    for column in range(rows.shape[1]):
+        values = rows[np.isfinite(rows[:, column]), column]
+        if len(values):
+            spread[column] = 1.4826 * np.median(np.abs(values - np.median(values)))
+    return spread

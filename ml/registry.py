@@ -1,0 +1,231 @@
+"""The one door to MLflow: champions are logged, named and fetched here.
+
+A model is registered as `<family>-isolation-forest`; its alias `champion` says which version scores. Tags carry ids
+and figures only, never content of a tenant. A watcher asks often and must not wait: short timeouts; training may wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version as installed
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+from ml.detectors.base import Detector, Floats
+from ml.detectors.isolation_forest import ForestDetector
+from tonewatch.errors import ModelError
+
+ALIAS = "champion"
+EXPERIMENT = "tonewatch-training"
+SUFFIX = "-isolation-forest"
+#: skops loads no type that is neither built in nor named here; a forest is made of these.
+TRUSTED = ("sklearn.tree._tree.Tree",)
+_NONE_YET = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
+_LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every call tell of what is done here on purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The model that scores a family. A window is strange if its score is above `threshold`.
+
+    rate: findings that the calibration expects of it in a calm budget week.
+    """
+
+    detector: Detector
+    version: str
+    threshold: float
+    names: tuple[str, ...]
+    rate: float
+    family: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What is recorded of a training besides the model.
+
+    start, end: the data's window; data_hash: of its rows; fingerprint: of the feature definitions; threshold, rate: by
+    the calibration. Ids and figures only.
+    """
+
+    tenant: str
+    start: datetime
+    end: datetime
+    data_hash: str
+    fingerprint: str
+    threshold: float
+    rate: float
+    metrics: Mapping[str, float]
+    params: Mapping[str, str | int | float]
+    description: str = ""
+
+
+def model_name(family: str) -> str:
+    """The name under which a family's models are registered."""
+    return f"{family}{SUFFIX}"
+
+
+def log_champion(tracking_uri: str, family: str, detector: ForestDetector, training: Training, example: Floats) -> str:
+    """Log the model, register it, make it the champion; return its version.
+
+    example: a few rows, (rows, features). Raises ModelError: MLflow is away or refuses.
+    """
+    if detector.pipeline is None:
+        raise ModelError(f"the detector of {family} has learned nothing; fit it before it is logged")
+    tags = _tags(family, detector.names, training)
+    with _server(tracking_uri, f"the champion of {family} was not registered", seconds=60, retries=2) as client:
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(tracking_uri)
+        mlflow.set_experiment(EXPERIMENT)
+        with mlflow.start_run(run_name=model_name(family), tags=tags):
+            mlflow.log_params(dict(training.params))
+            mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
+            number = _log_model(family, detector, example)
+        return _promote(client, family, number, tags, training.description)
+
+
+def champion(
+    tracking_uri: str, family: str, *, names: Sequence[str] | None = None, fingerprint: str | None = None
+) -> Champion | None:
+    """Fetch the family's champion; None if none was ever named.
+
+    names, fingerprint: of the features as they are defined now, checked where given. Raises ModelError: the model was
+    trained on others, or MLflow is away or silent for 3 s.
+    """
+    with _server(tracking_uri, f"the champion of {family} was not fetched") as client:
+        found = _by_alias(client, family)
+        if found is None:
+            return None
+        _refuse_other_features(found, names, fingerprint)
+        with TemporaryDirectory(prefix="tonewatch-model-") as folder:
+            path = mlflow.artifacts.download_artifacts(
+                f"models:/{found.name}/{found.version}",
+                dst_path=folder,
+                tracking_uri=tracking_uri,
+                registry_uri=tracking_uri,
+            )
+            pipeline = mlflow.sklearn.load_model(path)
+            state: dict[str, Any] = Model.load(path).metadata["detector"]
+        tags = dict(found.tags)
+        version = str(found.version)
+        detector = ForestDetector.restored(pipeline, state["names"], state["floors"], state["limits"], version)
+        return Champion(detector, version, float(tags["threshold"]), detector.names, float(tags["rate"]), family, tags)
+
+
+def champion_versions(tracking_uri: str) -> dict[str, str]:
+    """Family -> version of its champion, in one cheap call. Raises ModelError: MLflow is away or silent for 3 s."""
+    with _server(tracking_uri, "the champions' versions were not read") as client:
+        return {
+            model.name.removesuffix(SUFFIX): str(model.aliases[ALIAS])
+            for model in client.search_registered_models(max_results=1000)
+            if model.name.endswith(SUFFIX) and ALIAS in model.aliases
+        }
+
+
+@contextmanager
+def _server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 0) -> Iterator[MlflowClient]:
+    """A client with these timeouts; what goes wrong comes out as ModelError beginning with `failure`."""
+    if not tracking_uri:
+        raise ModelError(f"{failure}: no MLflow; start the stack with `tonewatch up`, or set mlflow_tracking_uri")
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
+    with _LOCK:
+        before = {name: os.environ.get(name) for name in limits}
+        os.environ.update(limits)
+        try:
+            yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        except (MlflowException, OSError, KeyError, TypeError, ValueError) as error:  # requests' errors are OSErrors
+            text = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ModelError(f"{failure}: {text} (MLflow at {tracking_uri}; see `tonewatch status`)") from error
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _tags(family: str, names: Sequence[str], training: Training) -> dict[str, str]:
+    return {
+        "family": family,
+        "tenant": training.tenant,
+        "data_start": training.start.isoformat(),
+        "data_end": training.end.isoformat(),
+        "data_hash": training.data_hash,
+        "names": ",".join(names),
+        "fingerprint": training.fingerprint,
+        "threshold": repr(training.threshold),
+        "rate": repr(training.rate),
+    }
+
+
+def _log_model(family: str, detector: ForestDetector, example: Floats) -> str:
+    import pandas as pd  # a second of import that only training pays, not every watcher's poll
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("double", name) for name in detector.names]),
+        outputs=Schema([TensorSpec(np.dtype(np.int64), (-1,))]),
+    )
+    state = {"names": list(detector.names), "floors": list(detector.floors), "limits": detector.limits.tolist()}
+    logged = mlflow.sklearn.log_model(
+        detector.pipeline,
+        name=model_name(family),
+        registered_model_name=model_name(family),
+        signature=signature,
+        input_example=pd.DataFrame(example, columns=list(detector.names)),
+        serialization_format="skops",
+        skops_trusted_types=list(TRUSTED),
+        # Given, because MLflow would run the model in a new process for 20 s to infer them.
+        pip_requirements=[f"{name}=={installed(name)}" for name in ("scikit-learn", "skops", "numpy", "scipy")],
+        metadata={"detector": state},
+        await_registration_for=30,
+    )
+    return str(logged.registered_model_version)
+
+
+def _promote(client: MlflowClient, family: str, number: str, tags: Mapping[str, str], description: str) -> str:
+    name = model_name(family)
+    client.update_model_version(name, number, description=description)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)
+    client.set_registered_model_alias(name, ALIAS, number)  # last: a champion without its threshold must not be seen
+    return number
+
+
+def _by_alias(client: MlflowClient, family: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(model_name(family), ALIAS)
+    except MlflowException as error:
+        if error.error_code in _NONE_YET:
+            return None
+        raise
+
+
+def _refuse_other_features(found: ModelVersion, names: Sequence[str] | None, fingerprint: str | None) -> None:
+    tags: Mapping[str, str] = found.tags
+    if fingerprint is not None and tags.get("fingerprint") != fingerprint:
+        raise ModelError(
+            f"{found.name} version {found.version} was trained on other feature definitions; train it again"
+        )
+    if names is not None and tags.get("names") != ",".join(names):
+        raise ModelError(
+            f"{found.name} version {found.version} knows the features {tags.get('names')}, not {','.join(names)}; "
+            "train it again"
+        )
