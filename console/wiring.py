@@ -68,7 +68,7 @@ class Wiring:
         Raises StackError: the database is a real one, and nobody told us how to make databases there.
         """
         password = str(getattr(self.secrets, name))
-        return with_login(self.admin_database("make the database of the server " + name), name, password, name)
+        return with_login(self.admin_database(f"make the database of {name}"), name, password, name)
 
     def admin_database(self, purpose: str) -> str:
         """The URL that may make roles and databases. Raises StackError: there is none."""
@@ -118,7 +118,10 @@ def wire(given: Settings, folder: StateFolder, secrets: Secrets, run: str) -> Wi
     }
     filled |= storage(given, folder, secrets)
     settings = given.model_copy(update=filled)
-    return Wiring(given, settings, folder, secrets, run, postgres, prefect, mlflow, gateway)
+    wiring = Wiring(given, settings, folder, secrets, run, postgres, prefect, mlflow, gateway)
+    if not (given.prefect_api_url and given.mlflow_tracking_uri):
+        wiring.admin_database("make the databases of Prefect and MLflow")
+    return wiring
 
 
 def storage(given: Settings, folder: StateFolder, secrets: Secrets) -> dict[str, SecretStr]:
