@@ -157,7 +157,8 @@ def players_line(picture: Picture) -> str:
     """How the listeners fare, in one line."""
     players = _mapping(picture, "players")
     ratio = 100.0 * float(players.get("starved_ratio") or 0.0)
-    return f"players {players.get('sessions', 0)} · without sound {ratio:.0f} % · stalls {players.get('stalls', 0)}"
+    sessions, stalls = (float(players.get(name) or 0.0) for name in ("sessions", "stalls"))
+    return f"players {sessions:.0f} · without sound {ratio:.0f} % · stalls {stalls:.0f}"
 
 
 def _incident(picture: Picture) -> RenderableType:
@@ -174,6 +175,8 @@ def _incident_lines(incident: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield Text(f"cause   {cause_text(incident)}")
     if incident.get("action") or incident.get("reason"):
         yield Text(f"decided {deed_text(incident)}")
+    if incident.get("verdict"):
+        yield Text(f"verdict {plain(incident['verdict'])}")
     if incident.get("listener_minutes_lost") is not None:
         yield Text(f"lost    {float(incident['listener_minutes_lost']):.2f} listener-minutes")
 
@@ -270,6 +273,8 @@ def _incident_changes(before: Picture, now: Picture) -> Iterator[str]:
             yield f"cause: {cause_text(incident)}"
         if (incident.get("action") or incident.get("reason")) and _differs(was, incident, "action", "reason"):
             yield f"decided: {deed_text(incident)}"
+        if incident.get("verdict") and _differs(was, incident, "verdict"):
+            yield f"verdict: {plain(incident['verdict'])}"
         if _differs(was, incident, "step", "state"):
             yield f"step: {plain(incident.get('step', ''))}, incident {plain(incident.get('state', ''))}"
     for gone in known.values():

@@ -14,8 +14,8 @@ from tonewatch.records import Action, ActionState, Cause, Incident, Outcome, Ver
 HANDS_OFF = frozenset({"none", "wait", "hand-over", "notify"})
 #: More than this share of starved seconds makes a run void (design.md, "Honest proof").
 VOID_SHARE = 0.05
-#: How far an incident's onset may lie before the injection: one probe interval and the clocks' difference.
-SLACK_BEFORE = timedelta(seconds=3)
+#: How far an incident's onset may lie before the injection: onset is the start of a detector's window (demo: 3 x 10 s).
+SLACK_BEFORE = timedelta(seconds=30)
 #: How long after a fault was healed its echoes may still open an incident.
 SLACK_AFTER = timedelta(seconds=30)
 
@@ -28,7 +28,7 @@ class Truth:
     name: str
     is_fault: bool
     entity: str
-    cause: str  # component:transcoder-ch1:crash
+    cause: str | None  # component:transcoder-ch1:crash; None for what is no fault
     injected: datetime
     right: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class FaultResult:
     is_fault: bool
     detected_s: float | None
     cause_named: str | None
-    cause_true: str
+    cause_true: str | None
     action: str | None
     impact_ended_s: float | None
     verdict: str | None
@@ -88,7 +88,7 @@ def parse_truth(document: Mapping[str, Any]) -> Truth:
             name=str(document["name"]),
             is_fault=bool(document["is_fault"]),
             entity=str(document["entity"]),
-            cause=str(document["cause"]),
+            cause=document["cause"],
             injected=_time(document["injected"]),
             right=tuple(document.get("right", ())),
             wrong=tuple(document.get("wrong", ())),
@@ -105,12 +105,12 @@ def _time(value: object) -> datetime:
 
 
 def belongs(incident: Incident, truth: Truth) -> bool:
-    """Whether `incident` can come from the fault: its onset lies in the fault's time and it touches the fault's path.
+    """Whether `incident` can come from the fault: opened after it, begun in its time, and on the fault's path.
 
     A rendition counts as its channel's: what breaks `channel:ch1` breaks `rendition:ch1/aac-128`.
     """
     last = (truth.healed or datetime.max.replace(tzinfo=UTC) - SLACK_AFTER) + SLACK_AFTER
-    if not truth.injected - SLACK_BEFORE <= incident.onset <= last:
+    if incident.opened < truth.injected or not truth.injected - SLACK_BEFORE <= incident.onset <= last:
         return False
     path = {truth.entity, *truth.path}
     return any(entity in path or _channel_of(entity) in path for entity in incident.entities)

@@ -62,7 +62,7 @@ def test_mended_fault_passes_and_fills_every_column() -> None:
 def test_missed_fault_fails_with_nulls() -> None:
     result = judge(CRASH, [], Loss())
     assert result.failures == ("missed",)
-    assert result.detected_s is result.verdict is result.action is result.impact_ended_s is None
+    assert [result.detected_s, result.verdict, result.action, result.impact_ended_s] == [None] * 4
     assert exit_status([result], 0) == 1
 
 
@@ -114,6 +114,11 @@ def test_incident_of_the_calm_is_false() -> None:
     mine, false = attribute([late, mended(), early], [CRASH])
     assert [seen.incident.id for seen in mine["f1"]] == ["i4.0"]
     assert false == [early, late]
+
+
+def test_incident_whose_window_began_before_the_fault_belongs_to_it() -> None:
+    window = replace(incident("channel:ch1", at=-20.0), opened=NOON + timedelta(seconds=5))
+    assert attribute([Seen(window)], [CRASH])[1] == []
 
 
 def test_incident_off_the_path_is_false() -> None:

@@ -1,0 +1,228 @@
+"""The front door: `tonewatch up | down | status | demo | listen | settings`.
+
+Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
+takes five (research/stack.md 6).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from console.status import Status
+    from tonewatch.settings import Settings
+
+INTERRUPTED = 130
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    name="tonewatch",
+    help="Autonomous reliability for audio-streaming platforms: watches, says why, mends, and tells people.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # main() tells our errors in a line; others are for a bug report, unadorned
+    rich_markup_mode=None,  # plain help: quick, and the same in a log
+)
+
+StateDir = Annotated[
+    Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def _settings(state_dir: Path | None) -> Settings:
+    from tonewatch.settings import read
+
+    given = read()
+    return given if state_dir is None else given.model_copy(update={"state_dir": state_dir.absolute()})
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    import asyncio
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_json(document: object) -> None:
+    import json
+
+    print(json.dumps(document, indent=1, default=str))
+
+
+def _say(part: str, what: str) -> None:
+    print(f"{part}: {what}", file=sys.stderr, flush=True)
+
+
+@app.command()
+def up(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy."""
+    from console import stack
+
+    status = _run(stack.up(_settings(state_dir), _say))
+    _tell(status, None, as_json)
+
+
+@app.command()
+def down(state_dir: StateDir = None) -> None:
+    """Stop the stack and whatever a killed run left behind."""
+    from console import stack
+
+    if not _run(stack.down(_settings(state_dir), _say)):
+        print("nothing was up")
+
+
+@app.command()
+def status(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Say what runs, how it is, and what the watcher sees. Exit status 1 when the stack is not up."""
+    from console import stack
+
+    settings = _settings(state_dir)
+    found = stack.status(settings)
+    _tell(found, _run(_picture(settings)) if found.up else None, as_json)
+    if not found.up:
+        raise typer.Exit(1)
+
+
+async def _picture(settings: Settings) -> dict[str, Any] | None:
+    from console import stack
+    from warehouse.cache import Cache
+
+    redis_url = stack.connected(settings).redis_url
+    cache = Cache(redis_url.get_secret_value() if redis_url else None)
+    try:
+        return await cache.live(settings.tenant)
+    finally:
+        await cache.close()
+
+
+def _tell(found: Status, picture: dict[str, Any] | None, as_json: bool) -> None:
+    if as_json:
+        _print_json(found.as_dict() | {"picture": picture})
+        return
+    print(f"{'up' if found.up else 'not up'}, state in {found.state_dir}")
+    for part in found.parts:
+        memory = "" if part.memory_mib is None else f"{part.memory_mib:.0f} MiB"
+        print(f"  {part.name:<14}{part.state:<12}{memory:>9}  {part.url or ''} {part.note}".rstrip())
+    if picture:
+        from console.live import Scene, heartbeat
+
+        print(heartbeat(Scene("watching", 0.0, picture)))
+        for incident in picture.get("incidents") or []:
+            print(f"  incident {incident['id']}: {incident['title']} [{incident['state']}]")
+
+
+@app.command()
+def demo(
+    faults: Annotated[str, typer.Option(help="Faults to inject, separated by commas, or `all`.")] = "transcoder-crash",
+    faults_from: Annotated[
+        Path | None, typer.Option(help="Folder of further faults (docs/faults.md).", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides when faults come and what they hit.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the result as JSON to this file, too.", show_default=False)
+    ] = None,
+    channels: Annotated[int, typer.Option(min=1, max=20, help="Channels of the soundstage.")] = 2,
+    players: Annotated[int, typer.Option(min=1, max=500, help="Players at the busiest hour.")] = 20,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave all running afterwards, until Ctrl-C.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for report, mailbox, logs and result.")] = Path("demo-out"),
+    state_dir: StateDir = None,
+) -> None:
+    """Play a real streaming platform, break it, and watch it being mended.
+
+    Exit status 1 if a fault was missed or wrongly mended, or a false incident opened.
+    """
+    from console.demo import Options
+    from console.demo import demo as run_demo
+
+    names = tuple(name.strip() for name in faults.split(",") if name.strip())
+    options = Options(names, faults_from, seed, json_file, channels, players, keep, out, state_dir)
+    raise typer.Exit(_run(run_demo(options)))
+
+
+@app.command()
+def listen(
+    url: Annotated[str, typer.Argument(help="An HLS playlist or a plain HTTP (Icecast) stream.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line.")] = False,
+    duration: Annotated[
+        str | None, typer.Option("--for", help="How long, e.g. 60s; default: to the end.", show_default=False)
+    ] = None,
+    max_silence: Annotated[float, typer.Option(help="Seconds of silence that are still good.")] = 10.0,
+    max_overdue: Annotated[
+        float | None, typer.Option(help="Seconds; default: one target duration.", show_default=False)
+    ] = None,
+    min_lufs: Annotated[float | None, typer.Option(help="Integrated loudness at least.", show_default=False)] = None,
+    max_lufs: Annotated[float | None, typer.Option(help="Integrated loudness at most.", show_default=False)] = None,
+    max_true_peak: Annotated[float | None, typer.Option(help="dBTP at most.", show_default=False)] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Seconds at most.", show_default=False)] = None,
+    max_decode_errors: Annotated[int | None, typer.Option(help="At most so many.", show_default=False)] = None,
+) -> None:
+    """Listen to a stream: loudness, silence, peaks, metadata, playlist faults, latency. Needs no set-up.
+
+    Exit status 0 when all thresholds held, 1 when one was broken, 2 when there is nothing to listen to.
+    """
+    from console import listen as listening
+    from tasks.listen import Thresholds
+
+    limits = Thresholds(max_silence, max_overdue, min_lufs, max_lufs, max_true_peak, max_latency, max_decode_errors)
+    seconds = listening.seconds_of(duration) if duration else None
+    raise typer.Exit(listening.run(url, for_seconds=seconds, json_output=as_json, limits=limits))
+
+
+@app.command(name="settings")
+def show_settings(as_json: Json = False) -> None:
+    """List every setting with its value now and what it means. Secrets are masked."""
+    from tonewatch.settings import read
+
+    rows = setting_rows(read())
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['name']} = {'(unset)' if row['value'] is None else row['value']}\n    {row['description']}")
+
+
+def setting_rows(settings: Settings) -> list[dict[str, Any]]:
+    """[{name, value, description}]; name is the environment variable's; passwords, also those in URLs, are masked."""
+    from tonewatch.settings import PREFIX
+
+    return [
+        {
+            "name": PREFIX + name.upper(),
+            "value": _masked(getattr(settings, name)),
+            "description": field.description or "",
+        }
+        for name, field in type(settings).model_fields.items()
+    ]
+
+
+def _masked(value: object) -> object:
+    import re
+
+    if value is None or isinstance(value, bool | int):
+        return value
+    if hasattr(value, "get_secret_value"):
+        return "********"
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:********@", text)
+
+
+def main() -> None:
+    """Entry point: our own errors become their message and exit status."""
+    from tonewatch.errors import TonewatchError
+
+    try:
+        app(prog_name="tonewatch")
+    except TonewatchError as error:
+        print(f"tonewatch: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

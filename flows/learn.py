@@ -1,0 +1,104 @@
+"""Learning on demand: asks Prefect for a run of the training deployment and follows it to its end.
+
+`python -m flows.learn TENANT START END` does the same for those who do not want Prefect's client in their process;
+it prints one JSON document per line: {"state": ...} as it changes, and at last {"result": {...}} or {"error": "..."}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
+
+from tonewatch.clock import SYSTEM, Clock
+from tonewatch.errors import PartFailed, TonewatchError
+
+DEPLOYMENT = "training/training"
+PATIENCE_SECONDS = 240.0  # the worker's next look, a process's start and imports, the training: on a busy machine
+POLL_SECONDS = 1.0
+
+
+async def learn(
+    tenant: str, start: datetime, end: datetime, on_progress: Callable[[str], None], *, clock: Clock = SYSTEM
+) -> dict[str, Any]:
+    """Train `tenant`'s models on the samples from `start` to `end`, and wait for it.
+
+    `on_progress` gets the run's state in words whenever it changes. Returns {flow_run, name, state, seconds}.
+    Raises PartFailed: Prefect is away, does not know the deployment, or the run failed or took longer than 240 s.
+    """
+    began = clock.monotonic()
+    try:
+        async with get_client() as client:
+            run = await _request(client, tenant, start, end)
+            run = await _follow(client, run, on_progress, clock, began + PATIENCE_SECONDS)
+    except (TonewatchError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        raise PartFailed(f"Prefect did not carry the training out ({error!r}); see `tonewatch status`") from error
+    state = run.state_name or "unknown"
+    if run.state is None or not run.state.is_completed():
+        message = f": {run.state.message}" if run.state and run.state.message else ""
+        raise PartFailed(f"the training run {run.name} ended {state}{message}; its log is in the Prefect UI")
+    return {"flow_run": str(run.id), "name": run.name, "state": state, "seconds": round(clock.monotonic() - began, 1)}
+
+
+async def _request(client: PrefectClient, tenant: str, start: datetime, end: datetime) -> FlowRun:
+    parameters = {"tenant": tenant, "start": start.isoformat(), "end": end.isoformat()}
+    try:
+        return await arun_deployment(
+            DEPLOYMENT, client=client, parameters=parameters, timeout=0, as_subflow=False, tags=[tenant]
+        )
+    except ObjectNotFound as error:
+        raise PartFailed(f"Prefect has no deployment {DEPLOYMENT}; `tonewatch up` registers it") from error
+
+
+async def _follow(
+    client: PrefectClient, run: FlowRun, on_progress: Callable[[str], None], clock: Clock, deadline: float
+) -> FlowRun:
+    told = ""
+    while True:
+        run = await client.read_flow_run(run.id)
+        if run.state_name and run.state_name != told:
+            told = run.state_name
+            on_progress(f"training run {run.name}: {told.lower()}")
+        if run.state is not None and run.state.is_final():
+            return run
+        if clock.monotonic() > deadline:
+            raise PartFailed(f"the training run {run.name} is still {told.lower()} after {PATIENCE_SECONDS:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)  # Prefect's API can only be asked
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m flows.learn TENANT START END` (ISO times); exit status 0 when the run completed."""
+    if len(arguments) != 3:
+        sys.stderr.write("usage: python -m flows.learn TENANT START END\n")
+        return 2
+    tenant, start, end = arguments
+    try:
+        window = datetime.fromisoformat(start), datetime.fromisoformat(end)
+        result = asyncio.run(learn(tenant, *window, lambda text: _tell({"state": text})))
+    except ValueError as error:
+        _tell({"error": f"no time: {error}"})
+        return 2
+    except TonewatchError as error:
+        _tell({"error": str(error)})
+        return error.exit_status
+    _tell({"result": result})
+    return 0
+
+
+def _tell(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
