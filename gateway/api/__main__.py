@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 
@@ -30,6 +31,9 @@ def main() -> int:
         print(f"gateway: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return error.exit_status
     structlog.get_logger("gateway").info("listening", port=listener.getsockname()[1])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal once more when it has shut down in order; that must not end us as if killed.
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     server.run(sockets=[listener])
     return 0
 

@@ -100,7 +100,9 @@ def _add_health(app: FastAPI, warehouse: Warehouse, instruments: Instruments) ->
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
-        return _problem(error.status, error.reason, **error.headers)
+        # Closed where a body may still be coming: read to its end, an endless one would hold the line for ever.
+        closing = {} if error.status == 429 else {"connection": "close"}
+        return _problem(error.status, error.reason, **error.headers, **closing)
 
     @app.exception_handler(WarehouseAway)
     async def away(request: Request, error: WarehouseAway) -> Response:
