@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -24,7 +25,7 @@ from console.stack import Stack
 from console.starvation import Sleeper
 from tonewatch import settings as settings_of
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import FaultError, StateFolderError
+from tonewatch.errors import FaultError, StateFolderError, TonewatchError
 from tonewatch.settings import Settings, load_profile
 
 PROFILE = TENANT = "demo"
@@ -91,6 +92,9 @@ async def demo(options: Options) -> int:
             if interrupts.caught is None:
                 raise
             return 128 + interrupts.caught
+        except TonewatchError:
+            print(f"the logs of this run are in {options.out.absolute() / 'logs'}", file=sys.stderr)
+            raise
 
 
 async def _demo(options: Options, interrupts: Interrupts) -> int:
@@ -198,7 +202,7 @@ async def _down(stack: Stack, show: Show) -> None:
 
 
 def _settings(options: Options, sound: stage.Stage, mailbox: Mailbox, gateway_port: int, work: Path) -> Settings:
-    """The user's settings with what makes them the demo's."""
+    """The user's settings with what makes them the demo's. Ports are free ones: another stack may have the usual."""
     given = settings_of.read()
     return given.model_copy(
         update={
@@ -206,6 +210,8 @@ def _settings(options: Options, sound: stage.Stage, mailbox: Mailbox, gateway_po
             "profile": PROFILE,
             "tenant": TENANT,
             "gateway_port": gateway_port,
+            "prefect_port": given.prefect_port or ports.any_free(),
+            "mlflow_port": given.mlflow_port or ports.any_free(),
             "inventory_url": sound.inventory_url,
             "supervisor_url": sound.supervisor_url,
             "smtp_url": SecretStr(mailbox.url),

@@ -81,9 +81,10 @@ def _clock(seconds: float) -> str:
 
 def _headline(scene: Scene) -> Text:
     text = Text.assemble((" Tonewatch demo ", "reverse bold"), f" {_clock(scene.elapsed)}  ", (scene.phase, "bold"))
+    text.no_wrap, text.overflow = True, "ellipsis"
     if scene.done is not None and scene.of:
         share = min(max(scene.done / scene.of, 0.0), 1.0)
-        text.append(f"  {'█' * round(share * 20):░<20} {scene.done:.0f} of {scene.of:.0f} s")
+        text.append(f"  {'█' * round(share * 12):░<12} {scene.done:.0f} of {scene.of:.0f} s")
     return text
 
 

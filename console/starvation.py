@@ -41,6 +41,7 @@ class Sleeper:
 
     def __init__(self) -> None:
         self.starved_s = 0.0
+        self.process: asyncio.subprocess.Process | None = None
 
     @asynccontextmanager
     async def sleeping(self) -> AsyncIterator[Sleeper]:
@@ -53,6 +54,7 @@ class Sleeper:
             cwd=PROJECT,
             start_new_session=True,
         )
+        self.process = process
         reader = asyncio.create_task(self._read(process))
         try:
             yield self
