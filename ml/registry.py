@@ -23,7 +23,13 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.models.model import ModelInfo
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    RESOURCE_DOES_NOT_EXIST,
+    ErrorCode,
+)
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
@@ -34,8 +40,8 @@ from tonewatch.errors import ModelError
 ALIAS = "champion"
 EXPERIMENT = "tonewatch-training"
 SUFFIX = "-isolation-forest"
-#: skops loads no type that is neither built in nor named here; a forest is made of these.
-TRUSTED = ("sklearn.tree._tree.Tree",)
+#: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
+TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
 _NONE_YET = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
 
@@ -98,8 +104,8 @@ def log_champion(tracking_uri: str, family: str, detector: ForestDetector, train
         with mlflow.start_run(run_name=model_name(family), tags=tags):
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
-            number = _log_model(family, detector, example)
-        return _promote(client, family, number, tags, training.description)
+            logged = _log_model(family, detector, example)
+        return _promote(client, family, logged, tags, training.description)
 
 
 def champion(
@@ -123,7 +129,7 @@ def champion(
                 registry_uri=tracking_uri,
             )
             pipeline = mlflow.sklearn.load_model(path)
-            state: dict[str, Any] = Model.load(path).metadata["detector"]
+            state: dict[str, Any] = (Model.load(path).metadata or {})["detector"]
         tags = dict(found.tags)
         version = str(found.version)
         detector = ForestDetector.restored(pipeline, state["names"], state["floors"], state["limits"], version)
@@ -176,7 +182,7 @@ def _tags(family: str, names: Sequence[str], training: Training) -> dict[str, st
     }
 
 
-def _log_model(family: str, detector: ForestDetector, example: Floats) -> str:
+def _log_model(family: str, detector: ForestDetector, example: Floats) -> ModelInfo:
     import pandas as pd  # a second of import that only training pays, not every watcher's poll
 
     signature = ModelSignature(
@@ -184,10 +190,9 @@ def _log_model(family: str, detector: ForestDetector, example: Floats) -> str:
         outputs=Schema([TensorSpec(np.dtype(np.int64), (-1,))]),
     )
     state = {"names": list(detector.names), "floors": list(detector.floors), "limits": detector.limits.tolist()}
-    logged = mlflow.sklearn.log_model(
+    logged: ModelInfo = mlflow.sklearn.log_model(
         detector.pipeline,
         name=model_name(family),
-        registered_model_name=model_name(family),
         signature=signature,
         input_example=pd.DataFrame(example, columns=list(detector.names)),
         serialization_format="skops",
@@ -195,18 +200,23 @@ def _log_model(family: str, detector: ForestDetector, example: Floats) -> str:
         # Given, because MLflow would run the model in a new process for 20 s to infer them.
         pip_requirements=[f"{name}=={installed(name)}" for name in ("scikit-learn", "skops", "numpy", "scipy")],
         metadata={"detector": state},
-        await_registration_for=30,
     )
-    return str(logged.registered_model_version)
+    return logged
 
 
-def _promote(client: MlflowClient, family: str, number: str, tags: Mapping[str, str], description: str) -> str:
+def _promote(client: MlflowClient, family: str, logged: ModelInfo, tags: dict[str, str], description: str) -> str:
     name = model_name(family)
-    client.update_model_version(name, number, description=description)
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
-    client.set_registered_model_alias(name, ALIAS, number)  # last: a champion without its threshold must not be seen
-    return number
+    try:
+        client.create_registered_model(name, description=f"What is normal for the stage {family}, by its features")
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    # Tags go with the version's birth: a champion without its threshold is never to be seen.
+    made = client.create_model_version(
+        name, logged.model_uri, logged.run_id, tags=tags, description=description, model_id=logged.model_id
+    )
+    client.set_registered_model_alias(name, ALIAS, made.version)
+    return str(made.version)
 
 
 def _by_alias(client: MlflowClient, family: str) -> ModelVersion | None:
