@@ -21,7 +21,7 @@ import structlog
 from gateway.channels import Channel
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack
-from tasks.compose import Story, plain, rich, subject
+from tasks.compose import HEADLINES, Story, plain, rich, subject
 from tonewatch.clock import Clock
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, WarehouseError
 from tonewatch.records import Action, Cause, Change, Incident, IncidentState, Notice, NoticeState, Verdict
@@ -29,15 +29,25 @@ from tonewatch.settings import Settings
 from warehouse import changes, incidents, notices
 from warehouse.database import Connection, Warehouse
 
-#: Notices leased at once, and for how long: longer than the slowest of them can take.
+#: Notices leased at once, and for how long: so long a notice waits whose sender died with it.
 BATCH: Final = 10
-LEASE_S: Final = 180
+LEASE_S: Final = 60
 FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 60.0
 _GRAVITY: Final = {"minor": 0, "major": 1, "critical": 2}
 _UNDER_WAY: Final = frozenset(
     {IncidentState.OPEN, IncidentState.DIAGNOSED, IncidentState.ACTING, IncidentState.VERIFYING}
 )
+
+#: What people are told of an incident in each state; the states between are the machine's own.
+TELLS_OF: Final[Mapping[str, str | None]] = {
+    IncidentState.OPEN: "opened",
+    IncidentState.DIAGNOSED: "opened",
+    IncidentState.ACTING: "opened",
+    IncidentState.VERIFYING: "acted",
+    IncidentState.CLOSED: None,
+    **{state: state for state in HEADLINES},
+}
 
 log = structlog.get_logger("notify")
 
@@ -120,23 +130,27 @@ async def enqueue(
     *,
     level: str = "L1",
 ) -> int:
-    """Write the notices of `incident` being `state` (opened, acted, mended, handed-over) into the outbox.
+    """Write the notices of `incident` being `state` into the outbox; returns how many are new.
 
-    Within the caller's transaction: no notice without its cause, no cause without its notice. Returns how many are new.
+    `state` is what to tell (opened, acted, mended, handed-over) or an IncidentState, told as TELLS_OF has it.
+    Within the caller's transaction: no notice without its cause, no cause without its notice.
     """
+    tells = TELLS_OF[state]
+    if tells is None:
+        return 0
     told = await notices.of_incident(tenant, db, incident.id)
     under_way = await changes.read(tenant, db, now, now + timedelta(microseconds=1))
     seen = Surroundings(under_way, await incidents.active(tenant, db), told)
-    drafts = [Draft(incident, state, level, channel) for channel in settings.alert_channels]
+    drafts = [Draft(incident, tells, level, channel) for channel in settings.alert_channels]
     for stage in STAGES:
         kept = stage(drafts, seen)
         for draft in drafts:
             if draft not in kept:
                 log.info(
-                    "notice dropped", stage=stage.__name__, incident=incident.id, state=state, channel=draft.channel
+                    "notice dropped", stage=stage.__name__, incident=incident.id, state=tells, channel=draft.channel
                 )
         drafts = kept
-    story = Story(incident, state, causes, actions, verdicts, now)
+    story = Story(incident, tells, causes, actions, verdicts, now)
     written = [_worded(tenant, draft, story, told) for draft in drafts]
     return await notices.put(tenant, db, written) if written else 0
 
@@ -162,11 +176,12 @@ def _created(notice: Notice) -> float:
 
 
 async def send_due(warehouse: Warehouse, settings: Settings, clock: Clock, holder: str) -> int:
-    """Send what is due in the outbox, of all tenants; returns how many were taken by their channel.
+    """Send what is due in the tenant's outbox; returns how many notices were taken by their channel.
 
     Raises WarehouseError: nothing could be leased. A channel that fails raises nothing: its notices stay.
     """
-    async with warehouse.as_dispatcher() as db:
+    # As the tenant and not as the dispatcher: the receivers in these settings may be told of no other tenant.
+    async with warehouse.as_tenant(settings.tenant) as db:
         due = await notices.lease_due(db, clock.now(), holder, LEASE_S, BATCH)
     if not due:
         return 0
@@ -209,34 +224,36 @@ class Sender:
 
     async def _send_all(self, name: str, waiting: Sequence[Notice]) -> int:
         sent = 0
-        problem: ChannelError | None = None
+        away: ChannelError | None = None
         for notice in sorted(waiting, key=_created):
-            # A channel that is away is asked once in a batch: each more would wait for its time-out.
-            if problem is None:
-                problem = await self._send(name, notice)
-            if problem is None or isinstance(problem, ChannelRefused):
-                sent += problem is None
-                problem = None
+            if away is not None:
+                await self._mark_failed(notice, away)
                 continue
-            await self._mark_failed(notice, problem)
+            try:
+                sent += await self._send(name, notice)
+            except ChannelError as error:
+                # A channel that is away is asked once in a batch: each more would wait for its time-out.
+                away = error
+                await self._mark_failed(notice, error)
         return sent
 
-    async def _send(self, name: str, notice: Notice) -> ChannelError | None:
-        """None: taken. Whatever is returned has not been marked, but a refusal, which has."""
+    async def _send(self, name: str, notice: Notice) -> bool:
+        """Whether the channel took the notice. Raises ChannelError: it may later."""
         channel = self._channels.get(name)
         if channel is None:
-            return ChannelError(f"{name} is not set up: set its settings (docs/gateway.md)")
+            raise ChannelError(f"{name} is not set up: set its settings (docs/gateway.md)")
         try:
             await channel.send(notice)
         except ChannelRefused as error:
             await self._mark(notice, refused=str(error))
-            return error
-        except ChannelError as error:
-            return error
+            return False
+        except ChannelError:
+            raise
         except Exception as error:  # noqa: BLE001 - one notice that no channel can digest must not hold up the others
-            return ChannelError(f"{name} failed with {type(error).__name__}")
+            await self._mark_failed(notice, ChannelError(f"{name} failed with {type(error).__name__}"))
+            return False
         await self._mark(notice, refused=None)
-        return None
+        return True
 
     async def _mark(self, notice: Notice, *, refused: str | None) -> None:
         try:
