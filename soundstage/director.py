@@ -15,7 +15,7 @@ from soundstage.process import Process, start
 
 LOWEST_SHARE = 0.5
 STALE_S = 8.0
-OPENING_SEGMENTS = 4
+OPENING_SEGMENTS = 3
 CHECK_EVERY_S = 0.5
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-TERM_WAIT_S = 8.0
+TERM_WAIT_S = 5.0
 KILL_WAIT_S = 3.0
 _STEP_S = 0.05
 MEDIA_PREFIX = "soundstage-"
@@ -35,7 +35,7 @@ def _is_ours(pid: int, folder: Path) -> bool:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """The ids of the platform's processes of `folder`, the supervisor first."""
+    """The ids of the platform's processes of `folder`, the supervisor first, so that it starts none meanwhile."""
     own = os.getpid()
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     ours = [pid for pid in pids if pid != own and _is_ours(pid, folder)]
@@ -68,13 +68,13 @@ def _gone(pids: list[int], seconds: float) -> bool:
 
 
 def end_processes(folder: Path) -> int:
-    """End every process of `folder`: the supervisor in order first, then whoever is left, by kill -9.
+    """End every process of `folder`, after TERM_WAIT_S by kill -9; returns how many there were.
 
-    Returns how many there were.
+    All are told at once: the supervisor alone would end one after the other, a second each.
     """
     pids = processes_of(folder)
     if pids:
-        _signal(pids[:1], signal.SIGTERM)
+        _signal(pids, signal.SIGTERM)
         if not _gone(pids, TERM_WAIT_S):
             left = processes_of(folder)
             _signal(left, signal.SIGKILL)

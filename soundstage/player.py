@@ -137,18 +137,16 @@ class Player:
     async def _get(self, path: str, *, segment: bool = False) -> bytes:
         """A body from the edge in use; raises Unreachable when it fails or takes longer than REQUEST_TIMEOUT_S."""
         edge, began = self.edge, time.monotonic()
-        outcome = "timeout"
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 answer = await self._client.get(edge.base_url + path)
-            outcome = str(answer.status_code)
         except (TimeoutError, httpx.TimeoutException) as error:
+            self._observe(edge.name, "timeout", time.monotonic() - began)
             raise Unreachable(f"{edge.name} took too long for {path}") from error
         except httpx.HTTPError as error:
-            outcome = "broken"
+            self._observe(edge.name, "broken", time.monotonic() - began)
             raise Unreachable(f"{edge.name}: {error}") from error
-        finally:
-            self._observe(edge.name, outcome, time.monotonic() - began)
+        self._observe(edge.name, str(answer.status_code), time.monotonic() - began)
         if answer.status_code != 200:
             raise Unreachable(f"{edge.name} answered {answer.status_code} for {path}")
         if segment:
