@@ -133,7 +133,10 @@ class Inventory(_Part):
         return {part.id: part.process for part in self.components}
 
     def entities(self) -> list[Entity]:
-        """Everything as the house's nouns: components as they feed each other; transcoder -> rendition -> channel."""
+        """Everything as the house's nouns: components as they feed each other; origin -> rendition, edges -> channel.
+
+        A rendition is what the probe hears at the origin, a channel what listeners hear through the edges.
+        """
         found = [self._component(part) for part in self.components]
         for channel in self.channels:
             found.append(
@@ -141,7 +144,7 @@ class Inventory(_Part):
                     channel.id,
                     "channel",
                     labels={"name": channel.name, "master": channel.master, "cmcd": channel.name},
-                    depends_on=tuple(rendition.id for rendition in channel.renditions),
+                    depends_on=(*(r.id for r in channel.renditions), *(edge.id for edge in self.edges)),
                 )
             )
             found.extend(self._rendition(channel, rendition) for rendition in channel.renditions)
@@ -158,14 +161,13 @@ class Inventory(_Part):
         return Entity(part.id, part.stage, labels=labels, feeds=part.feeds)
 
     def _rendition(self, channel: Channel, rendition: Rendition) -> Entity:
-        makers = tuple(part.id for part in self.components if part.stage == "transcode" and part.channel == channel.id)
         labels = {
             "codec": rendition.codec,
             "bitrate_bps": str(rendition.bitrate_bps),
             "playlist": rendition.playlist,
             "channel": channel.id,
         }
-        return Entity(rendition.id, "rendition", labels=labels, feeds=(channel.id,), depends_on=makers)
+        return Entity(rendition.id, "rendition", labels=labels, feeds=(channel.id,), depends_on=(self.origin.id,))
 
 
 async def fetch(client: httpx.AsyncClient, url: str, *, timeout: float = 5.0, max_bytes: int = MAX_BYTES) -> Inventory:
