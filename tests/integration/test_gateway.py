@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,9 +24,12 @@ import psycopg
 import pytest
 
 from console.postgres import EmbeddedPostgres
+from console.redis import answers, program, socket_url, write_configuration
+from gateway.api.door import Limits
 from tonewatch.secrets import Secrets, load_or_generate
 from tonewatch.settings import Settings, to_environment
 from warehouse import keys, sessions, tenants
+from warehouse.cache import Cache
 from warehouse.database import Warehouse
 from warehouse.migrate import RolePasswords, create_database, migrate
 
@@ -71,11 +75,32 @@ async def warehouse(stage: Stage) -> AsyncIterator[Warehouse]:
 
 
 @pytest.fixture(scope="module")
-def gateway(stage: Stage) -> Iterator[str]:
+def redis_url(stage: Stage) -> Iterator[str]:
+    """A Redis of the test's own."""
+    listener = stage.folder / "redis.sock"
+    configuration = write_configuration(stage.folder / "redis", listener, stage.secrets.redis)
+    process = subprocess.Popen([program(), configuration], stdout=subprocess.DEVNULL)
+    for _ in range(100):  # it tells nobody when it listens
+        if asyncio.run(answers(listener, stage.secrets.redis)):
+            break
+        time.sleep(0.05)
+    yield socket_url(listener, stage.secrets.redis)
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def gateway(stage: Stage, redis_url: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = Settings(state_dir=stage.folder, database_url=stage.database_url, gateway_port=port, log_level="debug")
+    settings = Settings(
+        state_dir=stage.folder,
+        database_url=stage.database_url,
+        redis_url=redis_url,
+        gateway_port=port,
+        log_level="debug",
+    )
     environment = {**os.environ, **to_environment(settings)}
     with stage.log.open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "gateway.api"], env=environment, stdout=log, stderr=log)
@@ -298,12 +323,34 @@ async def test_the_same_session_has_another_pseudonym_for_another_tenant(
     assert len(pseudonyms) == 2
 
 
-async def test_the_live_picture_needs_a_viewers_key(warehouse: Warehouse, door: httpx.AsyncClient) -> None:
+async def test_the_live_picture_needs_a_viewers_key(
+    warehouse: Warehouse, door: httpx.AsyncClient, redis_url: str
+) -> None:
     beacons, viewer = await key_for(warehouse, "live"), await key_for(warehouse, "live", scope="viewer")
     assert (await door.get("/v1/live")).status_code == 401
     assert (await door.get("/v1/live", headers=bearer(beacons))).status_code == 401
     answer = await door.get("/v1/live", headers=bearer(viewer))
-    assert (answer.status_code, "error" in answer.json()) == (404, True)  # there is no Redis here
+    assert (answer.status_code, "error" in answer.json()) == (404, True)  # no watcher has drawn one yet
+    cache = Cache(redis_url)
+    await cache.put_live("live", {"tick": 7})
+    await cache.put_live("other", {"tick": 8})
+    await cache.close()
+    assert (await door.get("/v1/live", headers=bearer(viewer))).json() == {"tick": 7}
+
+
+async def test_a_tenant_over_its_rate_is_put_off_and_no_other(
+    warehouse: Warehouse, door: httpx.AsyncClient, redis_url: str
+) -> None:
+    key, other = await key_for(warehouse, "flood"), await key_for(warehouse, "calm")
+    cache = Cache(redis_url)
+    limits = Limits()
+    for _ in range(limits.requests):  # the flood, without its bodies
+        await cache.allow("flood", "beacons", limits.requests, limits.per_seconds)
+    await cache.close()
+    answer = await door.post("/v1/cmcd", content=line(), headers=bearer(key))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, str(limits.per_seconds))
+    assert (await door.post("/v1/cmcd", content=line(), headers=bearer(other))).status_code == 200
+    assert await kept(warehouse, "flood") == []
 
 
 async def test_logs_are_json_and_metrics_count_lines(stage: Stage, door: httpx.AsyncClient) -> None:
