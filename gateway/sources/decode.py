@@ -48,19 +48,64 @@ class Decoded:
 
 
 def decode(data: bytes, init: bytes = b"") -> Decoded:
-    """Decode one segment (`init`: its EXT-X-MAP section). Truncated or damaged data gives what can be had of it.
+    """Decode one segment that stands alone; see SegmentDecoder."""
+    return SegmentDecoder().decode(data, init)
 
-    Raises SourceError when the bytes are no audio at all (an HTML page, nothing).
+
+class SegmentDecoder:
+    """Decodes the segments of one rendition, carrying the codec's state from each to the next.
+
+    A transform codec begun anew in mid-stream gives a wrong first frame, whose peaks are not in the programme.
     """
-    tag, audio = read_id3(data)
-    kind = container_of(init or audio)
-    if kind is None:
-        raise SourceError(f"not audio: the segment begins with {data[:_SHOWN]!r}" if data else "an empty segment")
-    try:
-        with av.open(io.BytesIO(init + audio), mode="r", format=kind) as container:
-            return _decode(container, tag)
-    except (av.FFmpegError, ValueError) as error:  # ValueError: PyAV's word for a stream without parameters
-        raise SourceError(f"not decodable as {kind}: {error}") from error
+
+    def __init__(self) -> None:
+        self._context: av.AudioCodecContext | None = None
+        self._kind: tuple[object, ...] = ()
+
+    def decode(self, data: bytes, init: bytes = b"", *, follows: bool = False) -> Decoded:
+        """Decode a segment (`init`: its EXT-X-MAP section); `follows`: it continues the one decoded before.
+
+        Truncated or damaged data gives what can be had of it.
+        Raises SourceError when the bytes are no audio at all (an HTML page, nothing).
+        """
+        tag, audio = read_id3(data)
+        kind = container_of(init or audio)
+        if kind is None:
+            raise SourceError(f"not audio: the segment begins with {data[:_SHOWN]!r}" if data else "an empty segment")
+        try:
+            with av.open(io.BytesIO(init + audio), mode="r", format=kind) as container:
+                return self._decode(container, tag, follows)
+        except (av.FFmpegError, ValueError) as error:  # ValueError: PyAV's word for a stream without parameters
+            raise SourceError(f"not decodable as {kind}: {error}") from error
+
+    def _decode(self, container: av.container.InputContainer, tag: Id3, follows: bool) -> Decoded:
+        if not container.streams.audio:
+            raise SourceError("the segment holds no audio stream")
+        stream = container.streams.audio[0]
+        context, anew = self._context_for(stream, follows)
+        blocks: list[Pcm] = []
+        errors, seconds = 0, 0.0
+        for frames in _frames(container, stream, context):
+            if frames is None:
+                errors += 1
+                continue
+            blocks += [_faded_in(block) for block in frames] if anew and not blocks else frames
+            seconds += sum(block.seconds for block in frames)
+            if seconds > MAX_SECONDS:
+                errors += 1
+                break
+        if errors:
+            self._context = None
+        return Decoded(join(blocks), errors, context.name, tag.timestamp_s, {**container.metadata, **tag.texts})
+
+    def _context_for(self, stream: av.AudioStream, follows: bool) -> tuple[av.AudioCodecContext, bool]:
+        """The codec to decode `stream` with, and whether it begins anew."""
+        fresh = stream.codec_context
+        kind = (fresh.name, fresh.sample_rate, fresh.layout.nb_channels, fresh.extradata)
+        if follows and self._context is not None and kind == self._kind:
+            return self._context, False
+        self._context, self._kind = fresh, kind
+        return fresh, True
 
 
 def container_of(data: bytes) -> str | None:
@@ -84,27 +129,9 @@ def container_of(data: bytes) -> str | None:
 _MAGIC = {b"OggS": "ogg", b"fLaC": "flac", b"RIFF": "wav"}
 
 
-def _decode(container: av.container.InputContainer, tag: Id3) -> Decoded:
-    if not container.streams.audio:
-        raise SourceError("the segment holds no audio stream")
-    stream = container.streams.audio[0]
-    blocks: list[Pcm] = []
-    errors, seconds = 0, 0.0
-    for frames in _frames(container, stream):
-        if frames is None:
-            errors += 1
-            continue
-        blocks += frames
-        seconds += sum(block.seconds for block in frames)
-        if seconds > MAX_SECONDS:
-            errors += 1
-            break
-    return Decoded(
-        join(blocks), errors, stream.codec_context.name, tag.timestamp_s, {**container.metadata, **tag.texts}
-    )
-
-
-def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[list[Pcm] | None]:
+def _frames(
+    container: av.container.InputContainer, stream: av.AudioStream, context: av.AudioCodecContext
+) -> Iterator[list[Pcm] | None]:
     """The PCM of each packet; None for a packet that could not be decoded."""
     packets = container.demux(stream)
     while True:
@@ -115,10 +142,17 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream) -> I
             return
         if packet is None:
             return
+        if not packet.size:  # asks the codec to end, but the next segment goes on with it
+            continue
         try:
-            yield [to_pcm(frame) for frame in packet.decode() if isinstance(frame, av.AudioFrame)]
+            yield [to_pcm(frame) for frame in context.decode(packet)]
         except (av.FFmpegError, ValueError):
             yield None
+
+
+def _faded_in(block: Pcm) -> Pcm:
+    """The first frame of a codec begun anew lacks what overlaps it: its wrong peaks are taken down."""
+    return Pcm(block.rate, block.samples * np.linspace(0, 1, len(block.samples), dtype=np.float32)[:, None])
 
 
 def to_pcm(frame: av.AudioFrame) -> Pcm:

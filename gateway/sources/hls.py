@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import httpx
 
 from gateway.http import Fetched, fetch
-from gateway.sources.decode import Decoded, decode
+from gateway.sources.decode import Decoded, SegmentDecoder
 from gateway.sources.playlist import MAX_BYTES, MasterPlaylist, MediaPlaylist, Segment, parse
 from gateway.sources.playlist_faults import PlaylistFault, PlaylistFaultKind, check
 from tonewatch.clock import SYSTEM, Clock
@@ -106,6 +106,8 @@ class HlsProbe:
         self._media_time: datetime | None = None  # where the next segment begins if it has no date-time
         self._count = 0
         self._inits: dict[str, bytes] = {}
+        self._decoder = SegmentDecoder()
+        self._decoded: int | None = None  # sequence of the segment decoded last
 
     async def poll(self) -> Reading:
         """Fetch the playlist, hear what is new in it, and say how all that went."""
@@ -230,7 +232,9 @@ class HlsProbe:
         try:
             init = await self._init(segment.init_uri)
             fetched = await self._get(segment.uri, segment.byte_range)
-            decoded = await asyncio.to_thread(decode, fetched.content, init)
+            follows = self._decoded == segment.sequence - 1 and not segment.discontinuity
+            self._decoded = segment.sequence
+            decoded = await asyncio.to_thread(self._decoder.decode, fetched.content, init, follows=follows)
         except SourceError as error:
             seconds, size = (fetched.seconds, len(fetched.content)) if fetched is not None else (None, 0)
             return Heard(segment, started, seconds, size, error=str(error))
