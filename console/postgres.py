@@ -144,12 +144,21 @@ class EmbeddedPostgres:
 
     def _make_folders(self) -> None:
         shared = 0o711 if self.user != os.geteuid() else 0o700
-        _make(self.state_dir, shared)
-        _make(self.log.parent, 0o700)
+        if not self.state_dir.exists():
+            _check_reachable(self.state_dir.parent, self.user)
+            _make(self.state_dir, shared)
+        self._let_server_pass()
         _check_reachable(self.state_dir, self.user)
+        _make(self.log.parent, 0o700)
         _make(self._home, 0o700, self.user)
         make_socket_folder(self.state_dir, shared)
         _make(self.sockets, 0o700, self.user)
+
+    def _let_server_pass(self) -> None:
+        """Let the server's user pass through the state folder, which is ours; its parents are never changed."""
+        status = self.state_dir.stat()
+        if self.user != os.geteuid() and status.st_uid == os.geteuid():
+            self.state_dir.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXGRP | stat.S_IXOTH)
 
     def _program(self, name: str) -> Path:
         if self._installation is None:
@@ -286,9 +295,9 @@ def _may_read(path: Path, user: int) -> bool:
 
 
 def _blocked_at(folder: Path, user: int) -> Path | None:
-    """The first folder on the way to `folder` that `user` may not pass."""
+    """The first folder on the way to `folder` that `user` may not pass; what does not exist yet will be made open."""
     way = [*reversed(folder.parents), folder]
-    return next((step for step in way if not _grants(step, user, stat.S_IXOTH)), None)
+    return next((step for step in way if step.exists() and not _grants(step, user, stat.S_IXOTH)), None)
 
 
 def _grants(path: Path, user: int, bit: int) -> bool:

@@ -67,23 +67,19 @@ class StateFolder:
     def prepare(self) -> None:
         """Make the folder where it is missing and check that it can be used.
 
-        Raises StateFolderError: not writable, or of another version.
+        Raises StateFolderError: not writable, of another version, or a folder of other things.
         """
         shared = 0o711 if os.geteuid() == 0 else 0o700
         self._check_version()
-        for folder, mode in ((self.path, shared), (self.logs, 0o700), (self.work, 0o700)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                folder.chmod(mode)
-            except OSError as error:
-                raise self._unwritable(error) from error
-        make_socket_folder(self.path, shared)
-        if not os.access(self.path, os.W_OK | os.X_OK):
-            raise self._unwritable(PermissionError(13, "Permission denied"))
         try:
+            self.path.mkdir(mode=shared, parents=True, exist_ok=True)
             (self.path / "version").write_text(LAYOUT + "\n", encoding="ascii")
+            for folder, mode in ((self.path, shared), (self.logs, 0o700), (self.work, 0o700)):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(mode)
         except OSError as error:
             raise self._unwritable(error) from error
+        make_socket_folder(self.path, shared)
 
     def log(self, part: str) -> Path:
         """The log of `part`."""
@@ -140,7 +136,8 @@ class StateFolder:
         try:
             found = (self.path / "version").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
-            found = LAYOUT if not self._holds_something() else "none"
+            self._check_empty()
+            return
         except OSError as error:
             raise self._unwritable(error) from error
         if found != LAYOUT:
@@ -149,9 +146,13 @@ class StateFolder:
                 "or set TONEWATCH_STATE_DIR to a new folder"
             )
 
-    def _holds_something(self) -> bool:
-        """Whether it holds the files of some Tonewatch: a folder of other things is used, never taken for a state."""
-        return any((self.path / name).exists() for name in ("secrets.json", "stack.json"))
+    def _check_empty(self) -> None:
+        """A folder of other things is left as it is: ours gets other permissions and may be cleared away as a whole."""
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise StateFolderError(
+                f"{self.path} holds other things and no state of Tonewatch: "
+                "set TONEWATCH_STATE_DIR to a new or empty folder"
+            )
 
     def _unwritable(self, error: OSError) -> StateFolderError:
         return StateFolderError(
