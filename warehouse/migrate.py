@@ -174,7 +174,8 @@ def _role(connection: psycopg.Connection, name: str, password: str | None) -> No
 
 def _may_become(connection: psycopg.Connection, role: str) -> None:
     # A superuser may; another administrator who made the role may let himself.
-    row = connection.execute("select pg_has_role(current_user, %s, 'set')", [role]).fetchone()
+    privilege = "set" if connection.info.server_version >= 160000 else "member"
+    row = connection.execute("select pg_has_role(current_user, %s, %s)", [role, privilege]).fetchone()
     if row is None or not row[0]:
         connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
 

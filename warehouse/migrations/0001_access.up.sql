@@ -60,27 +60,29 @@ begin
     if retention !~ '^[a-z]{1,20}$' or retention = 'default' then
         raise exception 'no retention class: %', retention using errcode = 'invalid_parameter_value';
     end if;
-    if to_regclass('public.' || quote_ident(day_name)) is not null then
+    -- pg_class is read by query: to_regclass() would answer from a cache that the wait for the lock has made stale.
+    if exists (select from pg_class where relname = day_name and relnamespace = 'public'::regnamespace) then
         return true;
     end if;
     perform pg_advisory_xact_lock(hashtextextended('ensure_sample_partition', 0));
-    if to_regclass('public.' || quote_ident(day_name)) is not null then
+    if exists (select from pg_class where relname = day_name and relnamespace = 'public'::regnamespace) then
         return true;
     end if;
-    if to_regclass('public.' || quote_ident(class_name)) is null then
+    if not exists (select from pg_class where relname = class_name and relnamespace = 'public'::regnamespace) then
         execute format('create table public.%I (like public.sample including defaults) partition by range (time)',
             class_name);
-        perform isolate_by_tenant(to_regclass('public.' || quote_ident(class_name)));
+        perform isolate_by_tenant(format('public.%I', class_name)::regclass);
         execute format('create table public.%I partition of public.%I default', class_name || '_default', class_name);
-        perform isolate_by_tenant(to_regclass('public.' || quote_ident(class_name || '_default')));
+        perform isolate_by_tenant(format('public.%I', class_name || '_default')::regclass);
         execute format('alter table public.sample attach partition public.%I for values in (%L)', class_name, retention);
     end if;
-    if (select count(*) from pg_inherits where inhparent = to_regclass('public.' || quote_ident(class_name))) >= 1000 then
+    if (select count(*) from pg_inherits i join pg_class c on c.oid = i.inhparent
+            where c.relname = class_name and c.relnamespace = 'public'::regnamespace) >= 1000 then
         return false;
     end if;
     -- Attach, not "partition of": that would lock the whole parent against readers.
     execute format('create table public.%I (like public.sample including defaults)', day_name);
-    perform isolate_by_tenant(to_regclass('public.' || quote_ident(day_name)));
+    perform isolate_by_tenant(format('public.%I', day_name)::regclass);
     execute format('alter table public.%I attach partition public.%I for values from (%L) to (%L)', class_name, day_name,
         to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
     return true;

@@ -1,0 +1,135 @@
+"""One of everything that a tenant can have: an incident with its story, and every other row beside it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+
+from tonewatch.records import (
+    Action,
+    ActionState,
+    Cause,
+    CauseKind,
+    Change,
+    Entity,
+    Evidence,
+    Finding,
+    FindingKind,
+    GuardAnswer,
+    Incident,
+    IncidentState,
+    Notice,
+    Outcome,
+    Run,
+    RunKind,
+    Sample,
+    Series,
+    SessionReport,
+    Verdict,
+)
+from warehouse import (
+    actions,
+    audit,
+    changes,
+    cursors,
+    entities,
+    evidence,
+    findings,
+    incidents,
+    journal,
+    keys,
+    notices,
+    samples,
+    sessions,
+    snapshots,
+    verdicts,
+)
+from warehouse.database import Connection, Warehouse
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+INCIDENT = "incident-1"
+PART = "component:transcoder-ch1"
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def finding(tenant: str, seconds: float = 3, **further: object) -> Finding:
+    told = {"summary": "does not answer", "symptom": "scrape-refused", "features": {"up": 0.0}, "evidence": ("log",)}
+    return Finding(tenant, PART, "rule:scrape-down", FindingKind.RULE, START, at(seconds), **(told | further))  # type: ignore[arg-type]
+
+
+def incident(tenant: str, id_: str = INCIDENT, state: IncidentState = IncidentState.OPEN) -> Incident:
+    return Incident(id_, tenant, state, START, at(5), "transcoder-ch1 is down", (PART,), impact_started=at(1))
+
+
+def causes(incident_id: str = INCIDENT) -> list[Cause]:
+    return [
+        Cause(incident_id, 1, PART, CauseKind.CRASH, 0.9, ("it does not answer",), (PART, "component:packager")),
+        Cause(incident_id, 2, "component:ingest-ch1", CauseKind.HANG, 0.1),
+    ]
+
+
+def action(incident_id: str = INCIDENT) -> Action:
+    guards = (GuardAnswer("rate", True, "1 of 3"), GuardAnswer("grant", True, "the owner's"))
+    return Action(incident_id, "restart", PART, 1, ActionState.INTENDED, "act", {"wait": "5"}, guards, intended=at(7))
+
+
+def verdict(incident_id: str = INCIDENT) -> Verdict:
+    slis = {"stalls": {"before": 3.0, "after": 0.0}}
+    return Verdict(action(incident_id).key, incident_id, Outcome.WORKED, False, at(20), slis, "back in band")
+
+
+def notice(tenant: str, incident_id: str = INCIDENT, state: str = "opened", created: float = 6) -> Notice:
+    return Notice(tenant, incident_id, state, "L1", "email", "Sound is missing", "text", "<p>", created=at(created))
+
+
+def report(session: str = "a", sequence: int = 0, seconds: float = 0) -> SessionReport:
+    return SessionReport(session, "channel:ch1", "edge:edge-1", at(seconds), "t", "p", 250, None, 4000, sequence=sequence)
+
+
+def sample(value: float = 1.0, seconds: float = 0, metric: str = "up") -> Sample:
+    return Sample(Series(PART, metric, (("stage", "transcode"),)), at(seconds), value)
+
+
+async def furnish(warehouse: Warehouse, tenant: str) -> None:
+    """Give the tenant at least one row in every table."""
+    async with warehouse.as_tenant(tenant) as db:
+        await _furnish_watching(tenant, db)
+        await _furnish_incident(tenant, db)
+        await _furnish_books(tenant, db)
+
+
+async def _furnish_watching(tenant: str, db: Connection) -> None:
+    await entities.save(tenant, db, [Entity(PART, "transcode", {"job": "t"}, ("component:packager",))], START)
+    await samples.append(tenant, db, [sample()])
+    await sessions.save(tenant, db, [report()], START)
+    await changes.save(tenant, db, [Change("c", "release", PART, START, None, "someone", "a release")])
+    await evidence.put(tenant, db, Evidence("hash", "logs", START, "text/plain", b"a line"))
+    await cursors.set(tenant, db, "detection", {"time": 1}, START)
+    await snapshots.save(tenant, db, "detection", START, b"state")
+
+
+async def _furnish_incident(tenant: str, db: Connection) -> None:
+    await findings.save(tenant, db, [finding(tenant)])
+    await incidents.save(tenant, db, incident(tenant))
+    await incidents.attach(tenant, db, INCIDENT, [finding(tenant).id])
+    await incidents.set_causes(tenant, db, INCIDENT, causes(), at(6))
+    await actions.intend(tenant, db, action())
+    await verdicts.save(tenant, db, verdict())
+    await notices.put(tenant, db, [notice(tenant)])
+
+
+async def _furnish_books(tenant: str, db: Connection) -> None:
+    run = Run("run", tenant, RunKind.DETECTION, START, at(5), outcome="completed")
+    await journal.finish(tenant, db, run)
+    await keys.create(tenant, db, purpose="players", scopes=["beacons"], now=START)
+    words = {"who": "console", "what": "restart", "subject": PART, "reason": "it is down"}
+    await audit.write(tenant, db, before=None, after={"state": "started"}, at=START, **words)
+    values = {"tenant": tenant, "time": START}
+    await db.execute(text("insert into settings_version values (:tenant, 1, '{}', 'someone', '', :time)"), values)
+    await db.execute(
+        text("insert into label values (:tenant, 'l', 'incident', 'incident-1', 'true', 'someone', '', :time)"), values
+    )
