@@ -23,7 +23,7 @@ from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
 from flows.remediation import Scene, Work, load_work, show_remediation, step
 from gateway.platforms.supervisor import Supervisor
-from tasks.collect import Collector, first_inventory
+from tasks.collect import Collector
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import TonewatchError
@@ -76,14 +76,16 @@ class Watcher:
         self.host.start()
         self.recorder.start()
         await self._resume()
-        problem = await first_inventory(self.collector, self.stop)
-        log.info("watching", extra={"tenant": self.tenant, "before": problem})
+        while self.collector.inventory is None and not self.stop.is_set():
+            await self._guarded(self._look_around)
+            await self._pause(1.0 if self.collector.inventory is None else 0.0)
+        log.info("watching", extra={"tenant": self.tenant})
         loops: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (self.profile.scrape_seconds, self.collector.scrape),
             (self.profile.probe_seconds, self.collector.probe),
             (1.0, self.collector.read_logs),
             (1.0, self._weigh_host),
-            (INVENTORY_SECONDS, self.collector.look_around),
+            (INVENTORY_SECONDS, self._look_around),
             (self.profile.tick_seconds, self.tick),
             (1.0, self._send),
             (LATE_RECORD_SECONDS, self.runs.record_late),
@@ -183,6 +185,9 @@ class Watcher:
             ),
         )
 
+    async def _look_around(self) -> None:
+        await self.collector.look_around(self.tenant, self.warehouse)
+
     async def _weigh_host(self) -> None:
         starved = self.host.starved_seconds
         series = Series("host:watcher", "host_starved_seconds", unit="s")
@@ -223,15 +228,18 @@ class Watcher:
         """Do `work` every so many seconds until stopped. Whatever goes wrong is told, and the loop goes on."""
         due = self.clock.monotonic()
         while not self.stop.is_set():
-            try:
-                await work()
-            except TonewatchError as error:
-                log.warning("%s: %s", work.__name__, error)
-            except Exception:  # a loop that stops watches nothing: a mistake of ours is told, not fatal
-                log.exception("%s failed; it is tried again", work.__name__)
+            await self._guarded(work)
             now = self.clock.monotonic()
             due = max(due + seconds, now)
             await self._pause(due - now)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except TonewatchError as error:
+            log.warning("%s: %s", getattr(work, "__name__", work), error)
+        except Exception:  # a loop that stops watches nothing: a mistake of ours is told, not fatal
+            log.exception("%s failed; it is tried again", getattr(work, "__name__", work))
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -20,7 +20,7 @@ from tonewatch.errors import SourceError
 from tonewatch.records import Sample, Series, SessionReport
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import sessions
+from warehouse import entities, sessions
 from warehouse.database import Warehouse
 
 #: Samples waiting for a tick; beyond it the oldest are given up and counted (a tick that hangs must not eat memory).
@@ -67,11 +67,16 @@ class Collector:
             "logs": {entity: position.as_json() for entity, position in self._positions.items()},
         }
 
-    async def look_around(self) -> None:
-        """Read the inventory; a platform that changed is probed anew. Raises SourceError."""
+    async def look_around(self, tenant: str, warehouse: Warehouse) -> None:
+        """Read the inventory; a platform that changed is written down and probed anew.
+
+        Raises SourceError: the inventory cannot be had; WarehouseAway: it is taken over with the next try.
+        """
         found = await inventories.fetch(self._client, self._inventory_url)
         if found == self.inventory:
             return
+        async with warehouse.as_tenant(tenant) as db:
+            await entities.save(tenant, db, found.entities(), self._clock.now())
         if self._prober is not None:
             await self._prober.close()
         self._prober = Prober.of(found, thin=THIN, clock=self._clock)
@@ -151,18 +156,3 @@ def scraped(entity: str, outcome: Exposition | SourceError, now: datetime) -> li
     samples.append(Sample(Series(entity, "up"), now, 1.0))
     samples.append(Sample(Series(entity, "scrape_seconds", unit="s"), now, outcome.seconds))
     return samples
-
-
-async def first_inventory(collector: Collector, stop: asyncio.Event, seconds: float = 1.0) -> str | None:
-    """Wait until the platform's inventory can be read; the last error while it could not, for the live view."""
-    problem: str | None = None
-    while not stop.is_set() and collector.inventory is None:
-        try:
-            await collector.look_around()
-        except SourceError as error:
-            problem = str(error)
-            try:
-                await asyncio.wait_for(stop.wait(), seconds)
-            except TimeoutError:
-                continue
-    return problem
