@@ -35,7 +35,7 @@ class Ingest(Process):
         gap.set_function(lambda: time.monotonic() - self._heard)
 
     async def work(self) -> None:
-        await asyncio.start_server(self._listen, "127.0.0.1", self.part.data_port)
+        await framing.accept(self._listen, self.part.data_port)
         await asyncio.gather(*(self._follow(name) for name in INPUTS))
 
     async def respond(self, request: web.Request) -> web.Response:
@@ -53,11 +53,11 @@ class Ingest(Process):
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.log.info("transcoder_connected")
         self._listeners.add(writer)
-        with contextlib.suppress(ConnectionError):
+        try:
             await reader.read()  # ends when the other side goes away
-        self._listeners.discard(writer)
-        writer.close()
-        self.log.warning("transcoder_gone")
+        finally:
+            self._listeners.discard(writer)
+            self.log.warning("transcoder_gone")
 
     async def _follow(self, name: str) -> None:
         """Hear one source, over and over: it may come later, go, and come back."""

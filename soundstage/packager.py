@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -115,21 +113,19 @@ class Packager(Process):
     async def work(self) -> None:
         for channel in self.plan.channels:
             write_atomically(self.plan.media / channel / "master.m3u8", render_master(RENDITIONS).encode())
-        server = await asyncio.start_server(self._take, "127.0.0.1", self.part.data_port)
-        await server.serve_forever()
+        await framing.accept(self._take, self.part.data_port)
+        await self.run_until_cancelled()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(EOFError, ConnectionError):
-            while True:
-                try:
-                    header, body = await framing.read(reader)
-                    self._publish(header, body)
-                except (Malformed, KeyError, json.JSONDecodeError) as error:
-                    self.log.alarm("segment_refused", reason=str(error))
-                except OSError as error:
-                    self.log.alarm("write_failed", reason=str(error))
-                writer.write(framing.encode({"ok": True}))
-        writer.close()
+        while True:
+            header, body = await framing.read(reader)
+            try:
+                self._publish(header, body)
+            except (Malformed, KeyError, ValueError) as error:
+                self.log.alarm("segment_refused", reason=repr(error))
+            except OSError as error:
+                self.log.alarm("write_failed", reason=str(error))
+            writer.write(framing.encode({"ok": True}))
 
     def _publish(self, header: dict[str, Any], body: bytes) -> None:
         key = (header["channel"], header["rendition"])

@@ -43,7 +43,7 @@ class Source(Process):
         self._level = Gauge("source_level_dbfs", "RMS level of the newest chunk", registry=self.registry)
 
     async def work(self) -> None:
-        await asyncio.start_server(self._connected, "127.0.0.1", self.part.data_port)
+        await framing.accept(self._connected, self.part.data_port)
         index = self._due()
         while True:
             index = await self._wait_for(index)
@@ -53,10 +53,11 @@ class Source(Process):
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.log.info("listener_connected")
         self._listeners.add(writer)
-        await reader.read()  # ends when the other side goes away
-        self._listeners.discard(writer)
-        writer.close()
-        self.log.info("listener_gone")
+        try:
+            await reader.read()  # ends when the other side goes away
+        finally:
+            self._listeners.discard(writer)
+            self.log.info("listener_gone")
 
     def _due(self) -> int:
         return int((time.time() - self.plan.epoch) / CHUNK_S)

@@ -6,12 +6,12 @@ Written by hand because a web framework costs each of them some 15 MiB and 0.3 s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from soundstage import framing
 from soundstage.errors import Unreachable
 
 HEAD_LIMIT = 16 * 1024
@@ -110,13 +110,10 @@ async def listen(handler: Handler, port: int) -> asyncio.Server:
     """
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The other side may go away at any byte: that is its right, and no event worth a traceback.
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await _serve_one(handler, reader, writer):
-                pass
-        writer.close()
+        while await _serve_one(handler, reader, writer):
+            pass
 
-    return await asyncio.start_server(connection, "127.0.0.1", port, limit=HEAD_LIMIT)
+    return await framing.accept(connection, port, HEAD_LIMIT)
 
 
 async def get(url: str, timeout: float = 2.0) -> Response:

@@ -28,7 +28,7 @@ def _load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise FaultError(f"{path}, line {error.lineno}: not valid Python: {error.msg}") from error
-    except Exception as error:  # broad: a stranger's file may raise anything; its author needs the reason
+    except (Exception, SystemExit) as error:  # broad: a stranger's file may raise anything; its author needs the reason
         raise FaultError(f"{path}: raises {type(error).__name__} when loaded: {error}") from error
     return module
 
