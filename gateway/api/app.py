@@ -11,8 +11,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
-from gateway.api.door import Door, Limits, Refused
+from gateway.api.door import Door, Limits
 from gateway.api.instruments import Instruments, Measured
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import TonewatchError, UnknownTenant, WarehouseAway
@@ -98,11 +99,11 @@ def _add_health(app: FastAPI, warehouse: Warehouse, instruments: Instruments) ->
 
 
 def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
         # Closed where a body may still be coming: read to its end, an endless one would hold the line for ever.
-        closing = {} if error.status == 429 else {"connection": "close"}
-        return _problem(error.status, error.reason, **error.headers, **closing)
+        closing = {} if error.status_code == 429 else {"connection": "close"}
+        return _problem(error.status_code, error.detail, **(error.headers or {}), **closing)
 
     @app.exception_handler(WarehouseAway)
     async def away(request: Request, error: WarehouseAway) -> Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from gateway import cmcd
@@ -43,14 +44,9 @@ class Limits:
     key_seconds: float = 3.0  # how long a key's answer is believed: a revoked key works no longer than this
 
 
-class Refused(Exception):
-    """An answer other than success: `status`, a reason that may be shown, and headers."""
-
-    def __init__(self, status: int, reason: str, **headers: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+def refused(status: int, reason: str, **headers: str) -> HTTPException:
+    """An answer other than success; `reason` may be shown to whoever asked."""
+    return HTTPException(status, reason, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +69,16 @@ class Door:
         self._known: dict[tuple[bytes, str], tuple[KeyHolder, float]] = {}
 
     async def admit(self, request: Request, scope: str) -> str:
-        """The tenant whose key the request carries. Raises Refused (401, 429) and WarehouseAway."""
+        """The tenant whose key the request carries. Raises HTTPException (401, 429) and WarehouseAway."""
         kind, _, plain = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not plain.strip():
-            raise Refused(401, "an API key is missing: Authorization: Bearer tw_...", www_authenticate="Bearer")
+            raise refused(401, "an API key is missing: Authorization: Bearer tw_...", www_authenticate="Bearer")
         holder = await self._holder(plain.strip(), scope)
         if holder is None:
-            raise Refused(401, f"the API key is wrong, has ended, or is not for {scope}", www_authenticate="Bearer")
+            raise refused(401, f"the API key is wrong, has ended, or is not for {scope}", www_authenticate="Bearer")
         limits = self._limits
         if not await self._cache.allow(holder.tenant, scope, limits.requests, limits.per_seconds):
-            raise Refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
+            raise refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
         return holder.tenant
 
     async def _holder(self, plain: str, scope: str) -> KeyHolder | None:
@@ -98,12 +94,12 @@ class Door:
         return holder
 
     async def body(self, request: Request) -> bytes:
-        """The whole body. Raises Refused: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400."""
+        """The whole body. Raises HTTPException: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in _MEDIA_TYPES:
-            raise Refused(415, "the body must be application/cmcd, one CMCD string a line")
+            raise refused(415, "the body must be application/cmcd, one CMCD string a line")
         if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise Refused(415, "the body must not be compressed")
+            raise refused(415, "the body must not be compressed")
         told = request.headers.get("content-length", "")
         if told.isdigit() and (len(told) > 12 or int(told) > self._limits.body_bytes):
             raise self._too_large()
@@ -111,9 +107,9 @@ class Door:
             async with asyncio.timeout(self._limits.read_seconds):
                 return await self._read(request)
         except TimeoutError:
-            raise Refused(408, "the body did not arrive in time") from None
+            raise refused(408, "the body did not arrive in time") from None
         except ClientDisconnect:
-            raise Refused(400, "the body broke off") from None
+            raise refused(400, "the body broke off") from None
 
     async def _read(self, request: Request) -> bytes:
         content = bytearray()
@@ -123,29 +119,29 @@ class Door:
                 raise self._too_large()
         return bytes(content)
 
-    def _too_large(self) -> Refused:
-        return Refused(413, f"the body is larger than {self._limits.body_bytes} bytes")
+    def _too_large(self) -> HTTPException:
+        return refused(413, f"the body is larger than {self._limits.body_bytes} bytes")
 
     async def take(self, tenant: str, body: bytes) -> Taken:
         """Keep the good lines of `body`; when this returns they are committed.
 
-        Raises Refused: 413 too many lines, 400 none at all. WarehouseAway: nothing is kept, the player sends again.
+        Raises HTTPException: 413 too many lines, 400 none at all; WarehouseAway: nothing is kept, send it again.
         """
         lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
         if not lines:
-            raise Refused(400, "the body holds no line")
+            raise refused(400, "the body holds no line")
         if len(lines) > self._limits.lines:
-            raise Refused(413, f"the body has more than {self._limits.lines} lines")
+            raise refused(413, f"the body has more than {self._limits.lines} lines")
         now = self._clock.now()
         reports: list[SessionReport] = []
-        refused: list[tuple[int, str]] = []
+        faults: list[tuple[int, str]] = []
         for number, line in lines:
             try:
                 reports.append(self._report(tenant, line, now))
             except PayloadError as error:
-                refused.append((number, str(error)))
+                faults.append((number, str(error)))
         await self._keep(tenant, reports, now)
-        return Taken(len(reports), refused)
+        return Taken(len(reports), faults)
 
     async def _keep(self, tenant: str, reports: Sequence[SessionReport], now: datetime) -> None:
         if reports:

@@ -8,7 +8,6 @@ import smtplib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
@@ -82,7 +81,8 @@ class Email:
         message["Subject"] = one_line(notice.subject)
         message["From"] = Address("Tonewatch", addr_spec=self._sender)
         message["To"] = ", ".join(self._receivers)
-        message["Date"] = format_datetime(notice.created or datetime.now(UTC))
+        if notice.created is not None:  # else the server writes when it came
+            message["Date"] = format_datetime(notice.created)
         message["Message-ID"] = f"<{notice.dedup_key}@{domain}>"
         thread = f"<{notice.thread_key}@{domain}>"
         message["In-Reply-To"] = thread
