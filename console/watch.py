@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from warehouse.cache import Cache
-
 from console.host import HostWatch
 from console.logs import configure
 from console.picture import picture
@@ -29,6 +27,7 @@ from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import TonewatchError
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, load_profile, read
+from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:

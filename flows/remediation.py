@@ -50,6 +50,7 @@ from warehouse.database import Connection, Warehouse
 EVIDENCE = timedelta(seconds=20)
 #: Sessions report every few seconds: a loss is looked for from a little before the onset.
 BEFORE_ONSET = timedelta(seconds=5)
+DONE = frozenset({ActionState.FINISHED, ActionState.FAILED})
 log = logging.getLogger(__name__)
 
 
@@ -195,14 +196,16 @@ def _start_acting(tenant: str, scene: Scene, work: Work) -> None:
 
 async def _await_act(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     """The deed is a task of its own; a watcher that finds an intent without one carries it on."""
-    if work.acting is None:
+    acted = work.action
+    if work.acting is not None:
+        if not work.acting.done():
+            return
+        acted, work.acting = work.acting.result(), None
+    elif acted is None or acted.state not in DONE:
         _start_acting(tenant, scene, work)
         return
-    if not work.acting.done():
-        return
-    acted, work.acting = work.acting.result(), None
     work.action = acted
-    if acted.state not in {ActionState.FINISHED, ActionState.FAILED}:
+    if acted.state not in DONE:
         return  # somebody else holds the lease
     state = IncidentState.VERIFYING if acted.state is ActionState.FINISHED else IncidentState.HANDED_OVER
     work.why = acted.detail

@@ -1,0 +1,259 @@
+"""The loop from tick to closed incident: real PostgreSQL, a real supervised process, hand-made telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.correlation import round_of_correlation
+from flows.detection import Batch, DetectionState, restore, tick
+from flows.remediation import Scene, Work, load_work, step
+from gateway.platforms.supervisor import Supervisor
+from tests.unit.platform_parts import START, at, series, two_channels
+from tonewatch.clock import ManualClock
+from tonewatch.errors import PlatformError, WarehouseAway
+from tonewatch.records import ActionState, IncidentState, Outcome, Sample
+from tonewatch.settings import Settings, load_profile
+from warehouse import actions, audit, incidents, notices, verdicts
+from warehouse.database import Warehouse
+
+DEMO = load_profile("demo")
+TARGET = "component:transcoder-ch1"
+PROCESS = "transcoder-ch1"
+CONFIG = """
+[supervisord]
+nodaemon=true
+logfile={folder}/supervisord.log
+pidfile={folder}/supervisord.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[inet_http_server]
+port=127.0.0.1:{port}
+username=op
+password={password}
+[program:transcoder-ch1]
+command={python} -c "import signal; signal.pause()"
+autorestart=false
+startsecs=0
+"""
+
+
+@pytest.fixture(scope="module")
+def supervisor_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("supervisor")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    password = secrets.token_hex(8)
+    config = folder / "supervisord.conf"
+    config.write_text(CONFIG.format(folder=folder, port=port, password=password, python=sys.executable))
+    process = subprocess.Popen([sys.executable, "-m", "supervisor.supervisord", "-c", str(config)])
+    yield f"http://op:{password}@127.0.0.1:{port}/RPC2"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+async def platform(supervisor_url: str) -> AsyncIterator[Supervisor]:
+    async with Supervisor(supervisor_url) as platform:
+        for _ in range(100):  # until it listens
+            with suppress(PlatformError):
+                await platform.start(PROCESS)
+                break
+            await asyncio.sleep(0.1)
+        yield platform
+
+
+@dataclass
+class Loop:
+    """One watcher's loop, driven by hand on a clock of its own."""
+
+    tenant: str
+    warehouse: Warehouse
+    platform: Supervisor
+    folder: Path
+    settings: Settings
+    clock: ManualClock = field(default_factory=lambda: ManualClock(START))
+    detection: DetectionState = field(default_factory=DetectionState)
+    work: dict[str, Work] = field(default_factory=dict)
+
+    async def tick(self, samples: list[Sample], wait: bool = True) -> None:
+        """A tick five seconds after the one before, with these samples, and a step for each incident."""
+        began = self.clock.now()
+        self.clock.advance(5)
+        now = self.clock.now()
+        topology = two_channels()
+        await tick(self.tenant, self.warehouse, self.detection, Batch(samples, (began, now), {}), topology, DEMO)
+        changed = await round_of_correlation(self.tenant, self.warehouse, topology, now)
+        self.work |= {incident.id: Work(incident) for incident in changed.opened}
+        for work in self.work.values():
+            if work.incident.state is IncidentState.CLOSED:
+                continue
+            await step(self.tenant, self.scene(), work, now)
+            if wait and work.acting is not None:
+                await asyncio.wait({work.acting})
+
+    def scene(self) -> Scene:
+        return Scene(
+            settings=self.settings,
+            profile=DEMO,
+            warehouse=self.warehouse,
+            clock=self.clock,
+            holder="watcher:test",
+            detection=self.detection,
+            topology=two_channels(),
+            processes={TARGET: PROCESS},
+            platform=self.platform,
+            reports=self.folder,
+        )
+
+    def telemetry(self, up: bool, overdue: float = 0.0) -> list[Sample]:
+        """Five seconds of both channels, up to the coming tick."""
+        first = (self.clock.now() - START).total_seconds() + 1
+        lines = [
+            series(TARGET, "up", [float(up)] * 5, first),
+            series("rendition:ch1/aac-128", "probe_playlist_overdue_seconds", [overdue + n for n in range(5)], first)
+            if overdue
+            else series("rendition:ch1/aac-128", "probe_playlist_overdue_seconds", [0.0] * 5, first),
+            series("rendition:ch2/aac-128", "probe_playlist_overdue_seconds", [0.0] * 5, first),
+            series("channel:ch2", "sessions_playing", [6.0], first + 4),
+            series("channel:ch2", "sessions_starved_ratio", [0.0], first + 4),
+        ]
+        if not up:
+            lines.append(series(TARGET, "scrape_failed", [1.0] * 5, first, reason="refused"))
+        return [sample for line in lines for sample in line]
+
+    async def crash(self, wait: bool = True) -> None:
+        """Kill the process as a fault would, and tell of it for one tick."""
+        state = await self.platform.state(PROCESS)
+        assert state.pid is not None
+        os.kill(state.pid, signal.SIGKILL)
+        while (await self.platform.state(PROCESS)).state == "RUNNING":
+            await asyncio.sleep(0.02)  # until its supervisor, another process, has seen it end
+        await self.tick(self.telemetry(up=False, overdue=1.0), wait)
+
+    def only(self) -> Work:
+        (work,) = self.work.values()
+        return work
+
+
+@pytest.fixture
+async def loop(tenant: str, warehouse: Warehouse, platform: Supervisor, tmp_path: Path) -> Loop:
+    settings = Settings(tenant=tenant, profile="demo", mail_to=("ops@radio.example",), smtp_url="smtp://127.0.0.1:1")
+    return Loop(tenant, warehouse, platform, tmp_path, settings)
+
+
+async def test_crash_is_diagnosed_mended_verified_and_closed(loop: Loop) -> None:
+    await loop.tick(loop.telemetry(up=True))
+    assert loop.work == {}
+    await loop.crash()
+    work = loop.only()
+    assert work.causes[0].name == "component:transcoder-ch1:crash"
+    assert work.incident.state is IncidentState.ACTING
+    await loop.tick(loop.telemetry(up=True))
+    assert (await loop.platform.state(PROCESS)).state == "RUNNING"
+    for _ in range(4):
+        await loop.tick(loop.telemetry(up=True))
+    assert work.incident.state is IncidentState.MENDED
+    assert work.verdict is not None
+    assert (work.verdict.outcome, work.verdict.controlled) == (Outcome.WORKED, True)
+    for _ in range(11):
+        await loop.tick(loop.telemetry(up=True))
+    assert work.incident.state is IncidentState.CLOSED
+    assert len(loop.work) == 1
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        steps = [line.step for line in await incidents.story(loop.tenant, db, work.incident.id)]
+        sent = await notices.of_incident(loop.tenant, db, work.incident.id)
+        written = await audit.read(loop.tenant, db, 100)
+    assert {"detect", "diagnose", "decide", "act", "verify", "notify"} <= set(steps)
+    assert len({notice.thread_key for notice in sent}) == 1
+    assert {"action.restart", "incident.state"} <= {line.what for line in written}
+    assert sorted(path.suffix for path in loop.folder.iterdir()) == [".html", ".md"]
+
+
+async def test_switched_off_remediation_proposes_and_touches_nothing(loop: Loop) -> None:
+    loop.settings = loop.settings.model_copy(update={"auto_remediation": False})
+    await loop.crash()
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    work = loop.only()
+    assert work.incident.state is IncidentState.HANDED_OVER
+    assert work.action is not None
+    assert work.action.state is ActionState.REFUSED
+    assert (await loop.platform.state(PROCESS)).state == "EXITED"
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        (told,) = await notices.of_incident(loop.tenant, db, work.incident.id)
+    assert "AUTO_REMEDIATION is off" in told.body
+
+
+async def test_remedy_that_brings_nothing_back_is_handed_over_as_inconclusive(loop: Loop) -> None:
+    await loop.crash()
+    for _ in range(22):
+        await loop.tick(loop.telemetry(up=True, overdue=5.0))
+    work = loop.only()
+    assert work.incident.state is IncidentState.HANDED_OVER
+    assert work.verdict is not None
+    assert work.verdict.outcome is not Outcome.WORKED
+
+
+async def test_next_watcher_does_what_the_dead_one_only_intended(loop: Loop) -> None:
+    await loop.crash(wait=False)
+    dead = loop.only()
+    assert dead.acting is not None
+    dead.acting.cancel()  # before its first step: the intent is committed, nothing was done
+    heir = await heir_of(loop)
+    assert heir.only().incident.state is IncidentState.ACTING
+    for _ in range(6):
+        await heir.tick(heir.telemetry(up=True))
+    assert heir.only().incident.state is IncidentState.MENDED
+    async with heir.warehouse.as_tenant(heir.tenant) as db:
+        (done,) = await actions.of_incident(heir.tenant, db, dead.incident.id)
+        (verdict,) = await verdicts.of_incident(heir.tenant, db, dead.incident.id)
+    assert done.state is ActionState.FINISHED
+    assert verdict.action == done.key
+
+
+async def test_next_watcher_does_not_repeat_what_the_dead_one_did(loop: Loop) -> None:
+    await loop.crash()
+    restarted = await loop.platform.state(PROCESS)
+    assert restarted.state == "RUNNING"
+    heir = await heir_of(loop)
+    for _ in range(6):
+        await heir.tick(heir.telemetry(up=True))
+    assert heir.only().incident.state is IncidentState.MENDED
+    assert (await loop.platform.state(PROCESS)).pid == restarted.pid
+
+
+async def heir_of(loop: Loop) -> Loop:
+    """Another watcher, as it finds things after the death of `loop`'s."""
+    heir = Loop(loop.tenant, loop.warehouse, loop.platform, loop.folder, loop.settings, clock=loop.clock)
+    await restore(heir.tenant, heir.warehouse, heir.detection, heir.clock.now())
+    heir.work = await load_work(heir.tenant, heir.warehouse)
+    return heir
+
+
+async def test_tick_that_could_not_be_written_gives_the_same_findings_in_the_next(loop: Loop) -> None:
+    loop.clock.advance(5)
+    samples = loop.telemetry(up=False)
+    now = at(10)
+    away = Warehouse("postgresql://nobody:none@127.0.0.1:1/none")
+    batch = Batch(samples, (now - timedelta(seconds=5), now), {})
+    with pytest.raises(WarehouseAway):
+        await tick(loop.tenant, away, loop.detection, batch, two_channels(), DEMO)
+    await away.close()
+    again = Batch([], (now, now), {})
+    (finding,) = await tick(loop.tenant, loop.warehouse, loop.detection, again, two_channels(), DEMO)
+    assert finding.symptom == "scrape-refused"
+    assert loop.detection.unsaved == []
