@@ -57,7 +57,7 @@ class Calibration:
     rate: float
     low: float
     high: float
-    seen: int
+    seen: float
     ticks: float
     highest: float
     tail: str
@@ -106,11 +106,12 @@ def debounced(scores: Floats, debounce: int, phases: int = 1) -> Floats:
 
 def findings(scores: Floats, threshold: float, debounce: int, phases: int = 1) -> float:
     """How many findings the scores raise: runs of `debounce` windows above, averaged over the phases of the tick."""
-    return len(_peaks(debounced(scores, debounce, phases), threshold, phases)) / phases
+    strand = _strand(debounced(scores, debounce, phases), phases)
+    return float(_crossings(strand, np.array([threshold]))[0]) / phases
 
 
 def calibrate(
-    scores: Floats, budget: Budget, *, phases: int = 1, caution: float = 0.75, resamples: int = 200, seed: int = 0
+    scores: Floats, budget: Budget, *, phases: int = 1, caution: float = 0.9, resamples: int = 200, seed: int = 0
 ) -> Calibration:
     """The threshold within `budget`, from calm scores that the detector was not fitted on.
 
@@ -136,7 +137,7 @@ def calibrate(
         rate=curve.rate(level) * budget.week_seconds / budget.tick_seconds,
         low=_score(low),
         high=_score(high),
-        seen=round(len(_peaks(runs, level, phases)) / phases),
+        seen=len(_peaks(_strand(runs, phases), level)) / phases,
         ticks=runs.shape[1] / phases,
         highest=_score(float(np.nanmax(runs))),
         tail="seen" if level <= curve.levels[-1] else "pareto" if curve.shape else "exponential",
@@ -147,35 +148,42 @@ def _score(level: float) -> float:
     return float(-np.expm1(-min(level, _HIGHEST)))
 
 
-def _peaks(runs: Floats, level: float, phases: int) -> Floats:
-    """The highest value of each stretch above `level`, per entity and phase of the tick."""
-    found: list[float] = []
-    for entity in runs:
-        for phase in range(phases):
-            series = entity[phase::phases]
-            above = np.flatnonzero(series > level)  # NaN is not above: a gap ends a stretch
-            stretches = np.split(above, np.flatnonzero(np.diff(above) > 1) + 1) if len(above) else []
-            found.extend(float(series[stretch].max()) for stretch in stretches)
-    return np.array(found)
+def _strand(runs: Floats, phases: int) -> Floats:
+    """Every entity's and phase's windows on one line, apart from each other; what is missing is never above a level."""
+    parts = [entity[phase::phases] for entity in runs for phase in range(phases)]
+    gap = np.array([-np.inf])
+    strand = np.concatenate([piece for part in parts for piece in (gap, part)] + [gap])
+    return np.where(np.isnan(strand), -np.inf, strand)
+
+
+def _crossings(strand: Floats, levels: Floats) -> Floats:
+    """How often each level is risen through: at all levels from the value before (inclusive) to the value after."""
+    before, after = strand[:-1], strand[1:]
+    rising = after > before
+    started = np.searchsorted(np.sort(before[rising]), levels, "right")
+    passed = np.searchsorted(np.sort(after[rising]), levels, "right")
+    return np.asarray(started - passed, dtype=np.float64)
+
+
+def _peaks(strand: Floats, level: float) -> Floats:
+    """The highest value of each stretch above `level`."""
+    above = strand > level
+    starts = np.flatnonzero(above[1:] & ~above[:-1]) + 1
+    return np.maximum.reduceat(strand, starts) if len(starts) else np.empty(0)
 
 
 def _curve(runs: Floats, phases: int) -> _Curve:
     finite = runs[np.isfinite(runs)]
-    begin = _tail_begin(runs, finite, phases)
+    strand = _strand(runs, phases)
+    quantiles = np.quantile(finite, TAIL_BEGINS)
+    enough = np.flatnonzero(_crossings(strand, quantiles) >= PEAKS_FOR_TAIL)
+    begin = float(quantiles[enough[0]] if len(enough) else quantiles[-1])
     below = np.unique(np.quantile(finite, np.linspace(0.0, 1.0, 101)))
     levels = np.append(below[below < begin], begin)
-    counts = np.array([len(_peaks(runs, level, phases)) for level in levels], dtype=np.float64)
+    counts = _crossings(strand, levels)
     rates = np.maximum.accumulate(counts[::-1])[::-1] / runs.shape[1]  # runs.shape[1] / phases ticks, phases times
-    shape, scale = _tail(_peaks(runs, begin, phases) - begin, finite)
+    shape, scale = _tail(_peaks(strand, begin) - begin, finite)
     return _Curve(levels, np.maximum(rates, 1 / runs.shape[1]), shape, scale)  # unseen is not never
-
-
-def _tail_begin(runs: Floats, finite: Floats, phases: int) -> float:
-    for quantile in TAIL_BEGINS:
-        begin = float(np.quantile(finite, quantile))
-        if len(_peaks(runs, begin, phases)) >= PEAKS_FOR_TAIL:
-            return begin
-    return float(np.quantile(finite, TAIL_BEGINS[-1]))
 
 
 def _tail(excesses: Floats, finite: Floats) -> tuple[float, float]:

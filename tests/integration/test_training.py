@@ -1,0 +1,267 @@
+"""Training against real servers: PostgreSQL, and an MLflow of the test's own on SQLite."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_store.definitions import fingerprint, names
+from feature_store.windows import window_features
+from ml import registry
+from ml.detectors.isolation_forest import ForestDetector
+from tasks.train import Stretch, families_of, publish, read_frame, score_matrix, train
+from tonewatch.errors import ModelError
+from tonewatch.records import Entity, Sample, Series, SeriesKind
+from tonewatch.settings import load_profile
+from warehouse import entities, samples
+from warehouse.database import Warehouse
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = 90
+RENDITIONS = ("aac-64", "aac-128", "opus-96")
+PARTS = ("component:transcoder-ch1", "component:transcoder-ch2")
+
+
+@dataclass
+class Mlflow:
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    folder = tmp_path_factory.mktemp("mlflow")
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **off}, start_new_session=True
+        )
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, folder / "log")
+        yield Mlflow(f"http://127.0.0.1:{port}", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # of its own session: takes its worker along
+        process.wait()
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.2)  # a server that is not there yet can only be asked again
+    pytest.fail(f"MLflow did not become healthy:\n{log.read_text()[-2000:]}")
+
+
+def telemetry(first: int, seconds: int, seed: int, *, slow_from: int | None = None) -> list[Sample]:
+    """What two transcoders tell each second; from `slow_from` on the first one lags and makes half of its frames."""
+    chance = np.random.default_rng(seed)
+    told = []
+    for part in PARTS:
+        frames = dict.fromkeys(RENDITIONS, 0.0)
+        cpu = 0.0
+        for second in range(first, first + seconds):
+            ill = slow_from is not None and second >= slow_from and part == PARTS[0]
+            now = START + timedelta(seconds=second)
+
+            def tell(metric: str, value: float, *, now: datetime = now, part: str = part, **labels: str) -> None:
+                kind = SeriesKind.COUNTER if metric.endswith("_total") else SeriesKind.GAUGE
+                told.append(Sample(Series(part, metric, tuple(labels.items()), kind=kind), now, value))
+
+            for rendition in RENDITIONS:
+                frames[rendition] += chance.poisson(47 * (0.5 if ill else 1))
+                tell("transcode_frames_total", frames[rendition], rendition=rendition)
+                tell("transcode_segment_bytes", 16000 + 300 * chance.standard_normal(), rendition=rendition)
+            cpu += abs(0.12 + 0.02 * chance.standard_normal())
+            tell("process_cpu_seconds_total", cpu)
+            tell("transcode_lag_seconds", abs(0.3 + 0.05 * chance.standard_normal()) + (3.0 if ill else 0.0))
+            tell("event_loop_lag_seconds", chance.exponential(0.004))
+            tell("scrape_seconds", chance.exponential(0.01))
+            tell("up", 1.0)
+    return told
+
+
+@pytest.fixture
+async def calm(warehouse: Warehouse, tenant: str) -> Stretch:
+    """Two clean compressed days of two transcoders in the warehouse."""
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], START)
+        await samples.append(tenant, db, telemetry(0, 2 * DAY + 1, seed=1))
+    return Stretch(tenant, START, START + timedelta(seconds=2 * DAY), load_profile("demo"))
+
+
+@pytest.mark.timeout(300)
+async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
+    warehouse: Warehouse, calm: Stretch, mlflow: Mlflow
+) -> None:
+    known = await families_of(warehouse, calm)
+    assert known == {"transcode": PARTS}
+    lesson = await train(warehouse, calm, "transcode", PARTS, families=7, seed=1)
+    trained = publish(mlflow.url, calm, lesson, seed=1)
+    assert trained.entities == 2
+    assert trained.calm_rate <= 1 / 7
+
+    champion = registry.champion(
+        mlflow.url, "transcode", names=names("transcode"), fingerprint=fingerprint("transcode")
+    )
+    assert champion is not None
+    assert (champion.version, champion.rate) == (trained.version, trained.calm_rate)
+    assert champion.threshold == trained.threshold
+
+    live = telemetry(2 * DAY, DAY, seed=2, slow_from=2 * DAY + 60)
+    ends = [START + timedelta(seconds=2 * DAY + second) for second in range(10, DAY, 5)]
+    frame = window_features("transcode", live, ends, 10.0, entities=PARTS)
+    assert isinstance(champion.detector, ForestDetector)
+    scores = score_matrix(champion.detector, frame)
+    whole = [number for number, end in enumerate(ends) if end >= START + timedelta(seconds=2 * DAY + 70)]
+    assert (scores[0, whole] > champion.threshold).all()
+    assert (scores[0, :10] <= champion.threshold).all()
+    assert (scores[1] <= champion.threshold).all()
+    explained = champion.detector.explain(frame.values[whole[0]])
+    assert next(iter(explained)) in {"lag_mean", "lag_max", "frames_per_second"}
+
+
+@pytest.mark.timeout(300)
+async def test_reading_in_pieces_gives_the_same_windows(
+    warehouse: Warehouse, calm: Stretch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = calm.ends(calm.start, calm.end)
+    whole = await read_frame(warehouse, calm, "transcode", PARTS, ends)
+    monkeypatch.setattr("tasks.train.WINDOWS_PER_READ", 7)
+    pieces = await read_frame(warehouse, calm, "transcode", PARTS, ends)
+    assert pieces.entities == whole.entities
+    assert pieces.ends == whole.ends
+    np.testing.assert_array_equal(pieces.values, whole.values)
+    np.testing.assert_array_equal(pieces.coverage, whole.coverage)
+
+
+async def test_a_stretch_without_telemetry_is_refused(warehouse: Warehouse, calm: Stretch) -> None:
+    later = Stretch(calm.tenant, calm.end + timedelta(days=1), calm.end + timedelta(days=2), calm.profile)
+    with pytest.raises(ModelError, match="0 usable rows"):
+        await train(warehouse, later, "transcode", PARTS, families=1, seed=0)
+
+
+async def test_a_stretch_shorter_than_its_windows_is_refused(warehouse: Warehouse, calm: Stretch) -> None:
+    short = Stretch(calm.tenant, calm.start, calm.start + timedelta(seconds=15), calm.profile)
+    with pytest.raises(ModelError, match="longer than a window"):
+        await train(warehouse, short, "transcode", PARTS, families=1, seed=0)
+
+
+COLUMNS = ("a", "b", "c")
+
+
+def fitted(seed: int = 0) -> tuple[ForestDetector, np.ndarray]:
+    rows = np.random.default_rng(seed).normal(size=(100, 3))
+    return ForestDetector(COLUMNS, (0.1, 0.1, 0.1), trees=20, seed=seed).fit(rows), rows
+
+
+TRAINING = registry.Training(
+    tenant="tenant-1",
+    start=START,
+    end=START + timedelta(hours=1),
+    data_hash="hash",
+    fingerprint="of the definitions",
+    threshold=0.71,
+    rate=0.14,
+    metrics={"rows_learned": 100.0},
+    params={"trees": 20},
+)
+
+
+@pytest.mark.timeout(300)
+def test_a_model_comes_back_from_the_registry_as_it_went_in(mlflow: Mlflow) -> None:
+    detector, rows = fitted()
+    assert registry.champion(mlflow.url, "ingest") is None
+    first = registry.log_champion(mlflow.url, "ingest", detector, TRAINING, rows[:3])
+    second = registry.log_champion(mlflow.url, "ingest", detector, TRAINING, rows[:3])
+    assert int(second) == int(first) + 1
+    assert registry.champion_versions(mlflow.url)["ingest"] == second
+
+    champion = registry.champion(mlflow.url, "ingest", names=COLUMNS, fingerprint="of the definitions")
+    assert champion is not None
+    assert (champion.version, champion.threshold, champion.rate) == (second, 0.71, 0.14)
+    np.testing.assert_array_equal(champion.detector.score(rows), detector.score(rows))
+    assert champion.detector.explain(rows[0]) == detector.explain(rows[0])
+
+
+@pytest.mark.timeout(300)
+def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) -> None:
+    detector, rows = fitted()
+    version = registry.log_champion(mlflow.url, "source", detector, TRAINING, rows[:3])
+    client = registry.MlflowClient(mlflow.url)
+    found = client.get_model_version_by_alias("source-isolation-forest", "champion")
+    assert found.version == version
+    assert found.tags["data_start"] == START.isoformat()
+    assert found.tags["names"] == "a,b,c"
+    assert client.get_run(found.run_id).data.metrics["threshold"] == 0.71
+    assert client.get_run(found.run_id).data.metrics["rows_learned"] == 100
+    about = registry.Model.load(f"models:/{found.name}/{found.version}")
+    assert about.signature is not None
+    assert about.signature.inputs.input_names() == list(COLUMNS)
+    assert about.saved_input_example_info is not None
+
+
+@pytest.mark.timeout(300)
+def test_a_model_of_other_features_is_refused(mlflow: Mlflow) -> None:
+    detector, rows = fitted()
+    registry.log_champion(mlflow.url, "origin", detector, TRAINING, rows[:3])
+    with pytest.raises(ModelError, match="train it again"):
+        registry.champion(mlflow.url, "origin", names=("a", "b"))
+    with pytest.raises(ModelError, match="other feature definitions"):
+        registry.champion(mlflow.url, "origin", fingerprint="of others")
+
+
+def test_an_mlflow_that_is_away_is_said_soon() -> None:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(ModelError, match="tonewatch status"):
+        registry.champion_versions(url)
+    with pytest.raises(ModelError, match="edge was not fetched"):
+        registry.champion(url, "edge")
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.timeout(300)
+def test_an_mlflow_that_is_frozen_is_said_soon(mlflow: Mlflow) -> None:
+    os.killpg(mlflow.process.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ModelError, match="were not read"):
+            registry.champion_versions(mlflow.url)
+        assert time.monotonic() - began < 5
+    finally:
+        os.killpg(mlflow.process.pid, signal.SIGCONT)
+
+
+def test_without_an_address_the_registry_says_how_to_get_one() -> None:
+    with pytest.raises(ModelError, match="tonewatch up"):
+        registry.champion_versions("")
