@@ -212,6 +212,7 @@ class EmbeddedPostgres:
                 capture_output=True,
                 text=True,
                 check=False,
+                preexec_fn=processes.at_start(signal.SIGKILL),
                 **processes.run_as(self.user),
             )
         except (OSError, subprocess.SubprocessError) as error:

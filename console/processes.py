@@ -69,7 +69,7 @@ def spawn(
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=_between_fork_and_exec(last_signal, nice),  # two system calls, no more
+                preexec_fn=at_start(last_signal, nice),  # two system calls, no more
                 **run_as(user),
             )
     except (OSError, subprocess.SubprocessError) as error:
@@ -212,7 +212,8 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def _between_fork_and_exec(last_signal: signal.Signals | None, nice: int) -> Callable[[], None]:
+def at_start(last_signal: signal.Signals | None, nice: int = 0) -> Callable[[], None]:
+    """What a child does between fork and exec: be nice, and ask for `last_signal` at the end of the calling thread."""
     parent = os.getpid()
 
     def prepare() -> None:

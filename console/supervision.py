@@ -8,9 +8,10 @@ import secrets as random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from console import guard, processes
 from console.parts import PARTS, Part
@@ -84,14 +85,7 @@ class Stack:
         """End every part, the last in the order first, and let go of the folder. Harmless when nothing runs."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._take_down())
-        interrupted: asyncio.CancelledError | None = None
-        while not self._ending.done():
-            try:
-                await asyncio.shield(self._ending)
-            except asyncio.CancelledError as error:
-                interrupted = error  # one who presses Ctrl-C twice wants nothing left behind either
-        if interrupted is not None:
-            raise interrupted
+        await _to_the_end(self._ending)  # one who presses Ctrl-C twice wants nothing left behind either
 
     async def _take_down(self) -> None:
         for task in self._tasks.values():
@@ -175,7 +169,7 @@ class Stack:
             self._note(part, "external")
             return
         self._note(part, "starting")
-        await asyncio.to_thread(part.prepare, wiring)
+        await _to_the_end(asyncio.to_thread(part.prepare, wiring))
         process = part.start(wiring)
         self._remember(part, process)
         await self._until_healthy(part, process)
@@ -239,9 +233,12 @@ class Stack:
         entry.state, entry.note = state, note or entry.note  # type: ignore[assignment]  # the callers' words are states
         if state in ("down", "done", "restarting"):
             entry.pid = entry.started = None
+        self._write()
+        self._progress(part.name, " ".join(filter(None, (state, note))))
+
+    def _write(self) -> None:
         if self.record is not None:
             self.folder.write(self.record)
-        self._progress(part.name, " ".join(filter(None, (state, note))))
 
     def _entry(self, part: Part) -> PartRecord:
         assert self.record is not None  # noqa: S101  # written before any part starts
@@ -262,6 +259,7 @@ class Stack:
             assert self._guard is not None  # noqa: S101  # started before this task
             await end_of(self._guard)
             self._start_guard(run)
+            self._write()
             for part in self._parts:
                 if part.name in self._running:
                     self._tell_guard(part, self._running[part.name])
@@ -303,6 +301,20 @@ def _levels(parts: Sequence[Part]) -> list[list[Part]]:
     return [
         [part for part in parts if depth[part.name] == level] for level in range(max(depth.values(), default=-1) + 1)
     ]
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
+    """Await `work` to its end even when cancelled meanwhile; the cancellation comes after."""
+    task = asyncio.ensure_future(work)
+    interrupted: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    task.result()
 
 
 async def end_of(process: subprocess.Popen[bytes]) -> int:
