@@ -16,6 +16,7 @@ from feature_store.sound import ClippingMeter, SilenceMeter, balance_db, correla
 from gateway.http import client
 from gateway.sources.decode import Pcm
 from gateway.sources.hls import HlsProbe, Reading, media_playlist_of
+from gateway.sources.playlist import MediaPlaylist
 from gateway.sources.stream import StreamProbe, first_bytes
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SourceError
@@ -205,16 +206,15 @@ class _HlsSource:
         )
 
     def _latency(self, now: datetime, reading: Reading) -> float | None:
-        """Wall clock minus what the player plays; it stops at the end of what there is."""
-        newest = reading.playlist.newest if reading.playlist is not None else None
-        if reading.latency_s is None or newest is None or newest.ended is None:
+        """Wall clock minus what the player plays."""
+        if reading.latency_s is None or reading.playlist is None:
             return None
         moment = self._clock.monotonic()
         if self._playhead is None:
             self._playhead = reading.time - timedelta(seconds=reading.latency_s)
         else:
             self._playhead += timedelta(seconds=moment - self._played_at)
-        self._playhead, self._played_at = min(self._playhead, newest.ended), moment
+        self._playhead, self._played_at = _within(reading.playlist, self._playhead), moment
         return (now - self._playhead).total_seconds()
 
 
@@ -357,6 +357,18 @@ def _points_elsewhere(media_type: str, begin: bytes) -> bool:
     if begin.startswith(b"[playlist]") or media_type == "audio/x-scpls":
         return True
     return b"#EXT-X-" not in begin and (begin.startswith(b"#EXTM3U") or media_type == "audio/x-mpegurl")
+
+
+def _within(playlist: MediaPlaylist, playhead: datetime) -> datetime:
+    """Where a player is that wants to be at `playhead`: it jumps over what is missing and waits at the end."""
+    end = playhead
+    for segment in playlist.segments:
+        if segment.started is None or segment.ended is None:
+            continue
+        if segment.ended > playhead:
+            return max(playhead, segment.started)
+        end = segment.ended
+    return end
 
 
 def _texts(metadata: Mapping[str, str]) -> dict[str, str]:

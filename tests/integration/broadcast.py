@@ -90,6 +90,7 @@ class LiveChannel:
         self.started = time.time() - lead_s  # so that the window is full from the first moment on
         self.replaced: dict[str, Answer] = {}
         self.delay_s: dict[str, float] = {}
+        self.lost: range = range(0)  # segments that are left out of the playlist, a discontinuity in their place
         self.asked: list[str] = []
 
     def ends(self) -> list[float]:
@@ -109,6 +110,10 @@ class LiveChannel:
         lines = ["#EXTM3U", "#EXT-X-VERSION:6", f"#EXT-X-TARGETDURATION:{round(self.segment_s)}"]
         lines += [f"#EXT-X-MEDIA-SEQUENCE:{first}"]
         for number in range(first, count):
+            if number in self.lost:
+                continue
+            if number - 1 in self.lost:
+                lines.append("#EXT-X-DISCONTINUITY")
             begin = self.started + self.ends()[number] - self.segments[number][0]
             stamp = datetime.fromtimestamp(begin, UTC).isoformat(timespec="milliseconds")
             lines += [f"#EXT-X-PROGRAM-DATE-TIME:{stamp}", f"#EXTINF:{self.segments[number][0]:.5f},", f"{number}.aac"]

@@ -268,3 +268,20 @@ async def test_a_reader_of_json_lines_that_leaves_ends_the_listening() -> None:
     async with serving(channel.answer) as base:
         with pytest.raises(BrokenPipeError):
             await listen(f"{base}/ch1/index.m3u8", _JsonLines(Gone()), seconds=5.0, limits=Thresholds())
+
+
+async def test_latency_grows_while_a_player_waits_and_forgets_a_gap() -> None:
+    channel = LiveChannel((("tone", 30),), stop_after=8.0)
+    async with serving(channel.answer) as base:
+        listening = Listener(f"{base}/ch1/index.m3u8").statuses(seconds=14.0)
+        found = []
+        async for status in listening:
+            found.append(status)
+            if (
+                status.overdue_s > 5.0 and channel.stop_after
+            ):  # on air again, with a gap where the sound would have been
+                channel.stop_after = None
+                channel.lost = range(channel.published() - 6, channel.published() - 1)
+    latencies = [status.latency_s for status in found if status.latency_s is not None]
+    assert max(latencies) > 5.0
+    assert latencies[-1] < 4.0
