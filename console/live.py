@@ -248,7 +248,7 @@ def _health_changes(before: Picture, now: Picture) -> Iterator[str]:
     known = _mapping(before, "entities")
     for entity, state in sorted(_mapping(now, "entities").items()):
         was = known.get(entity, {}).get("health", "ok")
-        if state.get("health") != was and state.get("health") != "unknown":
+        if state.get("health") not in (was, "unknown") and (was, state.get("health")) != ("unknown", "ok"):
             note = f" ({plain(state['note'])})" if state.get("note") else ""
             yield f"{plain(entity)} is {plain(state.get('health'))}{note}"
 

@@ -25,6 +25,8 @@ CHARTED = {
     "sessions_starved_ratio": ("Sessions without sound", 100.0, "%"),
     "probe_playlist_age_seconds": ("Age of the playlists' newest segment", 1.0, "s"),
 }
+#: Details of a story's line that are shown with it: the rest stands in the tables, or are ids for machines.
+TOLD_DETAILS = ("detector", "actual", "expected", "severity", "confidence", "detail", "controlled", "state", "attempts")
 MARGIN = timedelta(seconds=60)  # what the charts show before onset and after the end
 LONGEST = timedelta(hours=1)  # no chart shows more
 POINTS_PER_LINE = 400
@@ -114,8 +116,8 @@ def _line(incident: Incident, entry: incidents.StoryLine) -> Line:
 
 
 def in_words(detail: Mapping[str, Any]) -> str:
-    """A line's details as `name value` pairs; what is empty is left out."""
-    kept = {name: value for name, value in detail.items() if value not in (None, "", [], {})}
+    """Those of a line's details that its own tables do not show again, as `name value` pairs."""
+    kept = {name: detail[name] for name in TOLD_DETAILS if detail.get(name) not in (None, "")}
     return "; ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in kept.items())
 
 
@@ -253,9 +255,10 @@ def chart(title: str, lines: Mapping[str, Points], marks: Mapping[str, float]) -
     for number, (name, points) in enumerate(sorted(lines.items())):
         body.append(_polyline(place, points, COLOURS[number % len(COLOURS)], name))
         body.append(_legend(number, name))
-    height = 170 + 14 * ((len(lines) + 1) // 2)
+    height = 190 + 14 * ((len(lines) + 1) // 2)
     head = Markup('<svg viewBox="0 0 640 {}" role="img" aria-label="{}">').format(height, title)
-    return head + Markup("<title>{}</title>").format(title) + Markup("").join(body) + Markup("</svg>")
+    head += Markup('<text class="name" x="0" y="11">{}</text><g transform="translate(0 18)">').format(title)
+    return head + Markup("").join(body) + Markup("</g></svg>")
 
 
 @dataclass(frozen=True, slots=True)
