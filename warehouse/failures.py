@@ -49,10 +49,12 @@ def translate(error: Exception) -> WarehouseError:
         return UnknownTenant("no such tenant: add it first (tenants.add)")
     if isinstance(cause, errors.UndefinedTable | errors.UndefinedFunction):
         return WarehouseError(f"the warehouse's schema is missing or old ({text}): run `python -m warehouse.migrate`")
-    if isinstance(cause, CONTENDED):
+    if isinstance(cause, CONTENDED) or "concurrently updated" in text:
         return WarehouseAway(f"PostgreSQL gave up on this transaction ({text}); the same call may succeed now")
     if isinstance(cause, errors.CheckViolation) and "partition constraint" in text:
-        return WarehouseAway("another process made the partition of that day at the same moment; the same call succeeds now")
+        return WarehouseAway(
+            "another process made the partition of that day at the same moment; the same call succeeds now"
+        )
     if isinstance(cause, FULL):
         return WarehouseAway(f"PostgreSQL has no room left ({text}): free disk space or memory, then try again")
     if any(part in text for part in LOGIN_REFUSED):

@@ -90,6 +90,8 @@ def migrate(admin_url: str, passwords: RolePasswords) -> None:
     Raises WarehouseAway; WarehouseError: no right to do it, a schema of a newer Tonewatch, an unregistered column.
     """
     with _administrator(admin_url) as connection:
+        # Of two that start at once, PostgreSQL would refuse one that alters the same role. Ends with the connection.
+        connection.execute("select pg_advisory_lock(hashtextextended('tonewatch roles', 0))")
         _roles(connection, passwords)
         _let_in(connection)
     with _as_owner(admin_url) as owner:
@@ -173,11 +175,14 @@ def _role(connection: psycopg.Connection, name: str, password: str | None) -> No
 
 
 def _may_become(connection: psycopg.Connection, role: str) -> None:
-    # A superuser may; another administrator who made the role may let himself.
-    privilege = "set" if connection.info.server_version >= 160000 else "member"
-    row = connection.execute("select pg_has_role(current_user, %s, %s)", [role, privilege]).fetchone()
+    # A superuser may; another administrator who made the role may let himself: become it, not inherit what it sees.
+    finer = connection.info.server_version >= 160000
+    row = connection.execute(
+        "select pg_has_role(current_user, %s, %s)", [role, "set" if finer else "member"]
+    ).fetchone()
     if row is None or not row[0]:
-        connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
+        options = sql.SQL(" with inherit false, set true" if finer else "")
+        connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)) + options)
 
 
 def _let_in(connection: psycopg.Connection) -> None:

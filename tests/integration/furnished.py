@@ -87,7 +87,9 @@ def notice(tenant: str, incident_id: str = INCIDENT, state: str = "opened", crea
 
 
 def report(session: str = "a", sequence: int = 0, seconds: float = 0) -> SessionReport:
-    return SessionReport(session, "channel:ch1", "edge:edge-1", at(seconds), "t", "p", 250, None, 4000, sequence=sequence)
+    return SessionReport(
+        session, "channel:ch1", "edge:edge-1", at(seconds), "t", "p", 250, None, 4000, sequence=sequence
+    )
 
 
 def sample(value: float = 1.0, seconds: float = 0, metric: str = "up") -> Sample:

@@ -113,9 +113,9 @@ async def test_a_frozen_redis_costs_one_short_wait_and_then_none(
 
 
 async def test_something_else_in_the_pictures_place_is_no_picture(cache: Cache) -> None:
-    assert cache._redis is not None  # noqa: SLF001 - to write what put_live never would
+    assert cache._redis is not None  # to write what put_live never would
     for rubbish in ("[]", "{", "1", ""):
-        await cache._redis.set("tonewatch:live:demo", rubbish)  # noqa: SLF001 - as above
+        await cache._redis.set("tonewatch:live:demo", rubbish)
         assert await cache.live("demo") is None
 
 

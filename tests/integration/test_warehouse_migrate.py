@@ -39,10 +39,14 @@ def fresh(postgres: EmbeddedPostgres, passwords: RolePasswords) -> Iterator[Data
 def schema(url: str) -> list[tuple]:
     """Every object of the schema with what is allowed on it, and every policy."""
     with psycopg.connect(url) as connection:
-        relations = "select relname, relkind, relacl::text from pg_class where relnamespace = 'public'::regnamespace order by 1"
-        policies = "select tablename, policyname, cmd, qual, with_check from pg_policies order by 1, 2"
-        columns = "select table_name, column_name, data_type from information_schema.columns where table_schema = 'public' order by 1, 2"
-        return [row for query in (relations, policies, columns) for row in connection.execute(query).fetchall()]
+        queries = (
+            """select relname, relkind, relacl::text from pg_class
+                where relnamespace = 'public'::regnamespace order by 1""",
+            "select tablename, policyname, cmd, qual, with_check from pg_policies order by 1, 2",
+            """select table_name, column_name, data_type from information_schema.columns
+                where table_schema = 'public' order by 1, 2""",
+        )
+        return [row for query in queries for row in connection.execute(query).fetchall()]
 
 
 def test_migrating_again_changes_nothing(fresh: Database, passwords: RolePasswords) -> None:
@@ -65,7 +69,9 @@ def test_down_takes_everything_away_and_up_brings_it_back(fresh: Database, passw
 def test_two_migrations_at_once_end_well(postgres: EmbeddedPostgres, passwords: RolePasswords) -> None:
     name = "twice_at_once"
     url = create_database(postgres.url("postgres"), name)
-    program = "import sys; from warehouse.migrate import *; migrate(sys.argv[1], RolePasswords(sys.argv[2], sys.argv[3]))"
+    program = (
+        "import sys; from warehouse.migrate import *; migrate(sys.argv[1], RolePasswords(sys.argv[2], sys.argv[3]))"
+    )
     words = [sys.executable, "-c", program, url, passwords.app, passwords.dispatcher]
     started = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
     try:
@@ -180,9 +186,7 @@ def environment(made: Database, **changed: str) -> dict[str, str]:
     } | changed
 
 
-def test_the_module_migrates_what_the_settings_name(
-    postgres: EmbeddedPostgres, passwords: RolePasswords
-) -> None:
+def test_the_module_migrates_what_the_settings_name(postgres: EmbeddedPostgres, passwords: RolePasswords) -> None:
     names = {"app": ("tonewatch_app", passwords.app), "dispatcher": ("tonewatch_dispatcher", passwords.dispatcher)}
     app_url, dispatcher_url = (postgres.url("by_settings", *names[role]) for role in names)
     made = Database("by_settings", postgres.url("postgres"), app_url, dispatcher_url)
@@ -211,5 +215,5 @@ def test_a_server_that_is_away_or_refuses_is_told_apart(fresh: Database, postgre
     with pytest.raises(WarehouseError, match="refuses the login") as refused:
         migrate(postgres.url("postgres", "postgres", "wrong"), passwords)
     assert not isinstance(refused.value, WarehouseAway)
-    with pytest.raises(WarehouseError, match="permission denied|must be"):
+    with pytest.raises(WarehouseError, match=r"permission denied|must be"):
         migrate(fresh.app_url, passwords)

@@ -148,7 +148,9 @@ async def test_samples_come_back_by_series_and_time_with_their_series_whole(ware
 
 
 async def test_numbers_that_are_none_are_refused_and_the_others_kept(warehouse: Warehouse, tenant: str) -> None:
-    batch = [sample(value, second) for second, value in enumerate((1.0, float("nan"), float("inf"), float("-inf"), 2.0))]
+    batch = [
+        sample(value, second) for second, value in enumerate((1.0, float("nan"), float("inf"), float("-inf"), 2.0))
+    ]
     async with warehouse.as_tenant(tenant) as db:
         assert await samples.append(tenant, db, batch) == samples.Appended(written=2, refused=3)
         assert await samples.append(tenant, db, batch[1:2]) == samples.Appended(refused=1)
@@ -184,7 +186,7 @@ async def test_a_time_in_another_zone_is_the_same_moment(warehouse: Warehouse, t
 async def test_a_series_first_seen_in_a_transaction_that_failed_is_written_by_the_next(
     warehouse: Warehouse, tenant: str
 ) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the end of the transaction raises
         async with warehouse.as_tenant(tenant) as db:
             await samples.append(tenant, db, [sample()])
             raise ZeroDivisionError
@@ -251,7 +253,9 @@ async def test_a_finding_kept_twice_is_one_finding(warehouse: Warehouse, tenant:
         assert await findings.since(tenant, db, at(3.001)) == [later]
 
 
-async def test_a_finding_with_what_postgresql_cannot_hold_is_kept_all_the_same(warehouse: Warehouse, tenant: str) -> None:
+async def test_a_finding_with_what_postgresql_cannot_hold_is_kept_all_the_same(
+    warehouse: Warehouse, tenant: str
+) -> None:
     odd = finding(tenant, summary="a\0b \ud800 é 🎧 \\u0000", features={"z": float("nan"), "\0": 1.5})
     async with warehouse.as_tenant(tenant) as db:
         await findings.save(tenant, db, [odd])
@@ -307,7 +311,9 @@ async def test_the_story_goes_from_the_first_finding_to_the_verdict(warehouse: W
         await notices.put(tenant, db, [notice(tenant, state="mended", created=21)])
         await notices.mark_sent(tenant, db, notice(tenant).id, at(10))
         story = await incidents.story(tenant, db, INCIDENT)
-        shown = (await db.execute(text("select time, step, what from incident_story where incident = 'incident-1'"))).all()
+        shown = (
+            await db.execute(text("select time, step, what from incident_story where incident = 'incident-1'"))
+        ).all()
     assert [(line.step, (line.time - START).seconds, line.what) for line in story] == [
         ("detect", 3, "does not answer"),
         ("correlate", 5, "transcoder-ch1 is down"),
@@ -510,7 +516,7 @@ async def test_a_cursor_moves_only_with_its_transaction(warehouse: Warehouse, te
     async with warehouse.as_tenant(tenant) as db:
         assert await cursors.get(tenant, db, "detection") is None
         await cursors.set(tenant, db, "detection", {"time": START, "n": 1}, START)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the end of the transaction raises
         async with warehouse.as_tenant(tenant) as db:
             await cursors.set(tenant, db, "detection", {"n": 2}, START)
             raise ZeroDivisionError
@@ -580,9 +586,7 @@ async def test_the_audit_tells_the_newest_first(warehouse: Warehouse, tenant: st
 
 async def test_a_key_holds_for_its_tenant_and_scopes_until_it_ends(warehouse: Warehouse, tenant: str) -> None:
     async with warehouse.as_tenant(tenant) as db:
-        plain = await keys.create(
-            tenant, db, purpose="players", scopes=["beacons", "live"], now=START, expires=at(60)
-        )
+        plain = await keys.create(tenant, db, purpose="players", scopes=["beacons", "live"], now=START, expires=at(60))
         stored = (await db.execute(text("select to_jsonb(k)::text from api_key k"))).scalar_one()
     assert plain.startswith(f"tw_{tenant}_")
     assert plain.rpartition(f"tw_{tenant}_")[2] not in stored

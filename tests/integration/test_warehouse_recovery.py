@@ -56,7 +56,7 @@ async def test_a_restart_between_two_transactions_is_not_noticed(server: Embedde
 
 
 async def test_a_transaction_cut_off_in_the_middle_keeps_nothing(server: EmbeddedPostgres, store: Warehouse) -> None:
-    with pytest.raises(WarehouseAway, match="cannot be reached"):
+    with pytest.raises(WarehouseAway, match="cannot be reached"):  # noqa: PT012 - the end of the transaction raises
         async with store.as_tenant("half") as db:
             await tenants.add("half", db, name="half", profile="demo", at=BEGINNING)
             server.stop()
@@ -66,17 +66,17 @@ async def test_a_transaction_cut_off_in_the_middle_keeps_nothing(server: Embedde
         assert await tenants.slugs(db) == []
 
 
-async def test_a_statement_that_lasts_too_long_is_given_up(store: Warehouse) -> None:
-    with pytest.raises(WarehouseAway, match="gave up"):
-        async with store.as_tenant("demo") as db:
+async def test_a_statement_that_lasts_too_long_is_given_up(warehouse: Warehouse) -> None:
+    with pytest.raises(WarehouseAway, match="gave up"):  # noqa: PT012 - the end of the transaction raises
+        async with warehouse.as_tenant("demo") as db:
             await db.execute(text("set local statement_timeout = '50ms'"))
             await db.execute(text("select pg_sleep(10)"))
 
 
-async def test_errors_tell_no_values_of_rows(store: Warehouse) -> None:
-    await add(store, "demo")
-    with pytest.raises(WarehouseError) as raised:
-        async with store.as_tenant("demo") as db:
+async def test_errors_tell_no_values_of_rows(warehouse: Warehouse) -> None:
+    await add(warehouse, "demo")
+    with pytest.raises(WarehouseError) as raised:  # noqa: PT012 - the end of the transaction raises
+        async with warehouse.as_tenant("demo") as db:
             insert = text("insert into label values (:tenant, :secret, '', '', '', '', '', :at)")
             for _ in range(2):
                 await db.execute(insert, {"tenant": "demo", "secret": "a secret", "at": BEGINNING})
@@ -85,15 +85,15 @@ async def test_errors_tell_no_values_of_rows(store: Warehouse) -> None:
     assert "a secret" not in told
 
 
-async def test_an_error_of_the_callers_own_goes_through_as_it_is(store: Warehouse) -> None:
+async def test_an_error_of_the_callers_own_goes_through_as_it_is(warehouse: Warehouse) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with store.as_tenant("demo"):
+        async with warehouse.as_tenant("demo"):
             raise ZeroDivisionError
 
 
-async def test_a_task_that_is_cancelled_gives_its_connection_back(store: Warehouse) -> None:
+async def test_a_task_that_is_cancelled_gives_its_connection_back(warehouse: Warehouse) -> None:
     async def wait() -> None:
-        async with store.as_tenant("demo") as db:
+        async with warehouse.as_tenant("demo") as db:
             await db.execute(text("select pg_sleep(30)"))
 
     for _ in range(APP_CONNECTIONS + 1):
@@ -103,15 +103,15 @@ async def test_a_task_that_is_cancelled_gives_its_connection_back(store: Warehou
         with pytest.raises(asyncio.CancelledError):
             await task
     async with asyncio.timeout(5):
-        await add(store, "demo")
+        await add(warehouse, "demo")
 
 
-async def test_a_warehouse_without_its_urls_says_which_are_missing(server: EmbeddedPostgres) -> None:
+async def test_a_warehouse_without_its_urls_says_which_are_missing(postgres: EmbeddedPostgres) -> None:
     with pytest.raises(SettingsError, match="TONEWATCH_DATABASE_URL"):
         Warehouse.from_settings(read({}))
     with pytest.raises(SettingsError, match="only postgresql"):
         Warehouse("mysql://user:word@host/name")
-    store = Warehouse.from_settings(read({"TONEWATCH_DATABASE_URL": server.url("postgres")}))
+    store = Warehouse.from_settings(read({"TONEWATCH_DATABASE_URL": postgres.url("postgres")}))
     with pytest.raises(WarehouseError, match="TONEWATCH_DISPATCHER_DATABASE_URL"):
         async with store.as_dispatcher():
             pytest.fail("it opened")
