@@ -91,6 +91,8 @@ class Players(Process):
 
     async def _change_audience(self, client: httpx.AsyncClient) -> None:
         while True:
+            for seat in [seat for seat in self._seats if seat.task.done()]:
+                await self._leave(seat)  # it broke, which is logged; another listener takes the place
             if len(self._seats) < self._wanted and self._free:
                 self._join(client)
             elif len(self._seats) > self._wanted:

@@ -94,20 +94,21 @@ def _project() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-def _start_supervisor(configuration: Path) -> subprocess.Popen[bytes]:
+def _start_supervisor(folder: Path, configuration: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(configuration)]
     # One thread is enough for each process, and a pool per process costs memory.
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd=_project(),
-        env=environment,
-        preexec_fn=lambda: die_with_parent(signal.SIGTERM),
-    )
+    with (folder / "logs" / "supervisord.out").open("w") as words:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=folder,
+            env=environment,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        )
 
 
 def _last_words(plan: Plan, name: str) -> str:
@@ -137,7 +138,7 @@ def _wait_until_well(plan: Plan, supervisor: subprocess.Popen[bytes]) -> None:
     unwell = "the director does not answer"
     while time.monotonic() < deadline:
         if supervisor.poll() is not None:
-            raise StartFailed(f"the supervisor ended; see {plan.folder / 'logs' / 'supervisord.log'}")
+            raise StartFailed(f"the supervisor ended: {_last_words(plan, 'supervisord')}")
         if reason := _ended(plan):
             raise StartFailed(reason)
         with contextlib.suppress(Unreachable, ValueError):
@@ -189,7 +190,7 @@ def _play(wish: Wish, folder: Path, parent: int) -> None:
             (media / channel).mkdir(parents=True, exist_ok=True)
         plan_path = folder / "plan.json"
         plan.save(plan_path)
-        supervisor = _start_supervisor(write_configuration(plan, plan_path))
+        supervisor = _start_supervisor(folder, write_configuration(plan, plan_path))
         _wait_until_well(plan, supervisor)
         _announce(plan, time.monotonic() - began)
         sys.stderr.write(f"soundstage: on air after {time.monotonic() - began:.1f} s; see {folder / 'stage.json'}\n")

@@ -36,20 +36,24 @@ startsecs=1
 startretries=0
 stopwaitsecs=3
 redirect_stderr=true
-stdout_logfile={_escaped(plan.folder / "logs" / f"{part.name}.out")}
+stdout_logfile=logs/{part.name}.out
 stdout_logfile_maxbytes=1MB
 stdout_logfile_backups=0
 """
 
 
 def configuration(plan: Plan, plan_path: Path) -> str:
-    """supervisord's configuration. It restarts nothing by itself: that is for whoever looks after the platform."""
+    """supervisord's configuration; it must be started in the plan's folder.
+
+    It restarts nothing by itself: that is for whoever looks after the platform. File names are relative, since
+    supervisord expands those of logs twice and so cannot be given a per cent sign in them.
+    """
     head = f"""[supervisord]
-logfile={_escaped(plan.folder / "logs" / "supervisord.log")}
+logfile=logs/supervisord.log
 logfile_maxbytes=1MB
 logfile_backups=0
-pidfile={_escaped(plan.folder / "supervisord.pid")}
-childlogdir={_escaped(plan.folder / "logs")}
+pidfile=supervisord.pid
+childlogdir=logs
 identifier=soundstage
 
 [inet_http_server]
