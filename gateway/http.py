@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import httpx
 
@@ -23,6 +24,10 @@ MAX_BYTES = 4 * 1024 * 1024
 _CHUNK = 64 * 1024
 _HIGHEST_PORT = 65535
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+
+
+#: What `client` gives, by a name that rooms without httpx may use.
+Session: TypeAlias = httpx.AsyncClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import httpx
-
 from feature_store.loudness import FLOOR, LoudnessMeter
 from feature_store.sound import ClippingMeter, SilenceMeter, balance_db, correlation
-from gateway.http import client
+from gateway.http import Session, client
 from gateway.sources.decode import Pcm
 from gateway.sources.hls import HlsProbe, Reading, media_playlist_of
 from gateway.sources.playlist import MediaPlaylist
@@ -146,7 +144,7 @@ class _HlsSource:
 
     kind = "hls"
 
-    def __init__(self, url: str, session: httpx.AsyncClient, clock: Clock, timeout_s: float) -> None:
+    def __init__(self, url: str, session: Session, clock: Clock, timeout_s: float) -> None:
         self._probe = HlsProbe(url, session, clock=clock, timeout_s=timeout_s, start_segments=3)
         self._clock = clock
         self._reading: Reading | None = None
@@ -223,7 +221,7 @@ class _StreamSource:
 
     kind = "stream"
 
-    def __init__(self, url: str, session: httpx.AsyncClient, clock: Clock, timeout_s: float) -> None:
+    def __init__(self, url: str, session: Session, clock: Clock, timeout_s: float) -> None:
         self._clock = clock
         self._probe = StreamProbe(url, session, clock=clock, timeout_s=timeout_s)
 

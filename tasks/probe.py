@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urljoin
 
-import httpx
-
 from feature_store.loudness import LoudnessMeter
 from feature_store.sound import SilenceMeter
-from gateway.http import client
+from gateway.http import Session, client
 from gateway.sources.hls import Heard, HlsProbe, Reading
 from gateway.sources.inventory import Inventory
 from tonewatch.clock import SYSTEM, Clock
@@ -61,8 +59,9 @@ class Probed:
 class _Ear:
     """One rendition's probe and the meters that carry its sound from segment to segment."""
 
-    def __init__(self, target: Target, probe: HlsProbe, segment_s: float) -> None:
+    def __init__(self, target: Target, probe: HlsProbe, segment_s: float, silence_after_s: float) -> None:
         self.target, self.probe = target, probe
+        self._silence_after_s = silence_after_s
         self._meter: LoudnessMeter | None = None
         # While segments are left out on purpose, two silent neighbours are taken for one silence.
         self.silence = SilenceMeter(bridge_s=segment_s * target.decode_every)
@@ -97,7 +96,7 @@ class _Ear:
         return self._meter
 
     def _facts(self, reading: Reading, time: datetime) -> Iterator[ProbeFact]:
-        if self.silence.seconds >= SILENCE_AFTER_S:
+        if self.silence.seconds >= self._silence_after_s:
             summary = f"no sound for {self.silence.seconds:.1f} s"
             yield ProbeFact(time, self.target.entity, "silence", summary, self.silence.seconds)
         for fault in reading.faults:
@@ -120,12 +119,16 @@ class Prober:
         clock: Clock = SYSTEM,
         timeout_s: float = 2.0,
         concurrency: int = 8,
-        session: httpx.AsyncClient | None = None,
+        silence_after_s: float = SILENCE_AFTER_S,
+        session: Session | None = None,
     ) -> None:
         self._clock = clock
         self._session, self._owned = session or client(timeout_s=timeout_s), session is None
         self._turns = asyncio.Semaphore(concurrency)
-        self._ears = {target.entity: self._ear(target, base_url, segment_s, timeout_s) for target in targets}
+        self._ears = {
+            target.entity: _Ear(target, self._probe(target, base_url, timeout_s), segment_s, silence_after_s)
+            for target in targets
+        }
         self._running: dict[str, asyncio.Task[tuple[list[Sample], list[ProbeFact]]]] = {}
 
     @classmethod
@@ -175,15 +178,14 @@ class Prober:
         async with self._turns:
             return await ear.listen(now)
 
-    def _ear(self, target: Target, base_url: str, segment_s: float, timeout_s: float) -> _Ear:
-        probe = HlsProbe(
+    def _probe(self, target: Target, base_url: str, timeout_s: float) -> HlsProbe:
+        return HlsProbe(
             urljoin(base_url, target.playlist),
             self._session,
             clock=self._clock,
             timeout_s=timeout_s,
             decode_every=target.decode_every,
         )
-        return _Ear(target, probe, segment_s)
 
 
 def _collected(

@@ -241,9 +241,10 @@ async def test_the_prober_gives_every_metric_and_one_broken_rendition_stops_no_o
 
 
 async def test_the_prober_tells_of_silence_as_a_fact() -> None:
-    channel = LiveChannel((("silence", 30),), lead_s=12.0)
+    channel = LiveChannel((("silence", 30),))
     async with serving(channel.answer) as base:
-        prober = Prober([Target("rendition:ch1/index", "/ch1/index.m3u8", "channel:ch1")], base, segment_s=1.0)
+        target = Target("rendition:ch1/index", "/ch1/index.m3u8", "channel:ch1")
+        prober = Prober([target], base, segment_s=1.0, silence_after_s=2.5)
         try:
             facts = []
             began = time.monotonic()
@@ -253,7 +254,7 @@ async def test_the_prober_tells_of_silence_as_a_fact() -> None:
         finally:
             await prober.close()
     assert [fact.kind for fact in facts] == ["silence"]
-    assert facts[0].value >= 10.0
+    assert facts[0].value >= 2.5
 
 
 async def test_a_reader_of_json_lines_that_leaves_ends_the_listening() -> None:
@@ -273,15 +274,15 @@ async def test_a_reader_of_json_lines_that_leaves_ends_the_listening() -> None:
 async def test_latency_grows_while_a_player_waits_and_forgets_a_gap() -> None:
     channel = LiveChannel((("tone", 30),), stop_after=8.0)
     async with serving(channel.answer) as base:
-        listening = Listener(f"{base}/ch1/index.m3u8").statuses(seconds=14.0)
+        listening = Listener(f"{base}/ch1/index.m3u8").statuses(seconds=10.0)
         found = []
         async for status in listening:
             found.append(status)
             if (
-                status.overdue_s > 5.0 and channel.stop_after
+                status.overdue_s > 3.5 and channel.stop_after
             ):  # on air again, with a gap where the sound would have been
                 channel.stop_after = None
                 channel.lost = range(channel.published() - 6, channel.published() - 1)
     latencies = [status.latency_s for status in found if status.latency_s is not None]
-    assert max(latencies) > 5.0
+    assert max(latencies) > 4.2
     assert latencies[-1] < 4.0
