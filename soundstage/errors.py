@@ -4,6 +4,7 @@ SoundstageError
 ├── AlreadyRunning     another `run` uses the folder
 ├── NotRunning         a command that needs a running soundstage
 ├── StartFailed        a process ended, or the platform did not become healthy
+│   └── PortTaken      somebody else was faster
 ├── Unreachable        a process of the platform did not answer
 ├── Malformed          a message or a playlist that cannot be read
 └── FaultError         a fault, or a file of faults, that breaks docs/faults.md
@@ -28,6 +29,10 @@ class NotRunning(SoundstageError):
 
 class StartFailed(SoundstageError):
     """A process ended, or the platform did not become healthy in time."""
+
+
+class PortTaken(StartFailed):
+    """A port that was free when it was chosen has been taken; another try chooses others."""
 
 
 class Unreachable(SoundstageError):

@@ -12,18 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from soundstage import janitor, web
-from soundstage.errors import AlreadyRunning, NotRunning, SoundstageError, StartFailed, Unreachable
+from soundstage.errors import AlreadyRunning, NotRunning, PortTaken, SoundstageError, StartFailed, Unreachable
 from soundstage.plan import Plan, make, write_atomically
 from soundstage.process import die_with_parent
 from soundstage.supervision import Supervisor, write_configuration
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 90.0
+START_TRIES = 3
 _CHECK_S = 0.5
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own name is made in it, and only where it is writable
 
@@ -47,6 +48,11 @@ class _Told(Exception):
 
 def _raise_told(number: int, frame: FrameType | None) -> None:
     raise _Told(signal.Signals(number).name)
+
+
+def _on_signals(answer: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, answer)
 
 
 def _media_folder(folder: Path) -> Path:
@@ -79,6 +85,8 @@ def _clean_leftovers(folder: Path, media: Path) -> None:
     with contextlib.suppress(NotRunning, ValueError, KeyError, TypeError):
         janitor.remove_media(Plan.load(folder / "plan.json").media)
     janitor.clean(folder, media)
+    for old in (folder / "logs").glob("*"):
+        old.unlink()  # who follows the logs must not take an earlier run's lines for this one's
     for old in (folder / "players.jsonl", folder / "truth.jsonl"):
         if old.exists():
             old.replace(old.with_suffix(".old.jsonl"))
@@ -112,22 +120,29 @@ def _start_supervisor(folder: Path, configuration: Path) -> subprocess.Popen[byt
 
 
 def _last_words(plan: Plan, name: str) -> str:
-    with contextlib.suppress(OSError):
-        lines = (plan.folder / "logs" / f"{name}.out").read_text().strip().splitlines()
-        if lines:
-            return lines[-1]
+    """Why a process ended: its log's last line if that says so, else the last line that it printed."""
+    with contextlib.suppress(OSError, ValueError, IndexError, KeyError):
+        return str(json.loads(plan.log_path(name).read_text().splitlines()[-1])["reason"])
+    with contextlib.suppress(OSError, IndexError):
+        return (plan.folder / "logs" / f"{name}.out").read_text().strip().splitlines()[-1]
     return "no last words"
 
 
+def _failure(plan: Plan, name: str) -> StartFailed:
+    words = _last_words(plan, name)
+    taken = "address already in use" in words or "already listening" in words
+    return (PortTaken if taken else StartFailed)(f"{name} ended: {words}")
+
+
 def _ended(plan: Plan) -> str | None:
-    """Which process has ended, if any has, and its last words."""
+    """The name of a process that has ended, if any has."""
     try:
         processes = Supervisor(plan.supervisor_url(credentials=True)).processes()
     except Unreachable:
         return None  # it may still be starting
     for name, info in processes.items():
         if info["statename"] in ("EXITED", "FATAL", "BACKOFF"):
-            return f"{name} ended: {_last_words(plan, name)}"
+            return name
     return None
 
 
@@ -138,9 +153,9 @@ def _wait_until_well(plan: Plan, supervisor: subprocess.Popen[bytes]) -> None:
     unwell = "the director does not answer"
     while time.monotonic() < deadline:
         if supervisor.poll() is not None:
-            raise StartFailed(f"the supervisor ended: {_last_words(plan, 'supervisord')}")
-        if reason := _ended(plan):
-            raise StartFailed(reason)
+            raise _failure(plan, "supervisord")
+        if name := _ended(plan):
+            raise _failure(plan, name)
         with contextlib.suppress(Unreachable, ValueError):
             answer = asyncio.run(web.get(url, timeout=5.0))
             if answer.status == 200:
@@ -169,13 +184,10 @@ def _stay(supervisor: subprocess.Popen[bytes], parent: int) -> None:
             raise StartFailed("the supervisor has ended by itself")
 
 
-def _play(wish: Wish, folder: Path, parent: int) -> None:
-    began = time.monotonic()
-    media = _media_folder(folder)
-    _clean_leftovers(folder, media)
-    plan = make(
+def _plan(wish: Wish, folder: Path) -> Plan:
+    return make(
         folder,
-        media,
+        _media_folder(folder),
         channels=wish.channels,
         players=wish.players,
         seed=wish.seed,
@@ -183,21 +195,31 @@ def _play(wish: Wish, folder: Path, parent: int) -> None:
         beacon_url=wish.beacon_url,
         beacon_key_file=wish.beacon_key_file,
     )
+
+
+def _prepare(plan: Plan) -> Path:
+    """Make the folders and write the plan and the supervisor's configuration; returns the latter's path."""
+    (plan.folder / "logs").mkdir(exist_ok=True)
+    for channel in plan.channels:
+        (plan.media / channel).mkdir(parents=True, exist_ok=True)
+    plan_path = plan.folder / "plan.json"
+    plan.save(plan_path)
+    return write_configuration(plan, plan_path)
+
+
+def _play(wish: Wish, folder: Path, parent: int) -> None:
+    began = time.monotonic()
+    _clean_leftovers(folder, _media_folder(folder))
+    plan = _plan(wish, folder)
     cleaner = _start_janitor(plan)
     try:
-        (folder / "logs").mkdir(exist_ok=True)
-        for channel in plan.channels:
-            (media / channel).mkdir(parents=True, exist_ok=True)
-        plan_path = folder / "plan.json"
-        plan.save(plan_path)
-        supervisor = _start_supervisor(folder, write_configuration(plan, plan_path))
+        supervisor = _start_supervisor(folder, _prepare(plan))
         _wait_until_well(plan, supervisor)
         _announce(plan, time.monotonic() - began)
         sys.stderr.write(f"soundstage: on air after {time.monotonic() - began:.1f} s; see {folder / 'stage.json'}\n")
         _stay(supervisor, parent)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not break the cleaning off
+        _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not break the cleaning off
         if cleaner.stdin:
             cleaner.stdin.close()
         cleaner.wait()
@@ -209,9 +231,13 @@ def run(wish: Wish) -> None:
     Raises AlreadyRunning, StartFailed, SoundstageError.
     """
     parent = os.getppid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_told)
+    _on_signals(_raise_told)
     die_with_parent(signal.SIGTERM)
     folder = wish.folder.resolve()
     with _lock(folder), contextlib.suppress(_Told):
+        for _ in range(START_TRIES - 1):
+            with contextlib.suppress(PortTaken):
+                _play(wish, folder, parent)
+                return
+            _on_signals(_raise_told)
         _play(wish, folder, parent)
