@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 UV_VERSION=0.13.9
 STAMP=.venv/.tonewatch-setup
+PYTHON_ITSELF='import sys; sys.version_info[:2] == (3, 11) or sys.exit(1); print(sys._base_executable)'
 
 say() { printf 'set-up: %s\n' "$*"; }
 fail() {
@@ -19,10 +20,8 @@ fail() {
 find_python() {
     local candidate
     for candidate in ${UV_PYTHON:-} python3.11 python3; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-            command -v "$candidate"
-            return
-        fi
+        # The program itself, not a version manager's stand-in: uv takes that for another Python and remakes .venv each time.
+        if "$candidate" -c "$PYTHON_ITSELF" 2>/dev/null; then return; fi
     done
     fail "Tonewatch needs Python 3.11; $(python3 --version 2>/dev/null || echo 'no python3') was found on PATH=$PATH." \
         "Install it (Debian 12: apt-get install python3 python3-venv), or name one: UV_PYTHON=/path/to/python3.11 make ..."

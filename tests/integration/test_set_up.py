@@ -70,7 +70,7 @@ def test_no_python_is_told_alike(checkout: Path, machine: Path) -> None:
 
 
 def test_a_python_without_venv_names_the_package_that_brings_it(checkout: Path, machine: Path) -> None:
-    program(machine / "python3.11", 'case "$2" in *venv*) exit 1;; esac')
+    program(machine / "python3.11", 'case "$2" in *venv*) exit 1;; *) echo "$0";; esac')
     said = set_up(checkout, machine)
     assert said.returncode == 1
     assert "has no venv. Install it (Debian: apt-get install python3-venv)" in said.stderr
@@ -126,6 +126,20 @@ mkdir -p .venv/bin; ln -sf "$(command -v python3.11)" .venv/bin/python""",
         moved = checkout.rename(checkout.parent / "moved")
         assert set_up(moved, machine).returncode == 0
         assert "uv sync --frozen" in told.read_text()
+
+    def test_python_is_named_itself_and_not_by_a_stand_in(self, checkout: Path, machine: Path, told: Path) -> None:
+        """uv removes and remakes .venv, under whatever runs in it, when a version manager's shim is what it is told."""
+        (machine / "python3.11").unlink()
+        real = Path(sys.base_prefix) / "bin" / "python3.11"
+        program(machine / "python3.11", f'exec "{real}" "$@"')
+        set_up(checkout, machine)
+        assert f"--python {real.resolve()}" in told.read_text()
+
+    def test_a_right_python_beside_a_wrong_one_is_found(self, checkout: Path, machine: Path, told: Path) -> None:
+        (machine / "python3.11").rename(machine / "python3")
+        program(machine / "python3.11", "exit 1")
+        set_up(checkout, machine)
+        assert f"--python {machine / 'python3'} " in told.read_text()
 
     def test_the_lock_is_installed_as_it_is_and_no_python_is_fetched(
         self, checkout: Path, machine: Path, told: Path
