@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import socket
@@ -10,13 +12,15 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from feature_store.definitions import fingerprint, names
 from feature_store.windows import window_features
@@ -25,13 +29,17 @@ from ml.detectors.isolation_forest import ForestDetector
 from tasks.train import Stretch, families_of, publish, read_frame, score_matrix, train
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
-from tonewatch.settings import load_profile
+from tonewatch.settings import Settings, load_profile, to_environment
 from warehouse import entities, samples
 from warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from tests.conftest import Database
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 90
 RENDITIONS = ("aac-64", "aac-128", "opus-96")
+PREFECT_FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
 PARTS = ("component:transcoder-ch1", "component:transcoder-ch2")
 
 
@@ -63,8 +71,14 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, folder / "log")
         yield Mlflow(f"http://127.0.0.1:{port}", process)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # of its own session: takes its worker along
-        process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers: it leads a session of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -172,6 +186,79 @@ async def test_a_stretch_shorter_than_its_windows_is_refused(warehouse: Warehous
     short = Stretch(calm.tenant, calm.start, calm.start + timedelta(seconds=15), calm.profile)
     with pytest.raises(ModelError, match="longer than a window"):
         await train(warehouse, short, "transcode", PARTS, families=1, seed=0)
+
+
+@pytest.fixture
+def prefect(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server of the test's own with the deployments of deployments/prefect.yaml; gives the environment."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))},
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "true",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
+        )
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
+        _prefect(environment, "work-pool", "create", "tonewatch", "--type", "process")
+        _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE))
+        yield environment
+    finally:
+        _end(server)
+
+
+def _prefect(environment: dict[str, str], *arguments: str) -> str:
+    # From a folder without our code: a worker has the house installed, not its checkout as working directory.
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env=environment,
+        cwd=environment["PREFECT_HOME"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.timeout(600)  # it starts five processes that import for seconds each
+async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_could_not(
+    database: Database, warehouse: Warehouse, calm: Stretch, mlflow: Mlflow, prefect: dict[str, str]
+) -> None:
+    async with warehouse.as_tenant(calm.tenant) as db:
+        await entities.save(tenant=calm.tenant, db=db, entities=[Entity("edge:edge-1", "edge")], at=START)
+    before = registry.champion_versions(mlflow.url).get("transcode", "0")
+    settings = Settings(
+        profile="demo", database_url=SecretStr(database.app_url), mlflow_tracking_uri=mlflow.url, tenant=calm.tenant
+    )
+    environment = prefect | to_environment(settings)
+    parameters = json.dumps({"start": calm.start.isoformat(), "end": calm.end.isoformat()})
+    await asyncio.to_thread(_prefect, environment, "deployment", "run", "training/training", "--params", parameters)
+    told = await asyncio.to_thread(
+        _prefect, environment, "worker", "start", "--pool", "tonewatch", "--run-once", "--limit", "1"
+    )
+    assert "1 of 2 families were not trained: edge: 0 usable rows" in told
+    assert registry.champion_versions(mlflow.url)["transcode"] == str(int(before) + 1)
+    artifacts = _post(f"{prefect['PREFECT_API_URL']}/artifacts/latest/filter")
+    assert {artifact["key"] for artifact in artifacts} == {"training-progress", "training-figures"}
+    figures = next(artifact for artifact in artifacts if artifact["key"] == "training-figures")
+    assert [row["family"] for row in json.loads(figures["data"])] == ["transcode", "edge"]
+
+
+def _post(url: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(url, b"{}", {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
 
 
 COLUMNS = ("a", "b", "c")
