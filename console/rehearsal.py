@@ -28,6 +28,7 @@ CALM_SECONDS = (10.0, 40.0)  # before a fault; drawn by the seed
 WATCHED_SECONDS = 120.0  # how long the loop has to mend a fault
 HARMLESS_SECONDS = 60.0  # how long something that is no fault is watched
 PATIENCE_SECONDS = 60.0  # for what ought to happen by itself: first samples, champions, mails
+SETTLED_SECONDS = 15.0  # no new champion for so long: the watcher has taken up all there are
 OVER = frozenset({IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED})
 
 
@@ -77,8 +78,7 @@ class Rehearsal:
         self._show.enter("training the models on them")
         told = await lesson.train(self._settings, start, end, self._show.say)
         self._show.say(f"trained in {told.get('seconds', 0):.0f} s")
-        if not await until(self._all_champions, PATIENCE_SECONDS) and not champions(self._show.picture):
-            raise PartFailed("the training run completed, but no champion scores after 60 s; see the watcher's log")
+        await self._until_champions_settle()
 
     async def _collected_since(self) -> datetime:
         async def first() -> datetime | None:
@@ -98,9 +98,18 @@ class Rehearsal:
 
         return bool(await until(reached, seconds))
 
-    async def _all_champions(self) -> bool:
-        models = self._show.picture.get("models") or {}
-        return bool(models) and all(models.values())
+    async def _until_champions_settle(self) -> None:
+        """The watcher takes the champions up one after another: wait until no more come."""
+        known, since = champions(self._show.picture), SYSTEM.monotonic()
+
+        async def settled() -> bool:
+            nonlocal known, since
+            if champions(self._show.picture) != known:
+                known, since = champions(self._show.picture), SYSTEM.monotonic()
+            return bool(known) and SYSTEM.monotonic() - since > SETTLED_SECONDS
+
+        if not await until(settled, PATIENCE_SECONDS) and not known:
+            raise PartFailed("the training run completed, but no champion scores after 60 s; see the watcher's log")
 
     # One fault
 
