@@ -122,7 +122,7 @@ async def _follow(reading: int, progress: Progress, folder: StateFolder) -> None
             progress(told["part"], told["what"])
     finally:
         transport.close()
-    raise PartFailed(f"the supervisor ended; its log {folder.log('stack')} ends:\n{tail(folder.log('stack'))}")
+    raise PartFailed(f"the supervisor ended; see {folder.log('stack')}\n{tail(folder.log('stack'))}")
 
 
 def _error(name: str, message: str) -> StackError:

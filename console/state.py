@@ -62,6 +62,7 @@ class StateFolder:
         self.logs = self.path / "logs"
         self.run = socket_folder(self.path)
         self.work = self.path / "work"
+        self.scratch = self.path / "tmp"
         self._record = self.path / "stack.json"
 
     def prepare(self) -> None:
@@ -127,6 +128,11 @@ class StateFolder:
         unfinished = self._record.with_suffix(".new")
         unfinished.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
         unfinished.replace(self._record)
+
+    def clear_scratch(self) -> None:
+        """An empty folder for temporary files: those of a killed run go, and none lie where other users are."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
 
     def forget(self) -> None:
         """Nothing runs any more."""

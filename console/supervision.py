@@ -72,6 +72,7 @@ class Stack:
         try:
             check_machine(self.folder.path)
             await asyncio.to_thread(end_leftovers, self.folder)
+            self.folder.clear_scratch()
             run = random.token_hex(6)
             self._wiring = wire(self._given, self.folder, secrets.load_or_generate(self.folder.path), run)
             self._begin(self._wiring)
@@ -246,7 +247,7 @@ class Stack:
 
     def _told(self, part: Part) -> str:
         log = self.folder.log(part.name)
-        return f"its log {log} ends:\n{tail(log)}"
+        return f"see {log}\n{tail(log)}"
 
     def _wired(self) -> Wiring:
         if self._wiring is None:

@@ -96,6 +96,8 @@ class Wiring:
             "DO_NOT_TRACK": "true",
             "GX_ANALYTICS_ENABLED": "false",
             "GIT_PYTHON_REFRESH": "quiet",
+            # Prefect's runner has one folder there for all users of the machine: the second user is refused.
+            "TMPDIR": str(self.folder.scratch),
             "PYTHONUNBUFFERED": "1",
             # Each thread's own heap is never given back: two are enough for programs that mostly wait.
             "MALLOC_ARENA_MAX": "2",

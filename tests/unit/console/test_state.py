@@ -107,3 +107,11 @@ def test_a_machine_without_room_is_refused_before_anything_starts(tmp_path: Path
         check_machine(tmp_path, disk_mib=1 << 40)
     with pytest.raises(StackError, match="MiB of memory"):
         check_machine(tmp_path, disk_mib=1, memory_mib=1 << 40)
+
+
+def test_temporary_files_of_a_killed_run_go(folder: StateFolder) -> None:
+    folder.clear_scratch()
+    (folder.scratch / "left").write_text("")
+    folder.clear_scratch()
+    assert list(folder.scratch.iterdir()) == []
+    assert folder.scratch.stat().st_mode & 0o777 == 0o700
