@@ -18,7 +18,8 @@ class Show:
         self.picture: Picture = {}
         self._view, self._clock = view, clock
         self._began = clock.monotonic()
-        self._phase, self._since, self._of = "starting", self._began, None
+        self._phase, self._since = "starting", self._began
+        self._of: float | None = None
         self._look: Callable[[], Awaitable[Picture | None]] | None = None
 
     def enter(self, phase: str, seconds: float | None = None) -> None:
