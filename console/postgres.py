@@ -252,6 +252,11 @@ def _server_user() -> int:
         return 65534
 
 
+def programs() -> Path:
+    """The folder of the wheel's programs, psql among them. Raises PartFailed: it is not installed."""
+    return _installed() / "bin"
+
+
 def _installed() -> Path:
     # Found without importing the package: its import looks at the system and offers what we must not use.
     spec = importlib.util.find_spec(PACKAGE)
