@@ -34,10 +34,12 @@ test: setup ## All tests, on real servers: make test ARGS="tests/unit -k beacon"
 	@$(RUN)/pytest $(ARGS)
 
 check: setup ## Lint, format, types, import contracts
-	@echo 'check: lint' && $(RUN)/ruff check .
-	@echo 'check: format' && $(RUN)/ruff format --check .
-	@echo 'check: types' && $(RUN)/mypy $(PACKAGES)
-	@echo 'check: import contracts' && $(RUN)/lint-imports --no-cache
+	@failed=0; \
+	echo 'check: lint'; $(RUN)/ruff check . || failed=1; \
+	echo 'check: format'; $(RUN)/ruff format --check . || failed=1; \
+	echo 'check: types'; $(RUN)/mypy $(PACKAGES) || failed=1; \
+	echo 'check: import contracts'; $(RUN)/lint-imports --no-cache || failed=1; \
+	exit $$failed
 
 format: setup ## Let ruff put the files in order
 	@$(RUN)/ruff check --fix . ; $(RUN)/ruff format .
