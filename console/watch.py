@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from console.host import HostWatch
 from console.logs import configure
 from console.picture import picture
 from console.runs import Runs
+from console.starvation import Sleeper
 from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
@@ -53,14 +53,15 @@ class Watcher:
         self.collector = Collector(self.profile, clock, settings.inventory_url or "")
         self.platform = Supervisor(settings.supervisor_url) if settings.supervisor_url else None
         self.detection = DetectionState()
-        self.host = HostWatch(clock)
+        self.host = Sleeper()
+        self.lag = 0.0
         self.work: dict[str, Work] = {}
         self.findings: deque[Finding] = deque(maxlen=50)
         self.ticks = 0
         self.collected_since: datetime | None = None
         self.stop = asyncio.Event()
         self._last_tick: datetime | None = None
-        self._starved_before = 0
+        self._starved_before = 0.0
         self._loop = asyncio.get_running_loop()
         shows = {
             RunKind.DETECTION: show_shift,
@@ -72,8 +73,12 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch until `stop` is set."""
-        self.host.start()
         self.recorder.start()
+        async with self.host.sleeping():
+            await self._watch()
+        await self._finish()
+
+    async def _watch(self) -> None:
         await self._resume()
         while self.collector.inventory is None and not self.stop.is_set():
             await self._guarded(self._look_around)
@@ -94,7 +99,6 @@ class Watcher:
         async with asyncio.TaskGroup() as group:
             for seconds, work in loops:
                 group.create_task(self._every(seconds, work))
-        await self._finish()
 
     async def tick(self) -> None:
         """One tick: everything that arrived goes its way from collect to the next step of each incident."""
@@ -120,13 +124,15 @@ class Watcher:
         await self._show(now)
 
     async def _correlate(self, now: datetime) -> None:
-        changed = await round_of_correlation(self.tenant, self.warehouse, self.collector.topology, now)
+        changed = await round_of_correlation(
+            self.tenant, self.warehouse, self.collector.topology, now, set(self.detection.excused.values())
+        )
         for incident in changed.opened:
             self.work[incident.id] = Work(incident)
             await self.runs.begin(RunKind.CORRELATION, incident.id)
         for incident in changed.joined:
             if incident.id in self.work:
-                self.work[incident.id].incident = incident
+                self.work[incident.id].grow(incident)
 
     async def _advance(self, now: datetime) -> None:
         """A step for each incident; one that is stuck keeps no other from going on."""
@@ -168,6 +174,7 @@ class Watcher:
             await self.runs.end(RunKind.REMEDIATION, work.incident.id, figures)
 
     async def _show(self, now: datetime) -> None:
+        lag, self.lag = self.lag, 0.0
         await self.cache.put_live(
             self.tenant,
             picture(
@@ -179,7 +186,7 @@ class Watcher:
                 self.work.values(),
                 self.findings,
                 {family: champion.version for family, champion in self.detection.champions.items()},
-                {"starved_s": self.host.starved_seconds, "lag_ms": round(self.host.worst_lag() * 1000, 1)},
+                {"starved_s": self.host.starved_s, "lag_ms": round(lag * 1000, 1)},
                 self.collected_since,
             ),
         )
@@ -188,9 +195,9 @@ class Watcher:
         await self.collector.look_around(self.tenant, self.warehouse)
 
     async def _weigh_host(self) -> None:
-        starved = self.host.starved_seconds
+        starved = self.host.starved_s
         series = Series("host:watcher", "host_starved_seconds", unit="s")
-        self.collector.add(Sample(series, self.clock.now(), float(starved - self._starved_before)))
+        self.collector.add(Sample(series, self.clock.now(), starved - self._starved_before))
         self._starved_before = starved
 
     async def _send(self) -> None:
@@ -221,7 +228,7 @@ class Watcher:
         asyncio.run_coroutine_threadsafe(self.runs.recorded(run_id, flow_run), self._loop)
 
     def _shift_figures(self, samples: int, findings: int) -> Mapping[str, int]:
-        return {"samples": samples, "findings": findings, "starved_s": self.host.starved_seconds}
+        return {"samples": samples, "findings": findings, "starved_s": int(self.host.starved_s)}
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` every so many seconds until stopped. Whatever goes wrong is told, and the loop goes on."""
@@ -231,6 +238,7 @@ class Watcher:
             now = self.clock.monotonic()
             due = max(due + seconds, now)
             await self._pause(due - now)
+            self.lag = max(self.lag, self.clock.monotonic() - due)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -249,7 +257,6 @@ class Watcher:
     async def _finish(self) -> None:
         await self.runs.close_all()
         await asyncio.to_thread(self.recorder.stop, 3.0)
-        self.host.stop()
         await self.collector.close()
         await self.cache.close()
         await self.warehouse.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,11 +21,16 @@ from warehouse.database import Warehouse
 MEMORY = timedelta(minutes=10)
 
 
-async def round_of_correlation(tenant: str, warehouse: Warehouse, topology: Topology, now: datetime) -> Correlated:
-    """Place every finding that belongs to no incident yet; the warehouse knows which, also after a crash."""
+async def round_of_correlation(
+    tenant: str, warehouse: Warehouse, topology: Topology, now: datetime, excused: Collection[str] = ()
+) -> Correlated:
+    """Place every finding that belongs to no incident yet; the warehouse knows which, also after a crash.
+
+    `excused`: ids of findings that are left alone (a starved watcher's).
+    """
     async with warehouse.as_tenant(tenant) as db:
         unplaced = await findings.unplaced(tenant, db, now - MEMORY)
-        return await correlate(tenant, db, unplaced, topology, now)
+        return await correlate(tenant, db, [f for f in unplaced if f.id not in excused], topology, now)
 
 
 @flow(name="correlation", flow_run_name="{tenant}-{incident}", validate_parameters=False)

@@ -16,10 +16,10 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from feature_store.recent import Recent
 from flows.recorder import ended
-from policy.conditions import Condition, carried_on
+from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import detect
-from tonewatch.records import Finding, Run, Sample
+from tonewatch.records import Finding, FindingKind, Run, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, findings, samples
@@ -43,6 +43,8 @@ class DetectionState:
     champions: Mapping[str, Champion] = field(default_factory=dict)
     unsaved: list[Sample] = field(default_factory=list)
     lost: int = 0
+    #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
+    excused: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,22 @@ async def tick(
         await cursors.set(tenant, db, "detection", {**batch.positions, "time": now.isoformat()}, now)
     state.unsaved.clear()
     began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
+    state.excused = excused(state.excused, state.conditions, found, tenant)
     state.conditions = found
     return began
+
+
+def excused(
+    before: Mapping[tuple[str, str], str], held: Conditions, found: Conditions, tenant: str
+) -> dict[tuple[str, str], str]:
+    """Which findings open no incident because a starved watcher may have made them: condition -> finding id.
+
+    A refused connection is no illusion. What still holds when the machine is awake again was real after all.
+    """
+    if any(condition.kind is FindingKind.HOST for condition in found.values()):
+        doubtful = [c for c in found.values() if c.key not in held and c.symptom != "scrape-refused"]
+        return {**before, **{condition.key: condition.finding(tenant).id for condition in doubtful}}
+    return {key: finding for key, finding in before.items() if key not in found}
 
 
 async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now: datetime) -> dict[str, Any]:

@@ -86,6 +86,11 @@ class Work:
     watch: Watch = field(default_factory=Watch)
     acting: asyncio.Task[Action] | None = None
     why: str = ""
+    grown: bool = False  # findings have joined since the last diagnosis
+
+    def grow(self, incident: Incident) -> None:
+        """Further findings have joined."""
+        self.incident, self.grown = incident, True
 
     @property
     def step(self) -> str:
@@ -129,6 +134,7 @@ async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> Non
     touched = {e: scene.processes[e] for e in _suspects(work.incident, scene.topology) if e in scene.processes}
     states = await ask_states(scene.platform, touched)
     async with scene.warehouse.as_tenant(tenant) as db:
+        work.grown = False
         work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said)
         work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
         await incidents.save(tenant, db, work.incident)
@@ -275,7 +281,10 @@ def _touches(condition: Condition, work: Work, topology: Topology) -> bool:
 
 
 async def _wait_for_person(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    """A handed-over incident is a person's; its end is theirs to declare."""
+    """A handed-over incident is a person's, unless nothing was tried and new findings may show the true cause."""
+    tried = work.action is not None and work.action.state is not ActionState.REFUSED
+    if work.grown and not tried:
+        await _diagnose(tenant, scene, work, now)
 
 
 async def _move(

@@ -18,6 +18,9 @@ from tonewatch.errors import ModelError, SettingsError
 from tonewatch.settings import Settings, load_profile, read
 from warehouse.database import Warehouse
 
+#: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
+BLIND = 50.0
+
 
 @flow(name="training", flow_run_name="{tenant}-training", log_prints=False)
 async def training(
@@ -44,6 +47,7 @@ async def training(
         for number, family in enumerate(wanted, start=1):
             try:
                 trained.append(await train_family(settings, warehouse, stretch, family, known, seed))
+                _warn_of_blindness(trained[-1])
             except ModelError as error:
                 failed[family] = str(error)
                 get_run_logger().error("%s was not trained: %s", family, error)
@@ -69,6 +73,15 @@ async def train_family(
     """One family: read, learn, publish."""
     lesson = await train(warehouse, stretch, family, known[family], families=len(known), seed=seed)
     return await asyncio.to_thread(publish, settings.mlflow_tracking_uri or "", stretch, lesson, seed=seed)
+
+
+def _warn_of_blindness(one: Trained) -> None:
+    if one.noticed > BLIND:
+        get_run_logger().warning(
+            "%s notices shifts of %.0f robust standard deviations and more: the stretch was hardly calm; train again",
+            one.family,
+            one.noticed,
+        )
 
 
 def _stretch(settings: Settings, tenant: str | None, start: datetime | None, end: datetime | None) -> Stretch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from statistics import fmean, variance
@@ -17,9 +17,11 @@ from tonewatch.topology import Topology
 STARVED_IN_BAND = 0.05
 #: Sessions that an untouched cohort must have to serve as control.
 CONTROL_SESSIONS = 3
-#: How much worse than before the act an SLI must be to count as harm: a tenth, and more than noise.
-WORSE_SHARE = 0.10
-WORSE_LEAST = {"playlist_overdue_seconds": 1.0, "sessions_starved_ratio": 0.05}
+OVERDUE = "playlist_overdue_seconds"
+STARVED = "sessions_starved_ratio"
+#: How much worse than forecast an SLI must be to count as harm: a tenth (guardrail 13), and more than noise.
+SHARE = 0.10
+LEAST = {OVERDUE: 1.0, STARVED: 0.05}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,28 @@ class Cohorts:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One SLI before and after the act, in both cohorts. `effect` is the difference in differences, 95 % interval."""
+    """One SLI around the act. `effect`: after, less what was forecast without the act, less what the untouched
+    cohort did meanwhile; with its 95 % interval."""
 
     before: float
+    worst_before: float
+    forecast: float
     after: float
     control_before: float | None
     control_after: float | None
     effect: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When what is compared took place. `lag`: seconds by which what players report trails what they hear."""
+
+    onset: datetime
+    acted: datetime
+    good_since: datetime
+    lag: float
 
 
 def cohorts(target: str, topology: Topology) -> Cohorts:
@@ -65,26 +80,42 @@ def in_band(readings: Readings, target: str, channels: Sequence[str], topology: 
     return True
 
 
-def effects(
-    readings: Readings, split: Cohorts, topology: Topology, onset: datetime, acted: datetime, since: datetime
-) -> dict[str, Effect]:
-    """Each SLI's effect: before is from onset to the act, after is from `since` (the first good reading)."""
+def effects(readings: Readings, target: str, split: Cohorts, topology: Topology, moments: Moments) -> dict[str, Effect]:
+    """Each SLI's effect. Before: from onset to the act, and the reports that trail it. After: since the first good
+    reading. Forecast without the act: of a dead target total loss, growing with time; else what was before."""
+    dead = _is_dead(readings, target, moments)
+    later = (moments.good_since - moments.acted).total_seconds()
     found: dict[str, Effect] = {}
-    for name, metric, treated, control in (
-        (
-            "playlist_overdue_seconds",
-            "probe_playlist_overdue_seconds",
-            _renditions(split.touched, topology),
-            _renditions(split.untouched, topology),
-        ),
-        ("sessions_starved_ratio", "sessions_starved_ratio", list(split.touched), list(split.untouched)),
+    for name, metric, treated, control, trailing, lost in (
+        (OVERDUE, "probe_playlist_overdue_seconds", *_both(_renditions, split, topology), 0.0, later),
+        (STARVED, "sessions_starved_ratio", *_both(_themselves, split, topology), moments.lag, 1.0),
     ):
-        windows = ((onset, acted), (since - timedelta(microseconds=1), None))
+        windows: tuple[tuple[datetime, datetime | None], ...] = (
+            (moments.onset, moments.acted + timedelta(seconds=trailing)),
+            (moments.good_since - timedelta(microseconds=1), None),
+        )
         before, after = (_values(readings, treated, metric, *window) for window in windows)
         if before and after:
             held = [_values(readings, control, metric, *window) for window in windows]
-            found[name] = _effect(before, after, held[0], held[1])
+            forecast = max(before) + lost if dead and name == OVERDUE else lost if dead else fmean(before)
+            found[name] = _effect(before, after, forecast, held[0], held[1])
     return found
+
+
+def _is_dead(readings: Readings, target: str, moments: Moments) -> bool:
+    """Whether the target gave no sign of life right before the act."""
+    ups = [s.value for s in readings.get((target, "up"), ()) if moments.onset <= s.time <= moments.acted]
+    return bool(ups) and ups[-1] < 1
+
+
+def _both(
+    members: Callable[[Sequence[str], Topology], list[str]], split: Cohorts, topology: Topology
+) -> tuple[list[str], list[str]]:
+    return members(split.touched, topology), members(split.untouched, topology)
+
+
+def _themselves(channels: Sequence[str], topology: Topology) -> list[str]:
+    return list(channels)
 
 
 def has_control(readings: Readings, split: Cohorts, topology: Topology) -> bool:
@@ -99,15 +130,15 @@ def has_control(readings: Readings, split: Cohorts, topology: Topology) -> bool:
 
 def judge(recovered: bool, measured: Mapping[str, Effect]) -> tuple[Outcome, str]:
     """`worked` needs recovery and an effect that is there; too little data is never success."""
-    worse = [name for name, e in measured.items() if _worse(name, e)]
+    worse = [name for name, e in measured.items() if e.low > 0 and e.effect > max(LEAST[name], SHARE * e.forecast)]
     if worse:
-        return Outcome.HARMED, f"worse than before the act: {', '.join(sorted(worse))}"
+        return Outcome.HARMED, f"worse than without the act: {', '.join(sorted(worse))}"
     if not recovered:
         return Outcome.INCONCLUSIVE, "the platform's SLIs did not come back into band in time"
-    better = [name for name, e in measured.items() if e.effect < 0 and e.before > e.after]
+    better = [n for n, e in measured.items() if e.worst_before > LEAST[n] and e.effect < 0 and e.after < e.worst_before]
     if not better:
         return Outcome.INCONCLUSIVE, "in band again, but no SLI was measurably out of band before the act"
-    return Outcome.WORKED, f"back in band; better than before the act: {', '.join(sorted(better))}"
+    return Outcome.WORKED, f"back in band; better than without the act: {', '.join(sorted(better))}"
 
 
 def as_json(measured: Mapping[str, Effect]) -> dict[str, Any]:
@@ -139,9 +170,13 @@ def _values(
 
 
 def _effect(
-    before: Sequence[float], after: Sequence[float], control_before: Sequence[float], control_after: Sequence[float]
+    before: Sequence[float],
+    after: Sequence[float],
+    forecast: float,
+    control_before: Sequence[float],
+    control_after: Sequence[float],
 ) -> Effect:
-    change = fmean(after) - fmean(before)
+    change = fmean(after) - forecast
     spread = _squared_error(before) + _squared_error(after)
     controlled = bool(control_before) and bool(control_after)
     if controlled:
@@ -150,6 +185,8 @@ def _effect(
     half = 1.96 * math.sqrt(spread)
     return Effect(
         before=fmean(before),
+        worst_before=max(before),
+        forecast=forecast,
         after=fmean(after),
         control_before=fmean(control_before) if controlled else None,
         control_after=fmean(control_after) if controlled else None,
@@ -161,7 +198,3 @@ def _effect(
 
 def _squared_error(values: Sequence[float]) -> float:
     return variance(values) / len(values) if len(values) > 1 else 0.0
-
-
-def _worse(name: str, effect: Effect) -> bool:
-    return effect.effect > max(WORSE_LEAST[name], WORSE_SHARE * abs(effect.before))

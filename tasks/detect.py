@@ -32,11 +32,19 @@ def detect(
     now: datetime,
     profile: Profile,
 ) -> dict[tuple[str, str], Condition]:
-    """Everything that is wrong at `now`. While the watcher's own machine is starved no model is asked."""
+    """Everything that is wrong at `now`. No model judges windows in which the watcher's own machine was starved."""
     found = rules.evaluate(before, recent.readings, now, profile)
-    if any(condition.kind is FindingKind.HOST for condition in found.values()):
+    if _tainted(recent, now, profile):
         return found
     return found | carried_on(before, anomalies(recent, champions, topology, now, profile))
+
+
+def _tainted(recent: Recent, now: datetime, profile: Profile) -> bool:
+    """Whether the watcher's own machine was starved at any time that the judged windows cover."""
+    span = profile.window_seconds + (profile.debounce_windows - 1) * profile.tick_seconds
+    start = now - timedelta(seconds=span)
+    starved = recent.readings.get(("host:watcher", "host_starved_seconds"), ())
+    return any(sample.value > 0 and sample.time > start for sample in starved)
 
 
 def anomalies(

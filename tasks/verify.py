@@ -34,14 +34,17 @@ def verify(
     split = verification.cohorts(action.target, topology)
     if verification.in_band(readings, action.target, split.touched, topology, profile):
         watch.good += 1
-        watch.good_since = watch.good_since or now - timedelta(seconds=profile.tick_seconds)
+        watch.good_since = watch.good_since or now
     else:
         watch.good, watch.good_since = 0, None
     recovered = watch.good >= profile.verify_readings
     if not recovered and now - acted < timedelta(seconds=profile.verify_timeout_seconds):
         return None
     since = watch.good_since or now - timedelta(seconds=profile.verify_readings * profile.tick_seconds)
-    measured = verification.effects(readings, split, topology, incident.onset, action.started or acted, since)
+    # A player reports every few seconds, and a ratio looks back over a window: both trail what is heard.
+    lag = profile.window_seconds + profile.tick_seconds
+    moments = verification.Moments(incident.onset, action.started or acted, since, lag)
+    measured = verification.effects(readings, action.target, split, topology, moments)
     outcome, reason = verification.judge(recovered, measured)
     return Verdict(
         action=action.key,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from policy.verification import Cohorts, cohorts, effects, has_control, in_band, judge
+from policy.verification import Cohorts, Moments, cohorts, effects, has_control, in_band, judge
 from tests.unit.platform_parts import at, readings, series, two_channels
 from tonewatch.records import Outcome, Sample
 from tonewatch.settings import load_profile
@@ -10,24 +10,26 @@ DEMO = load_profile("demo")
 TARGET = "component:transcoder-ch1"
 OVERDUE = "probe_playlist_overdue_seconds"
 STARVED = "sessions_starved_ratio"
+Held = dict[tuple[str, str], list[Sample]]
 
 
-def scene(after: float = 0.0, other_after: float = 0.0, up: float = 1.0) -> dict[tuple[str, str], list[Sample]]:
-    """Ten bad seconds, the act at 10, ten seconds after it."""
+def scene(after: float = 0.0, up_before: float = 0.0, up: float = 1.0, starved: float = 0.0) -> Held:
+    """Ten bad seconds, the act at 10, twenty seconds after it; players' reports trail by ten."""
     return readings(
-        series(TARGET, "up", [0.0] * 10 + [up] * 10),
-        series("rendition:ch1/aac-128", OVERDUE, [float(s) for s in range(10)] + [after] * 10),
-        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 10 + [other_after] * 10),
-        series("channel:ch1", STARVED, [0.4] * 10 + [0.0] * 10),
-        series("channel:ch2", STARVED, [0.0] * 20),
-        series("channel:ch2", "sessions_playing", [8.0] * 20),
+        series(TARGET, "up", [up_before] * 10 + [up] * 20),
+        series("rendition:ch1/aac-128", OVERDUE, [float(s) for s in range(10)] + [after] * 20),
+        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 30),
+        series("channel:ch1", STARVED, [0.0] * 10 + [0.4] * 10 + [starved] * 10),
+        series("channel:ch2", STARVED, [0.0] * 30),
+        series("channel:ch2", "sessions_playing", [8.0] * 30),
     )
 
 
-def measured(found: dict[tuple[str, str], list[Sample]]) -> tuple[Outcome, str]:
+def measured(found: Held) -> tuple[Outcome, str]:
     split = cohorts(TARGET, TOPOLOGY)
     recovered = in_band(found, TARGET, split.touched, TOPOLOGY, DEMO)
-    return judge(recovered, effects(found, split, TOPOLOGY, at(-1), at(9), at(10)))
+    moments = Moments(at(-1), at(9), at(20), lag=10.0)
+    return judge(recovered, effects(found, TARGET, split, TOPOLOGY, moments))
 
 
 def test_cohorts_part_what_the_target_feeds_from_what_it_cannot_touch() -> None:
@@ -43,10 +45,20 @@ def test_no_recovery_is_inconclusive() -> None:
     assert measured(scene(up=0.0))[0] is Outcome.INCONCLUSIVE
 
 
-def test_worse_than_before_is_harm_although_the_process_runs() -> None:
-    outcome, reason = measured(scene(after=30.0))
+def test_worse_than_before_is_harm_when_the_target_was_alive() -> None:
+    outcome, reason = measured(scene(after=30.0, up_before=1.0))
     assert outcome is Outcome.HARMED
     assert OVERDUE.removeprefix("probe_") in reason
+
+
+def test_dead_target_that_stays_dead_gets_no_worse_by_the_act() -> None:
+    assert measured(scene(after=18.0, up=0.0, starved=1.0))[0] is Outcome.INCONCLUSIVE
+
+
+def test_reports_that_trail_the_act_are_no_harm_of_it() -> None:
+    found = scene()
+    found["channel:ch1", STARVED][:20] = series("channel:ch1", STARVED, [0.0] * 19 + [0.4])
+    assert measured(found)[0] is Outcome.WORKED
 
 
 def test_recovery_of_what_was_never_out_of_band_is_no_success() -> None:
@@ -60,9 +72,9 @@ def test_recovery_of_what_was_never_out_of_band_is_no_success() -> None:
 
 def test_improvement_that_the_untouched_channel_shares_is_not_the_acts() -> None:
     both = scene()
-    both["rendition:ch2/aac-128", OVERDUE] = both["rendition:ch1/aac-128", OVERDUE]
-    both["channel:ch2", STARVED] = both["channel:ch1", STARVED]
-    assert measured(both)[0] is Outcome.INCONCLUSIVE
+    both["rendition:ch2/aac-128", OVERDUE] = series("rendition:ch2/aac-128", OVERDUE, [30.0] * 10 + [0.0] * 20)
+    both["channel:ch2", STARVED] = series("channel:ch2", STARVED, [1.0] * 20 + [0.0] * 10)
+    assert measured(both)[0] is not Outcome.WORKED
 
 
 def test_control_needs_listeners_and_a_probe() -> None:
