@@ -48,9 +48,9 @@ class Budget:
 class Calibration:
     """A threshold and what is expected of it. Rates are this family's findings per calm budget week.
 
-    rate: by the fit, at the threshold, margin included; low, high: 90 % interval of the threshold by resampling;
-    seen: findings that the threshold would have raised in the calibration stretch; tail: `seen` (the stretch is long
-    enough to show it), `exponential` or `pareto`.
+    rate: by the fit, at the threshold, margin included; low, high: 90 % interval of the threshold by resampling,
+    widened to hold it; seen: findings that the threshold would have raised in the calibration stretch; tail: `seen`
+    (the stretch is long enough to show it), `exponential` or `pareto`.
     """
 
     threshold: float
@@ -135,8 +135,8 @@ def calibrate(
     return Calibration(
         threshold=_score(level),
         rate=curve.rate(level) * budget.week_seconds / budget.tick_seconds,
-        low=_score(low),
-        high=_score(high),
+        low=_score(min(low, level)),
+        high=_score(max(high, level)),
         seen=len(_peaks(_strand(runs, phases), level)) / phases,
         ticks=runs.shape[1] / phases,
         highest=_score(float(np.nanmax(runs))),

@@ -101,7 +101,7 @@ def test_the_threshold_does_not_rise_when_the_budget_grows(seed: int, pages: flo
     high = calibrate(scores, small, resamples=20, seed=seed)
     assert low.threshold <= high.threshold
     assert 0 <= high.threshold < 1
-    assert high.low <= high.high
+    assert high.low <= high.threshold <= high.high
 
 
 def test_more_families_share_one_budget() -> None:
