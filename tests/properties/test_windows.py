@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -35,9 +36,7 @@ def naive_feature(feature: Feature, samples: Sequence[Sample], end: datetime, se
         ]
 
     def increase(line: list[tuple[datetime, float]]) -> float:
-        return sum(
-            after if after < before else after - before for (_, before), (_, after) in zip(line, line[1:], strict=False)
-        )
+        return sum(after if after < before else after - before for (_, before), (_, after) in pairwise(line))
 
     chosen = lines(feature.metrics, feature.where)
     counted = [line for line in chosen if len(line) >= 2]
