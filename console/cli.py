@@ -175,6 +175,35 @@ def listen(
     raise typer.Exit(listening.run(url, for_seconds=seconds, json_output=as_json, limits=limits))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose rows to see; without one, none.", show_default=False)
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Open psql on the running stack's warehouse as the app role; what follows goes to psql, e.g. -c "select 1"."""
+    from console.psql import open_psql
+
+    open_psql(_settings(state_dir), tenant, context.args)
+
+
+@app.command()
+def key(
+    purpose: Annotated[str, typer.Argument(help="What it is for, e.g. players.")],
+    tenant: Annotated[str | None, typer.Option(help="Default: the tenant of the settings.", show_default=False)] = None,
+    scope: Annotated[str, typer.Option(help="beacons: send beacons; viewer: see the live picture.")] = "beacons",
+    days: Annotated[float | None, typer.Option(min=0, help="Valid for so many days.", show_default=False)] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Make an API key for the gateway. It is shown once: the warehouse holds its hash alone."""
+    from console.keys import make_key
+
+    settings = _settings(state_dir)
+    print(_run(make_key(settings, tenant or settings.tenant, purpose, scope, days)))
+
+
 @app.command(name="settings")
 def show_settings(as_json: Json = False) -> None:
     """List every setting with its value now and what it means. Secrets are masked."""
@@ -222,6 +251,8 @@ def main() -> None:
     except TonewatchError as error:
         print(f"tonewatch: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
