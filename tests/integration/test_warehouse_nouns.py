@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -614,3 +615,12 @@ async def test_a_key_that_is_none_is_refused(warehouse: Warehouse, tenant: str) 
     for each in wrong:
         assert await keys.verify(warehouse, each, START, "beacons") is None, each
     assert await keys.verify(warehouse, plain, START, "beacons") is not None
+
+
+async def test_a_key_that_shares_another_keys_name_alone_is_refused(warehouse: Warehouse, tenant: str) -> None:
+    forged = "B" * 43
+    values = {"tenant": tenant, "id": keys.key_id(hashlib.sha256(forged.encode()).digest()), "hash": bytes(32)}
+    async with warehouse.as_tenant(tenant) as db:
+        insert = "insert into api_key values (:tenant, :id, :hash, 'players', '{beacons}', '2026-01-01+00')"
+        await db.execute(text(insert), values)
+    assert await keys.verify(warehouse, f"tw_{tenant}_{forged}", START, "beacons") is None
