@@ -11,11 +11,12 @@ from soundstage import web
 from soundstage.cache import SingleFlight
 from soundstage.origin import BUCKETS, MediaServer
 from soundstage.plain import plain_client
-from soundstage.plan import Part, Plan
+from soundstage.plan import RENDITIONS, Part, Plan
 from soundstage.process import start
 
 PLAYLIST_LIFETIME_S = 1.0
 SEGMENT_LIFETIME_S = 60.0
+KEPT_PER_RENDITION = 20  # what the origin still has, and no more: memory must not grow for minutes after a start
 UPSTREAM_TIMEOUT_S = 1.5  # below the players' time-out, so that they hear of a slow origin from us
 
 
@@ -31,7 +32,8 @@ class Edge(MediaServer):
 
     def __init__(self, plan: Plan, part: Part) -> None:
         super().__init__(plan, part)
-        self._cache: SingleFlight[web.Response] = SingleFlight(self._fetch, lifetime, time.monotonic)
+        capacity = KEPT_PER_RENDITION * len(plan.channels) * len(RENDITIONS)
+        self._cache: SingleFlight[web.Response] = SingleFlight(self._fetch, lifetime, time.monotonic, capacity)
         self._hits = Counter("edge_cache_hits", "Answered from the cache", registry=self.registry)
         self._misses = Counter("edge_cache_misses", "Had to wait for the origin", registry=self.registry)
         self._errors = Counter("edge_upstream_errors", "The origin failed", registry=self.registry)
