@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -49,6 +49,9 @@ bench: setup ## Run a benchmark: make bench NAME=file; without NAME, which there
 	if [ -z "$$names" ]; then echo 'There are no benchmarks yet; they will live in tests/benchmarks/.'; [ -z '$(NAME)' ]; \
 	elif [ -z '$(NAME)' ]; then echo 'Benchmarks (make bench NAME=...):'; printf '  %s\n' $$names; \
 	else $(RUN)/python tests/benchmarks/$(NAME).py $(ARGS); fi
+
+campaign: setup ## The demo with three seeds, with Prefect killed and frozen: 40 minutes; writes docs/results/campaign.json
+	@$(RUN)/python tests/campaign/campaign.py $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house and docs/settings.md after a wanted change
 	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py

@@ -16,6 +16,7 @@ from console.logs import configure
 from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
+from feature_store import definitions
 from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
@@ -24,7 +25,7 @@ from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import TonewatchError
+from tonewatch.errors import ModelError, TonewatchError
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, load_profile, read
 from warehouse.cache import Cache
@@ -263,14 +264,28 @@ class Watcher:
 
 
 def _champions(tracking_uri: str, held: dict[str, Champion]) -> dict[str, Champion]:
-    """The champions of all families; those whose version has not changed are kept as they are."""
+    """The champions of all families; those whose version has not changed are kept as they are.
+
+    A model that does not fit today's features scores nothing, and takes no other family's model with it.
+    """
     from ml import registry  # imports mlflow: seconds that only this thread pays, and only when a model may score
 
     found: dict[str, Champion] = {}
     for family, version in registry.champion_versions(tracking_uri).items():
         if family in held and held[family].version == version:
             found[family] = held[family]
-        elif (champion := registry.champion(tracking_uri, family)) is not None:
+            continue
+        try:
+            champion = registry.champion(
+                tracking_uri,
+                family,
+                names=definitions.names(family),
+                fingerprint=definitions.fingerprint(family),
+            )
+        except ModelError as error:
+            log.warning("the champion of %s is not used: %s", family, error)
+            continue
+        if champion is not None:
             found[family] = champion
     return found
 

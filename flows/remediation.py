@@ -135,7 +135,7 @@ async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> Non
     states = await ask_states(scene.platform, touched)
     async with scene.warehouse.as_tenant(tenant) as db:
         work.grown = False
-        work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said)
+        work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said, now)
         work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
         await incidents.save(tenant, db, work.incident)
     await _decide(tenant, scene, work, now, states)

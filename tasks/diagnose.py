@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from gateway.platforms import Platform, ProcessState
 from ml.causes import ENDED, Signs, rank
@@ -25,6 +26,7 @@ async def diagnose(
     topology: Topology,
     states: Mapping[str, ProcessState],
     said: Mapping[str, Sequence[str]],
+    now: datetime,
 ) -> list[Cause]:
     """Rank the causes of `incident` from its findings and the process states, and write them.
 
@@ -50,7 +52,7 @@ async def diagnose(
         f"{e} logged: {line}" for e, lines in said.items() if topology.related(e, causes[0].entity) for line in lines
     ]
     causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
-    await incidents.set_causes(tenant, db, incident.id, causes)
+    await incidents.set_causes(tenant, db, incident.id, causes, at=now)
     return causes
 
 

@@ -61,7 +61,7 @@ def pid_of(found: Status, name: str) -> int:
 async def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for something that no process of ours can tell."""
     async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110  # what is waited for happens in another process
+        while not holds():  # what is waited for happens in another process
             await asyncio.sleep(0.05)
 
 
