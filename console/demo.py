@@ -213,7 +213,7 @@ def _settings(options: Options, sound: stage.Stage, mailbox: Mailbox, gateway_po
             "prefect_port": given.prefect_port or ports.any_free(),
             "mlflow_port": given.mlflow_port or ports.any_free(),
             "inventory_url": sound.inventory_url,
-            "supervisor_url": sound.supervisor_url,
+            "supervisor_url": SecretStr(sound.supervisor_url),
             "smtp_url": SecretStr(mailbox.url),
             "mail_to": (READER,),
             "alert_channels": ("email", "slack") if given.slack_webhook_url else ("email",),

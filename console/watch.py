@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from console.logs import configure
 from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
@@ -26,6 +25,7 @@ from tasks.collect import Collector
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import ModelError, TonewatchError
+from tonewatch.logs import configure
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, load_profile, read
 from warehouse.cache import Cache
@@ -52,7 +52,7 @@ class Watcher:
         self.warehouse = Warehouse.from_settings(settings)
         self.cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         self.collector = Collector(self.profile, clock, settings.inventory_url or "")
-        self.platform = Supervisor(settings.supervisor_url) if settings.supervisor_url else None
+        self.platform = Supervisor(settings.supervisor_url.get_secret_value()) if settings.supervisor_url else None
         self.detection = DetectionState()
         self.host = Sleeper()
         self.lag = 0.0
@@ -126,7 +126,7 @@ class Watcher:
 
     async def _correlate(self, now: datetime) -> None:
         changed = await round_of_correlation(
-            self.tenant, self.warehouse, self.collector.topology, now, set(self.detection.excused.values())
+            self.tenant, self.warehouse, self.detection, self.collector.topology, self.profile, now
         )
         for incident in changed.opened:
             self.work[incident.id] = Work(incident)

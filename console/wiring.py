@@ -93,6 +93,7 @@ class Wiring:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "DO_NOT_TRACK": "true",
             "GX_ANALYTICS_ENABLED": "false",
             "GIT_PYTHON_REFRESH": "quiet",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
 
-from flows.detection import summary_text
+from flows.detection import DetectionState, summary_text
 from flows.recorder import ended
 from tasks.correlate import Correlated, correlate
-from tonewatch.records import Run
+from tonewatch.records import FindingKind, Run
+from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import findings
 from warehouse.database import Warehouse
@@ -22,15 +23,23 @@ MEMORY = timedelta(minutes=10)
 
 
 async def round_of_correlation(
-    tenant: str, warehouse: Warehouse, topology: Topology, now: datetime, excused: Collection[str] = ()
+    tenant: str, warehouse: Warehouse, detection: DetectionState, topology: Topology, profile: Profile, now: datetime
 ) -> Correlated:
     """Place every finding that belongs to no incident yet; the warehouse knows which, also after a crash.
 
-    `excused`: ids of findings that are left alone (a starved watcher's).
+    What a starved watcher saw is left alone, and so is an anomaly that has not lasted.
     """
+    held_back = set(detection.excused.values())
     async with warehouse.as_tenant(tenant) as db:
-        unplaced = await findings.unplaced(tenant, db, now - MEMORY)
-        return await correlate(tenant, db, [f for f in unplaced if f.id not in excused], topology, now)
+        unplaced = [f for f in await findings.unplaced(tenant, db, now - MEMORY) if f.id not in held_back]
+        return await correlate(tenant, db, unplaced, topology, now, lasting(detection, profile, tenant, now))
+
+
+def lasting(detection: DetectionState, profile: Profile, tenant: str, now: datetime) -> set[str]:
+    """The findings of anomalies that hold now and have held for as long as the profile asks."""
+    since = now - timedelta(seconds=profile.anomaly_seconds)
+    held = (c for c in detection.conditions.values() if c.kind is FindingKind.SIGNAL and c.met <= since)
+    return {condition.finding(tenant).id for condition in held}
 
 
 @flow(name="correlation", flow_run_name="{tenant}-{incident}", validate_parameters=False)

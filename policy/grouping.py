@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,6 +13,8 @@ from tonewatch.topology import Topology
 OPENING = frozenset({FindingKind.RULE, FindingKind.SIGNAL, FindingKind.SECURITY})
 #: A finding joins what began at most this long after it.
 REACH = timedelta(seconds=60)
+#: A cause is not later than its effect, but may be seen this much later.
+CAUSE_SEEN_LATER = timedelta(seconds=15)
 
 
 @dataclass(slots=True)
@@ -25,19 +27,25 @@ class Group:
     findings: list[Finding] = field(default_factory=list)
 
 
-def group(findings: Sequence[Finding], active: Sequence[Group], topology: Topology) -> list[Group]:
-    """Place every finding that may open an incident; the groups that received one are returned.
+def group(
+    findings: Sequence[Finding], active: Sequence[Group], topology: Topology, lasting: Collection[str] = ()
+) -> list[Group]:
+    """Place every finding that belongs somewhere; the groups that received one are returned.
 
     A finding joins the first group whose root it is related to; else it founds a group, whose root moves
-    upstream when an earlier stage is found to be involved.
+    upstream when an earlier stage is found to be involved. An anomaly alone founds one only if it has lasted:
+    `lasting` holds the ids of those that have.
     """
     groups = list(active)
     touched: list[Group] = []
-    for finding in sorted(findings, key=lambda f: (f.started, f.entity, f.detector)):
+    # Rules first: an anomaly joins the incident that a rule of the same round opens.
+    for finding in sorted(findings, key=lambda f: (f.kind is FindingKind.SIGNAL, f.started, f.entity, f.detector)):
         if finding.kind not in OPENING:
             continue
         home = next((g for g in groups if _belongs(finding, g, topology)), None)
         if home is None:
+            if finding.kind is FindingKind.SIGNAL and finding.id not in lasting:
+                continue
             home = Group(None, finding.entity, finding.started)
             groups.append(home)
         home.findings.append(finding)
@@ -52,4 +60,6 @@ def group(findings: Sequence[Finding], active: Sequence[Group], topology: Topolo
 def _belongs(finding: Finding, group: Group, topology: Topology) -> bool:
     if finding.ended < group.onset - REACH:
         return False
-    return finding.entity == group.root or topology.related(finding.entity, group.root)
+    if finding.entity == group.root or topology.reaches(group.root, finding.entity):
+        return True
+    return topology.reaches(finding.entity, group.root) and finding.started <= group.onset + CAUSE_SEEN_LATER

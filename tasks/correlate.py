@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,16 +25,24 @@ class Correlated:
 
 
 async def correlate(
-    tenant: str, db: Connection, findings: Sequence[Finding], topology: Topology, now: datetime
+    tenant: str,
+    db: Connection,
+    findings: Sequence[Finding],
+    topology: Topology,
+    now: datetime,
+    lasting: Collection[str] = (),
 ) -> Correlated:
-    """Place `findings`, write incidents and their findings, and say which were opened or grew."""
+    """Place `findings`, write incidents and their findings, and say which were opened or grew.
+
+    `lasting`: ids of anomalies that have lasted long enough to open an incident by themselves.
+    """
     if not findings:
         return Correlated([], [])
     active = {incident.id: incident for incident in await incidents.active(tenant, db)}
     groups = [Group(i.id, await _root(tenant, db, i), i.onset) for i in active.values()]
     opened: list[Incident] = []
     joined: list[Incident] = []
-    for grown in group(findings, groups, topology):
+    for grown in group(findings, groups, topology, lasting):
         incident = active.get(grown.incident) if grown.incident else None
         if incident is None:
             incident = _open(tenant, grown, now)

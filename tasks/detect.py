@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.definitions import by_family
 from feature_store.recent import Recent
-from feature_store.windows import FeatureFrame, window_features
+from feature_store.windows import FeatureFrame, Floats, window_features
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
 from tonewatch.records import FindingKind
@@ -16,12 +16,16 @@ from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 
 if TYPE_CHECKING:
+    from ml.detectors.base import Detector
     from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
 #: A window with fewer of the expected samples is not judged: missing telemetry is no anomaly.
 LEAST_COVERAGE = 0.6
 #: Features named in a finding: those that lie farthest from the calm ones.
 EXPLAINED = 3
+#: A finding needs a feature this far from the calm ones, in robust standard deviations: a forest also isolates rows
+#: that are merely an unusual mixture of usual values.
+NOTABLE = 4.0
 
 
 def detect(
@@ -77,7 +81,7 @@ def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: P
         if not judged[rows].all():
             continue
         scores = detector.score(frame.values[rows])
-        if (scores <= champion.threshold).any():
+        if (scores <= champion.threshold).any() or not _notable(detector, frame.values[rows]):
             continue
         explained = dict(list(detector.explain(frame.values[rows][-1]).items())[:EXPLAINED])
         seconds = timedelta(seconds=profile.window_seconds)
@@ -96,6 +100,11 @@ def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: P
             features=tuple(explained.items()),
             model_version=f"{frame.family}-isolation-forest/{champion.version}",
         )
+
+
+def _notable(detector: Detector, rows: Floats) -> bool:
+    """Whether every window holds a feature far from the calm ones: rare is not yet worth telling."""
+    return all(any(abs(far) >= NOTABLE for far in detector.explain(row).values()) for row in rows)
 
 
 def _worded(explained: Mapping[str, float]) -> str:

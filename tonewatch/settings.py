@@ -96,9 +96,8 @@ class Settings(BaseSettings):
     gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
 
     inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
-    supervisor_url: str | None = Field(
+    supervisor_url: SecretStr | None = Field(
         None,
-        repr=False,
         description="The platform's supervisord, http://user:password@host:port/RPC2: what remedies use.",
     )
 
@@ -198,6 +197,9 @@ class Profile(BaseModel):
     day_seconds: float = Field(86400.0, gt=0, description="Length of the platform's day (the demo compresses it)")
     window_seconds: float = Field(60.0, gt=0, description="Length of a feature window")
     debounce_windows: int = Field(3, ge=1, description="Windows in a row above the threshold that make a finding")
+    anomaly_seconds: float = Field(
+        120.0, ge=0, description="How long an anomaly that nothing else confirms must last before it opens an incident"
+    )
     scrapes_failed: int = Field(3, ge=1, description="Scrapes in a row that fail before a component counts as down")
     playlist_overdue_seconds: float = Field(
         3.0, gt=0, description="How overdue a playlist's next segment may be before it counts as stale"

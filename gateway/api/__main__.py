@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import sys
@@ -13,6 +12,7 @@ import uvicorn
 from gateway.api.app import create_app
 from tonewatch import secrets
 from tonewatch.errors import PortTaken, TonewatchError
+from tonewatch.logs import configure
 from tonewatch.settings import Settings, read
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -25,7 +25,7 @@ def main() -> int:
     """Serve. The exit status is the error's own when the gateway cannot start."""
     try:
         settings = read()
-        _log_as_json(settings.log_level)
+        configure(settings.log_level, "gateway")
         server, listener = _server(settings)
     except TonewatchError as error:
         print(f"gateway: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
@@ -67,31 +67,6 @@ def _listener(port: int) -> socket.socket:
         raise PortTaken(f"port {port} is taken; set gateway_port to another") from error
     listener.listen(_BACKLOG)
     return listener
-
-
-def _log_as_json(level: str) -> None:
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", key="time"),
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Loop:
         now = self.clock.now()
         topology = two_channels()
         await tick(self.tenant, self.warehouse, self.detection, Batch(samples, (began, now), {}), topology, DEMO)
-        changed = await round_of_correlation(self.tenant, self.warehouse, topology, now)
+        changed = await round_of_correlation(self.tenant, self.warehouse, self.detection, topology, DEMO, now)
         self.work |= {incident.id: Work(incident) for incident in changed.opened}
         for work in self.work.values():
             if work.incident.state is IncidentState.CLOSED:

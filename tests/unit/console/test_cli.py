@@ -72,7 +72,7 @@ def test_settings_are_listed_for_scripts_with_secrets_masked() -> None:
     rows = {row["name"]: row for row in json.loads(told.stdout)}
     assert "s3cret" not in told.stdout
     assert rows["TONEWATCH_DATABASE_URL"]["value"] == "********"
-    assert rows["TONEWATCH_SUPERVISOR_URL"]["value"] == "http://user:********@127.0.0.1:9/RPC2"
+    assert rows["TONEWATCH_SUPERVISOR_URL"]["value"] == "********"
     assert rows["TONEWATCH_GATEWAY_PORT"]["value"] is None
     assert all(row["description"] for row in rows.values())
 

@@ -44,6 +44,27 @@ def test_unrelated_finding_opens_another_incident() -> None:
     assert one.incident is None
 
 
+def test_anomaly_alone_opens_an_incident_only_if_it_lasts() -> None:
+    anomaly = finding("component:origin", 0, FindingKind.SIGNAL)
+    assert group([anomaly], [], TOPOLOGY) == []
+    (one,) = group([anomaly], [], TOPOLOGY, {anomaly.id})
+    assert one.root == "component:origin"
+
+
+def test_anomaly_joins_what_a_rule_of_the_same_round_opens() -> None:
+    anomaly = finding("component:origin", 0, FindingKind.SIGNAL)
+    (one,) = group([anomaly, finding("component:transcoder-ch1", 2)], [], TOPOLOGY)
+    assert len(one.findings) == 2
+
+
+def test_upstream_part_that_breaks_long_after_the_onset_is_another_incident() -> None:
+    active = Group("i1", "component:origin", at(0))
+    (soon,) = group([finding("component:transcoder-ch1", 10)], [active], TOPOLOGY)
+    assert soon.incident == "i1"
+    (late,) = group([finding("component:transcoder-ch1", 40)], [Group("i1", "component:origin", at(0))], TOPOLOGY)
+    assert late.incident is None
+
+
 def test_bad_data_and_a_starved_host_open_nothing() -> None:
     found = [finding("component:origin", 0, FindingKind.DATA), finding("host:watcher", 0, FindingKind.HOST)]
     assert group(found, [], TOPOLOGY) == []
