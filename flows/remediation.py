@@ -68,7 +68,7 @@ class Scene:
     processes: Mapping[str, str]
     platform: Platform | None
     reports: Path
-    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    said: Mapping[str, Sequence[tuple[datetime, str]]] = field(default_factory=dict)
 
     def host_starved(self) -> bool:
         """Whether the watcher's own machine is starved now."""

@@ -44,7 +44,7 @@ class Collector:
         self._prober: Prober | None = None
         self.inventory: Inventory | None = None
         self.topology = Topology([])
-        self.said: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=QUOTABLE))
+        self.said: dict[str, deque[tuple[datetime, str]]] = defaultdict(lambda: deque(maxlen=QUOTABLE))
         self.bad_lines = 0
 
     async def close(self) -> None:
@@ -111,7 +111,7 @@ class Collector:
             self._positions[entity] = batch.position
             self.bad_lines += batch.bad
             alarming = [line for line in batch.lines if line.level in ALARMING]
-            self.said[entity].extend(f"{line.event} at {line.time:%H:%M:%S}" for line in alarming)
+            self.said[entity].extend((line.time, line.event) for line in alarming)
             self._waiting.append(Sample(Series(entity, "log_alarming_lines", unit="lines"), now, float(len(alarming))))
 
     async def hear_players(self, tenant: str, warehouse: Warehouse) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway.platforms import Platform, ProcessState
 from ml.causes import ENDED, Signs, rank
@@ -17,6 +17,8 @@ from warehouse.database import Connection
 
 #: Log lines quoted as evidence.
 QUOTED = 3
+#: How long before the onset a line may have been logged to be part of the story.
+JUST_BEFORE = timedelta(seconds=5)
 
 
 async def diagnose(
@@ -25,12 +27,12 @@ async def diagnose(
     incident: Incident,
     topology: Topology,
     states: Mapping[str, ProcessState],
-    said: Mapping[str, Sequence[str]],
+    said: Mapping[str, Sequence[tuple[datetime, str]]],
     now: datetime,
 ) -> list[Cause]:
     """Rank the causes of `incident` from its findings and the process states, and write them.
 
-    `said`: warnings and errors that each entity logged lately; they are quoted as evidence for the first cause.
+    `said`: warnings and errors that each entity logged lately; those since the onset are quoted as evidence.
     """
     symptoms: dict[str, set[str]] = defaultdict(set)
     for finding in await findings.of_incident(tenant, db, incident.id):
@@ -49,7 +51,10 @@ async def diagnose(
     signs += [Signs(entity, frozenset(), states[entity].state, states[entity].detail) for entity in silent]
     causes = rank(signs, topology, incident.id)
     quoted = [
-        f"{e} logged: {line}" for e, lines in said.items() if topology.related(e, causes[0].entity) for line in lines
+        f"{entity} logged: {event} at {time:%H:%M:%S}"
+        for entity, lines in said.items()
+        for time, event in lines
+        if time >= incident.onset - JUST_BEFORE and topology.related(entity, causes[0].entity)
     ]
     causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
     await incidents.set_causes(tenant, db, incident.id, causes, at=now)
