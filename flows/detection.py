@@ -92,7 +92,8 @@ def excused(
     A refused connection is no illusion. What still holds when the machine is awake again was real after all.
     """
     if any(condition.kind is FindingKind.HOST for condition in found.values()):
-        doubtful = [c for c in found.values() if c.key not in held and c.symptom != "scrape-refused"]
+        beginning = [c for c in found.values() if c.key not in held and c.kind is not FindingKind.HOST]
+        doubtful = [c for c in beginning if c.symptom != "scrape-refused"]
         return {**before, **{condition.key: condition.finding(tenant).id for condition in doubtful}}
     return {key: finding for key, finding in before.items() if key not in found}
 

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from feature_store.sessions import PLAYING, STARVED, session_samples
+from tests.unit.platform_parts import at
+from tonewatch.records import SessionReport
+
+
+def report(session: str, seconds: float, starved_ms: int = 0, state: str = "p") -> SessionReport:
+    return SessionReport(session, "channel:ch1", "edge:edge-1", at(seconds), "t", state, starved_ms=starved_ms)
+
+
+def figures(*reports: SessionReport) -> dict[tuple[str, str], float]:
+    return {(s.series.entity, s.series.metric): s.value for s in session_samples(reports, at(10), 10)}
+
+
+def test_ratio_is_the_mean_over_sessions_of_the_time_without_sound() -> None:
+    found = figures(report("a", 2, 1000), report("a", 4, 1000), report("b", 4))
+    assert found["channel:ch1", PLAYING] == 2
+    assert found["channel:ch1", STARVED] == 0.1
+    assert found["edge:edge-1", STARVED] == 0.1
+
+
+def test_one_session_cannot_lose_more_than_the_window() -> None:
+    assert figures(report("a", 2, 60_000))["channel:ch1", STARVED] == 1.0
+
+
+def test_reports_outside_the_window_and_of_sessions_that_left_do_not_count() -> None:
+    assert figures(report("a", 0, 500), report("b", 11, 500), report("c", 5, 500, state="e")) == {}

@@ -1,0 +1,81 @@
+"""Champions at work: a real forest, fitted here, on windows of hand-made samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from feature_store.definitions import floors, names
+from feature_store.recent import Recent
+from feature_store.windows import window_features
+from ml.detectors.isolation_forest import ForestDetector
+from tasks.detect import detect
+from tests.unit.platform_parts import at, series
+from tonewatch.records import Entity, FindingKind, Sample
+from tonewatch.settings import load_profile
+from tonewatch.topology import Topology
+
+DEMO = load_profile("demo")
+SOURCE = "component:source-ch1-primary"
+TOPOLOGY = Topology([Entity(SOURCE, "source", {"channel": "channel:ch1"})])
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What the registry hands out, as far as detection looks at it."""
+
+    detector: ForestDetector
+    threshold: float
+    version: str = "1"
+    rate: float = 0.05
+
+
+def telemetry(seconds: int, level: float = -20.0) -> list[Sample]:
+    """A calm source, and the level of its last 30 seconds."""
+    rng = np.random.default_rng(7)
+    levels = [-20.0 + float(rng.normal(0, 0.5)) for _ in range(seconds - 30)]
+    levels += [level + float(rng.normal(0, 0.5)) for _ in range(30)]
+    lines = [
+        series(SOURCE, "source_samples_total", [48_000.0 * n for n in range(seconds)]),
+        series(SOURCE, "source_level_dbfs", levels),
+        series(SOURCE, "process_cpu_seconds_total", [0.01 * n for n in range(seconds)]),
+        series(SOURCE, "event_loop_lag_seconds", [0.002] * seconds),
+        series(SOURCE, "scrape_seconds", [0.01] * seconds),
+        series(SOURCE, "up", [1.0] * seconds),
+    ]
+    return [sample for line in lines for sample in line]
+
+
+@pytest.fixture(scope="module")
+def champion() -> Champion:
+    frame = window_features("source", telemetry(200), [at(n) for n in range(12, 200)], 10.0, entities=[SOURCE])
+    detector = ForestDetector(names("source"), floors("source"), seed=1).fit(frame.values)
+    return Champion(detector, float(np.max(detector.score(frame.values))) + 0.02)
+
+
+def judged(champion: Champion, samples: list[Sample]) -> dict[tuple[str, str], FindingKind]:
+    recent = Recent(timedelta(minutes=6))
+    recent.add(samples)
+    found = detect({}, recent, {"source": champion}, TOPOLOGY, at(199), DEMO)  # type: ignore[dict-item]  # looks alike
+    return {key: condition.kind for key, condition in found.items()}
+
+
+def test_level_that_drops_is_an_anomaly(champion: Champion) -> None:
+    assert judged(champion, telemetry(200, level=-45.0)) == {(SOURCE, "isolation-forest:source"): FindingKind.SIGNAL}
+
+
+def test_calm_continuation_is_none(champion: Champion) -> None:
+    assert judged(champion, telemetry(200)) == {}
+
+
+def test_no_model_judges_windows_in_which_the_watcher_starved(champion: Champion) -> None:
+    starved = series("host:watcher", "host_starved_seconds", [1.0], first=185)
+    assert judged(champion, telemetry(200, level=-45.0) + starved) == {}
+
+
+def test_missing_telemetry_is_no_anomaly(champion: Champion) -> None:
+    gone = [s for s in telemetry(200, level=-45.0) if s.time < at(180) or s.series.metric == "source_level_dbfs"]
+    assert (SOURCE, "isolation-forest:source") not in judged(champion, gone)
