@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from console.status import Status
+    from console.stack.status import Status
     from tonewatch.settings import Settings
 
 INTERRUPTED = 130
@@ -63,38 +63,38 @@ def _say(part: str, what: str) -> None:
 @app.command()
 def up(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy."""
-    from console import stack
+    from console.stack import lifecycle
 
-    status = _run(stack.up(_settings(state_dir), _say))
+    status = _run(lifecycle.up(_settings(state_dir), _say))
     _tell(status, None, as_json)
 
 
 @app.command()
 def down(state_dir: StateDir = None) -> None:
     """Stop the stack and whatever a killed run left behind."""
-    from console import stack
+    from console.stack import lifecycle
 
-    if not _run(stack.down(_settings(state_dir), _say)):
+    if not _run(lifecycle.down(_settings(state_dir), _say)):
         print("nothing was up")
 
 
 @app.command()
 def status(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Say what runs, how it is, and what the watcher sees. Exit status 1 when the stack is not up."""
-    from console import stack
+    from console.stack import lifecycle
 
     settings = _settings(state_dir)
-    found = stack.status(settings)
+    found = lifecycle.status(settings)
     _tell(found, _run(_picture(settings)) if found.up else None, as_json)
     if not found.up:
         raise typer.Exit(1)
 
 
 async def _picture(settings: Settings) -> dict[str, Any] | None:
-    from console import stack
+    from console.stack import lifecycle
     from warehouse.cache import Cache
 
-    redis_url = stack.connected(settings).redis_url
+    redis_url = lifecycle.connected(settings).redis_url
     cache = Cache(redis_url.get_secret_value() if redis_url else None)
     try:
         return await cache.live(settings.tenant)
@@ -111,7 +111,7 @@ def _tell(found: Status, picture: dict[str, Any] | None, as_json: bool) -> None:
         memory = "" if part.memory_mib is None else f"{part.memory_mib:.0f} MiB"
         print(f"  {part.name:<14}{part.state:<12}{memory:>9}  {part.url or ''} {part.note}".rstrip())
     if picture:
-        from console.live import Scene, heartbeat
+        from console.demo.live import Scene, heartbeat
 
         print(heartbeat(Scene("watching", 0.0, picture)))
         for incident in picture.get("incidents") or []:
@@ -138,8 +138,8 @@ def demo(
 
     Exit status 1 if a fault was missed or wrongly mended, or a false incident opened.
     """
-    from console.demo import Options
-    from console.demo import demo as run_demo
+    from console.demo.performance import Options
+    from console.demo.performance import demo as run_demo
 
     names = tuple(name.strip() for name in faults.split(",") if name.strip())
     options = Options(names, faults_from, seed, json_file, channels, players, keep, out, state_dir)

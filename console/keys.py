@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from console.stack import connected
+from console.stack.lifecycle import connected
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SettingsError
 from tonewatch.settings import Settings

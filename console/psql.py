@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from console.postgres import programs
-from console.stack import connected
+from console.stack.lifecycle import connected
+from console.stack.postgres import programs
 from tonewatch.errors import NotUp, StackError
 from tonewatch.settings import Settings
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from console.postgres import EmbeddedPostgres
+    from console.stack.postgres import EmbeddedPostgres
     from warehouse.database import Warehouse
     from warehouse.migrate import RolePasswords
 
@@ -127,7 +127,7 @@ class _servers:  # noqa: N801 - used as a function
             shutil.rmtree(server.state_dir, ignore_errors=True)
 
     def _start(self) -> EmbeddedPostgres:
-        from console.postgres import EmbeddedPostgres
+        from console.stack.postgres import EmbeddedPostgres
 
         # Not pytest's tmp_path: its parents are closed to the user that PostgreSQL runs as when we are root.
         folder = Path(tempfile.mkdtemp(prefix="tonewatch-test-"))

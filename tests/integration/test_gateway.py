@@ -23,8 +23,8 @@ import httpx
 import psycopg
 import pytest
 
-from console.postgres import EmbeddedPostgres
-from console.redis import answers, program, socket_url, write_configuration
+from console.stack.postgres import EmbeddedPostgres
+from console.stack.redis import answers, program, socket_url, write_configuration
 from gateway.api.door import Limits
 from tonewatch.secrets import Secrets, load_or_generate
 from tonewatch.settings import Settings, to_environment

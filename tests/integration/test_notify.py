@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from console.mailbox import Mailbox
+from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
 from tasks import notify
 from tonewatch.clock import ManualClock

@@ -14,8 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from console import processes
-from console.postgres import EmbeddedPostgres, _installed
+from console.stack import processes
+from console.stack.postgres import EmbeddedPostgres, _installed
 from tonewatch.errors import StateFolderError
 
 pytestmark = pytest.mark.integration
@@ -86,7 +86,7 @@ def test_postgres_opens_no_port(postgres: EmbeddedPostgres) -> None:
 
 
 def _listeners(pid: int) -> set[str]:
-    from console import ports
+    from console.stack import ports
 
     nodes = set()
     for port in range(5432, 5434):
@@ -215,7 +215,7 @@ def test_programs_in_a_private_place_are_run_from_a_copy(empty: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from console.postgres import EmbeddedPostgres
+from console.stack.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), "p")
 server.start()
 print(Path(f"/proc/{server.process.pid}/exe").readlink())
@@ -233,7 +233,7 @@ def test_an_ordinary_user_runs_it_as_himself(empty: Path) -> None:
 import encodings.idna, os, signal, sys, pwd
 from pathlib import Path
 import psycopg
-from console.postgres import EmbeddedPostgres
+from console.stack.postgres import EmbeddedPostgres
 psycopg.connect  # everything is imported while it may be read: then the rights are given away for good
 ordinary = pwd.getpwnam("daemon")
 os.setgroups([]); os.setgid(ordinary.pw_gid); os.setuid(ordinary.pw_uid)
@@ -251,7 +251,7 @@ def test_a_killed_parent_leaves_no_server(state_dir: Path) -> None:
     program = """
 import signal, sys
 from pathlib import Path
-from console.postgres import EmbeddedPostgres
+from console.stack.postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), "p")
 server.start()
 print(server.process.pid, flush=True)

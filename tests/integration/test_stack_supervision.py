@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from console import processes, redis
-from console.parts import POSTGRES, REDIS, Part
-from console.stack import Stack, Status, connected, down, status, up
-from console.state import StateFolder
+from console.stack import processes, redis
+from console.stack.lifecycle import Stack, Status, connected, down, status, up
+from console.stack.parts import POSTGRES, REDIS, Part
+from console.stack.state import StateFolder
 from tonewatch import secrets
 from tonewatch.errors import AlreadyUp, NotUp, PartFailed, PortTaken, StackError
 from tonewatch.settings import Settings, read
@@ -205,8 +205,8 @@ async def test_inside_running_a_sigterm_ends_the_task_and_all_parts(settings: Se
 def test_an_up_that_is_killed_while_starting_leaves_nothing(settings: Settings) -> None:
     program = """
 import asyncio
-from console.parts import POSTGRES, REDIS
-from console.stack import up
+from console.stack.parts import POSTGRES, REDIS
+from console.stack.lifecycle import up
 from tonewatch.settings import read
 asyncio.run(up(read(), lambda part, what: print(part, what, flush=True), (POSTGRES, REDIS)))
 """
@@ -219,7 +219,8 @@ asyncio.run(up(read(), lambda part, what: print(part, what, flush=True), (POSTGR
 
 
 async def test_the_status_is_quick(settings: Settings, running: Status) -> None:
-    program = "from console.stack import status; from tonewatch.settings import read; print(status(read()).up)"
+    imports = "from console.stack import lifecycle; from tonewatch.settings import read"
+    program = f"{imports}; print(lifecycle.status(read()).up)"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "importtime", "-c", program),
         env=os.environ | {"TONEWATCH_STATE_DIR": str(settings.state_dir)},

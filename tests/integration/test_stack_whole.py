@@ -14,9 +14,9 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from console import processes
-from console.parts import PARTS, answers, is_well
-from console.stack import Status, connected, down, status, up
+from console.stack import processes
+from console.stack.lifecycle import Status, connected, down, status, up
+from console.stack.parts import PARTS, answers, is_well
 from tonewatch.settings import Settings, read
 
 pytestmark = [

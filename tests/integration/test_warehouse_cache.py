@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from console import processes, redis
+from console.stack import processes, redis
 from tonewatch.clock import ManualClock
 from warehouse.cache import PAUSE_S, Cache
 

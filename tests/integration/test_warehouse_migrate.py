@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from console.postgres import EmbeddedPostgres
+from console.stack.postgres import EmbeddedPostgres
 from tests.conftest import Database, drop_database, make_database
 from tonewatch.errors import SettingsError, WarehouseAway, WarehouseError
 from tonewatch.settings import read

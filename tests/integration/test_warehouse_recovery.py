@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from sqlalchemy import text
 
-from console.postgres import EmbeddedPostgres
+from console.stack.postgres import EmbeddedPostgres
 from tests.conftest import BEGINNING, make_database
 from tonewatch.errors import SettingsError, WarehouseAway, WarehouseError
 from tonewatch.settings import read

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from console.live import HEARTBEAT_SECONDS, PlainView, Scene, changes, heartbeat, level_bar, open_view, render
+from console.demo.live import HEARTBEAT_SECONDS, PlainView, Scene, changes, heartbeat, level_bar, open_view, render
 from tonewatch.clock import ManualClock
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from console import processes
+from console.stack import processes
 from tonewatch.errors import PartFailed
 
 WAITING = "import sys; sys.stdin.read()"
@@ -86,7 +86,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = f"""
 import os, signal, sys
 from pathlib import Path
-from console import processes
+from console.stack import processes
 command = [sys.executable, "-c", "import signal; signal.pause()"]
 child = processes.spawn(command, environment={{}}, log=Path({str(tmp_path)!r}) / "log", folder=Path("/"))
 print(child.pid, flush=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from console.scoring import Loss, Seen, Truth, attribute, exit_status, is_void, judge, parse_truth
+from console.demo.scoring import Loss, Seen, Truth, attribute, exit_status, is_void, judge, parse_truth
 from tonewatch.errors import FaultError
 from tonewatch.records import Action, ActionState, Cause, CauseKind, Incident, IncidentState, Outcome, Verdict
 

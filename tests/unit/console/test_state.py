@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from console import state
-from console.state import PartRecord, Record, StateFolder, check_machine
+from console.stack import state
+from console.stack.state import PartRecord, Record, StateFolder, check_machine
 from tonewatch.errors import AlreadyUp, StackError, StateFolderError
 
 
@@ -61,7 +61,7 @@ def test_a_killed_holder_leaves_no_lock(folder: StateFolder) -> None:
     program = f"""
 import signal
 from pathlib import Path
-from console.state import StateFolder
+from console.stack.state import StateFolder
 with StateFolder(Path({str(folder.path)!r})).held():
     print("held", flush=True)
     signal.pause()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from console.scoring import FaultResult, Seen
-from console.summary import Summary, lines
+from console.demo.scoring import FaultResult, Seen
+from console.demo.summary import Summary, lines
 from tonewatch.records import Incident, IncidentState
 
 CRASH = FaultResult(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from console import ports
-from console.guard import MARK
-from console.state import StateFolder
-from console.wiring import Wiring, storage, wire, with_login
+from console.stack import ports
+from console.stack.guard import MARK
+from console.stack.state import StateFolder
+from console.stack.wiring import Wiring, storage, wire, with_login
 from tonewatch import secrets
 from tonewatch.errors import PortTaken, StackError
 from tonewatch.settings import read

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from console.mailbox import Mailbox
+from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, compose
 from tonewatch.errors import ChannelError, ChannelRefused, PortTaken, SettingsError, StateFolderError

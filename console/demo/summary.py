@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from console.live import plain
-from console.scoring import VOID_SHARE, FaultResult, Seen, exit_status, is_void
+from console.demo.live import plain
+from console.demo.scoring import VOID_SHARE, FaultResult, Seen, exit_status, is_void
 
 #: What `versions` names, and the distribution that carries it.
 DISTRIBUTIONS = {

@@ -11,15 +11,15 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from console import ports, redis
-from console.guard import MARK
-from console.postgres import EmbeddedPostgres
-from console.state import StateFolder
+from console.stack import ports, redis
+from console.stack.guard import MARK
+from console.stack.postgres import EmbeddedPostgres
+from console.stack.state import StateFolder
 from tonewatch.errors import StackError
 from tonewatch.secrets import Secrets
 from tonewatch.settings import BARE_NAMES, PREFIX, Settings, to_environment
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 APP_ROLE = "tonewatch_app"
 DISPATCHER_ROLE = "tonewatch_dispatcher"
 WAREHOUSE = "tonewatch"

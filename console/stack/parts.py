@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from console import processes, redis
-from console.provision import POOL
-from console.wiring import OWN_PREFECT, Wiring
+from console.stack import processes, redis
+from console.stack.provision import POOL
+from console.stack.wiring import OWN_PREFECT, Wiring
 
 ANSWER_SECONDS = 5.0
 #: Niceness of what may be slow, so that the watched platform and the watcher are not starved.
@@ -212,7 +212,7 @@ def _step(
     external: Callable[[Wiring], bool] = _never,
 ) -> Part:
     def command(_: Wiring) -> Words:
-        return [sys.executable, "-m", "console.provision", name]
+        return [sys.executable, "-m", "console.stack.provision", name]
 
     return Part(name, command, (after,), environment=environment, external=external, once=True, nice=nice)
 

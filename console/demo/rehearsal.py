@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from console import lesson
-from console.live import champions
-from console.scoring import FaultResult, Loss, Seen, Truth, attribute, belongs, judge
-from console.show import Show
-from console.stage import Stage
+from console.demo import lesson
+from console.demo.live import champions
+from console.demo.scoring import FaultResult, Loss, Seen, Truth, attribute, belongs, judge
+from console.demo.show import Show
+from console.demo.stage import Stage
 from console.waiting import until
 from tasks.report import report_incident
 from tonewatch.clock import SYSTEM

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from console import processes
+from console.stack import processes
 
 MARK = "STACK_RUN"  # not TONEWATCH_...: that is for settings, where an unknown name is an error
 GRACE_SECONDS = 3.0

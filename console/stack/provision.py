@@ -1,6 +1,6 @@
 """Steps that run once at each start, as processes of their own: what they import is gone when they are done.
 
-python -m console.provision databases | warehouse | pool | deployments
+python -m console.stack.provision databases | warehouse | pool | deployments
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 
-from console.wiring import OWN_PREFECT, ROOT, SERVER_DATABASES
+from console.stack.wiring import OWN_PREFECT, ROOT, SERVER_DATABASES
 from tonewatch import secrets
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import PartFailed, StackError, TonewatchError

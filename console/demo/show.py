@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from console.live import Picture, Scene, View
+from console.demo.live import Picture, Scene, View
 from console.waiting import ticking
 from tonewatch.clock import SYSTEM, Clock
 

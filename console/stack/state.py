@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from console.postgres import make_socket_folder, socket_folder
+from console.stack.postgres import make_socket_folder, socket_folder
 from tonewatch.errors import AlreadyUp, StackError, StateFolderError
 
 LAYOUT = "1"

@@ -13,11 +13,11 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from console import guard, processes
-from console.parts import PARTS, Part
-from console.state import PartRecord, Record, StateFolder, check_machine
-from console.status import Status, boot, living_parts, status_of
-from console.wiring import Wiring, wire
+from console.stack import guard, processes
+from console.stack.parts import PARTS, Part
+from console.stack.state import PartRecord, Record, StateFolder, check_machine
+from console.stack.status import Status, boot, living_parts, status_of
+from console.stack.wiring import Wiring, wire
 from tonewatch import secrets
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import PartFailed, StackError

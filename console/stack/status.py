@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from console import processes
-from console.state import PartState, Record, StateFolder
+from console.stack import processes
+from console.stack.state import PartState, Record, StateFolder
 from tonewatch.settings import Settings
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")

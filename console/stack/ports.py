@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from console import processes
+from console.stack import processes
 from tonewatch.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"

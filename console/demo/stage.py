@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from console import processes
-from console.scoring import Loss, Truth, parse_truth
+from console.demo.scoring import Loss, Truth, parse_truth
+from console.stack import processes
 from console.waiting import until
 from tonewatch.errors import FaultError, PartFailed
 from tonewatch.settings import BARE_NAMES, PREFIX
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 60.0
 GRACE_SECONDS = 15.0

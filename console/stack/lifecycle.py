@@ -1,6 +1,6 @@
 """What the commands call: up, down, status; and, as a program, the supervisor that `up` leaves behind.
 
-python -m console.stack REPORT_FD [PART,PART,...]
+python -m console.stack.lifecycle REPORT_FD [PART,PART,...]
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from console import processes
-from console.parts import PARTS, Part
-from console.state import StateFolder
-from console.status import PartStatus, Status, living_parts, status, supervisor_of
-from console.supervision import Progress, Stack, end_leftovers, silent, tail
-from console.wiring import storage
+from console.stack import processes
+from console.stack.parts import PARTS, Part
+from console.stack.state import StateFolder
+from console.stack.status import PartStatus, Status, living_parts, status, supervisor_of
+from console.stack.supervision import Progress, Stack, end_leftovers, silent, tail
+from console.stack.wiring import storage
 from tonewatch import errors, secrets
 from tonewatch.errors import AlreadyUp, NotUp, PartFailed, StackError, TonewatchError
 from tonewatch.settings import BARE_NAMES, PREFIX, Settings, read, to_environment
@@ -87,7 +87,7 @@ def _detach(settings: Settings, folder: StateFolder, parts: Sequence[Part]) -> t
     reading, writing = os.pipe()
     with folder.rotate("stack").open("ab") as log:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "console.stack", str(writing), ",".join(part.name for part in parts)],
+            [sys.executable, "-m", "console.stack.lifecycle", str(writing), ",".join(part.name for part in parts)],
             env=_environment(settings),
             pass_fds=(writing,),
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from console.stage import PROJECT, environment
+from console.demo.stage import PROJECT, environment
 from tonewatch.errors import PartFailed
 from tonewatch.settings import Settings
 

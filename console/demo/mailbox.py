@@ -111,9 +111,9 @@ class Mailbox:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m console.mailbox FOLDER [PORT]`: receive until SIGTERM or SIGINT; the address is printed first."""
+    """`python -m console.demo.mailbox FOLDER [PORT]`: receive until SIGTERM or SIGINT; the address is printed first."""
     if not 1 <= len(arguments) <= 2:
-        print("usage: python -m console.mailbox FOLDER [PORT]", file=sys.stderr)
+        print("usage: python -m console.demo.mailbox FOLDER [PORT]", file=sys.stderr)
         return 2
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

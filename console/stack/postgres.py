@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from console import processes
+from console.stack import processes
 from tonewatch.errors import PartFailed, StateFolderError
 
 SUPERUSER = "postgres"

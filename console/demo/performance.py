@@ -16,12 +16,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from console import ports, stage, summary
-from console.live import open_view
-from console.mailbox import Mailbox
-from console.rehearsal import Rehearsal
-from console.show import Show
-from console.stack import Stack
+from console.demo import stage, summary
+from console.demo.live import open_view
+from console.demo.mailbox import Mailbox
+from console.demo.rehearsal import Rehearsal
+from console.demo.show import Show
+from console.stack import ports
+from console.stack.lifecycle import Stack
 from console.starvation import Sleeper
 from tonewatch import settings as settings_of
 from tonewatch.clock import SYSTEM

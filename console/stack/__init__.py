@@ -1,0 +1,1 @@
+"""The stack: the servers that the house stands on, started, supervised and taken down."""
