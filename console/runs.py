@@ -16,6 +16,8 @@ from warehouse import journal
 from warehouse.database import Warehouse
 
 log = logging.getLogger(__name__)
+#: Runs offered to Prefect in one round: after hours away all at once would be too many to be answered in time.
+LATE_AT_ONCE = 5
 
 
 class Runs:
@@ -26,9 +28,13 @@ class Runs:
         self._open: dict[tuple[RunKind, str | None], Run] = {}
         self._figures: dict[str, int] = {}
         self._ticks = 0
+        self._shown: dict[str, str] = {}
+        self._noted: set[str] = set()
 
     async def begin(self, kind: RunKind, incident: str | None = None) -> None:
-        """A run begins."""
+        """A run begins; one of its kind for the incident that is open already goes on."""
+        if (kind, incident) in self._open:
+            return
         run = Run(uuid4().hex[:12], self._tenant, kind, self._clock.now(), incident=incident)
         async with self._warehouse.as_tenant(self._tenant) as db:
             await journal.start(self._tenant, db, run)
@@ -66,12 +72,16 @@ class Runs:
         """Offer to Prefect what it has not seen to its end."""
         async with self._warehouse.as_tenant(self._tenant) as db:
             waiting = await journal.unrecorded(self._tenant, db)
-        self._recorder.record_late(waiting)
+            for run_id, flow_run in list(self._shown.items()):
+                await journal.set_flow_run(self._tenant, db, run_id, flow_run)
+                del self._shown[run_id]
+        fresh = [run for run in waiting if run.id not in self._noted]
+        self._recorder.record_late(fresh[:LATE_AT_ONCE])
 
-    async def recorded(self, run_id: str, flow_run: str) -> None:
-        """Prefect has acknowledged a run to its end."""
-        async with self._warehouse.as_tenant(self._tenant) as db:
-            await journal.set_flow_run(self._tenant, db, run_id, flow_run)
+    def recorded(self, run_id: str, flow_run: str) -> None:
+        """Prefect has acknowledged a run to its end; it is written down with the next round."""
+        self._noted.add(run_id)
+        self._shown[run_id] = flow_run
 
     async def close_left_open(self) -> None:
         """Runs that a killed watcher left open end now, and say so."""

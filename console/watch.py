@@ -38,6 +38,7 @@ log = logging.getLogger("tonewatch.watch")
 INVENTORY_SECONDS = 30.0
 CHAMPION_SECONDS = 10.0
 LATE_RECORD_SECONDS = 5.0
+Loop = tuple[float, Callable[[], Awaitable[None]]]
 FINISHED = frozenset({IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED})
 
 
@@ -48,7 +49,8 @@ class Watcher:
         self.settings, self.clock = settings, clock
         self.tenant = settings.tenant
         self.profile = load_profile(settings.profile)
-        self.holder = f"watcher:{socket.gethostname()}:{os.getpid()}"
+        # The same after a restart: a watcher that died must not keep its heir from carrying on.
+        self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
         self.warehouse = Warehouse.from_settings(settings)
         self.cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         self.collector = Collector(self.profile, clock, settings.inventory_url or "")
@@ -81,25 +83,30 @@ class Watcher:
 
     async def _watch(self) -> None:
         await self._resume()
-        while self.collector.inventory is None and not self.stop.is_set():
-            await self._guarded(self._look_around)
-            await self._pause(1.0 if self.collector.inventory is None else 0.0)
-        log.info("watching", extra={"tenant": self.tenant})
-        loops: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+        # What waits in the outbox and the journal does not wait for the platform.
+        always: list[Loop] = [(1.0, self._send), (LATE_RECORD_SECONDS, self.runs.record_late)]
+        async with asyncio.TaskGroup() as group:
+            for seconds, work in always:
+                group.create_task(self._every(seconds, work))
+            while self.collector.inventory is None and not self.stop.is_set():
+                await self._guarded(self._look_around)
+                await self._pause(1.0 if self.collector.inventory is None else 0.0)
+            log.info("watching", extra={"tenant": self.tenant})
+            for seconds, work in self._loops():
+                group.create_task(self._every(seconds, work))
+
+    def _loops(self) -> list[Loop]:
+        loops: list[Loop] = [
             (self.profile.scrape_seconds, self.collector.scrape),
             (self.profile.probe_seconds, self.collector.probe),
             (1.0, self.collector.read_logs),
             (1.0, self._weigh_host),
             (INVENTORY_SECONDS, self._look_around),
             (self.profile.tick_seconds, self.tick),
-            (1.0, self._send),
-            (LATE_RECORD_SECONDS, self.runs.record_late),
         ]
         if self.settings.ai_anomaly_detection:
             loops.append((CHAMPION_SECONDS, self._fetch_champions))
-        async with asyncio.TaskGroup() as group:
-            for seconds, work in loops:
-                group.create_task(self._every(seconds, work))
+        return loops
 
     async def tick(self) -> None:
         """One tick: everything that arrived goes its way from collect to the next step of each incident."""
@@ -128,8 +135,8 @@ class Watcher:
         changed = await round_of_correlation(
             self.tenant, self.warehouse, self.detection, self.collector.topology, self.profile, now
         )
+        self.work |= {incident.id: Work(incident) for incident in changed.opened}
         for incident in changed.opened:
-            self.work[incident.id] = Work(incident)
             await self.runs.begin(RunKind.CORRELATION, incident.id)
         for incident in changed.joined:
             if incident.id in self.work:
@@ -162,6 +169,9 @@ class Watcher:
             await step(self.tenant, scene, work, now)
         except TonewatchError as error:
             log.warning("incident %s: %s; tried again with the next tick", work.incident.id, error)
+            return
+        except Exception:  # one incident that cannot go on keeps no other from going on
+            log.exception("incident %s: the step failed; tried again with the next tick", work.incident.id)
             return
         after = work.incident.state
         figures = {"cause": work.causes[0].name if work.causes else None, "state": after.value}
@@ -217,6 +227,7 @@ class Watcher:
                 position = await restore(self.tenant, self.warehouse, self.detection, self.clock.now())
                 self.work = await load_work(self.tenant, self.warehouse)
                 await self.runs.close_left_open()
+                await self.collector.remember(self.tenant, self.warehouse)
             except TonewatchError as error:
                 log.warning("cannot resume yet: %s", error)
                 await self._pause(2.0)
@@ -226,7 +237,7 @@ class Watcher:
 
     def _recorded(self, run_id: str, flow_run: str) -> None:
         """Called in the recorder's thread: hand over to the loop."""
-        asyncio.run_coroutine_threadsafe(self.runs.recorded(run_id, flow_run), self._loop)
+        self._loop.call_soon_threadsafe(self.runs.recorded, run_id, flow_run)
 
     def _shift_figures(self, samples: int, findings: int) -> Mapping[str, int]:
         return {"samples": samples, "findings": findings, "starved_s": int(self.host.starved_s)}

@@ -30,8 +30,10 @@ async def round_of_correlation(
     What a starved watcher saw is left alone, and so is an anomaly that has not lasted.
     """
     held_back = set(detection.excused.values())
+    # What still holds is placed however long ago it began: starvation may have held it back.
+    oldest = min((c.met for c in detection.conditions.values()), default=now)
     async with warehouse.as_tenant(tenant) as db:
-        unplaced = [f for f in await findings.unplaced(tenant, db, now - MEMORY) if f.id not in held_back]
+        unplaced = [f for f in await findings.unplaced(tenant, db, min(now - MEMORY, oldest)) if f.id not in held_back]
         return await correlate(tenant, db, unplaced, topology, now, lasting(detection, profile, tenant, now))
 
 

@@ -73,13 +73,19 @@ async def tick(
         del state.unsaved[:-UNSAVED_LIMIT]
     found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
     found |= carried_on(state.conditions, broken)
+    doubted = excused(state.excused, state.conditions, found, tenant)
+    position = {
+        **batch.positions,
+        "time": now.isoformat(),
+        "excused": [[*key, finding] for key, finding in doubted.items()],
+    }
     async with warehouse.as_tenant(tenant) as db:
         await samples.append(tenant, db, state.unsaved)
         await findings.save(tenant, db, [condition.finding(tenant) for condition in found.values()])
-        await cursors.set(tenant, db, "detection", {**batch.positions, "time": now.isoformat()}, now)
+        await cursors.set(tenant, db, "detection", position, now)
     state.unsaved.clear()
     began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
-    state.excused = excused(state.excused, state.conditions, found, tenant)
+    state.excused = doubted
     state.conditions = found
     return began
 
@@ -103,7 +109,9 @@ async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now:
     async with warehouse.as_tenant(tenant) as db:
         position = await cursors.get(tenant, db, "detection")
         state.recent.add(await samples.read(tenant, db, now - HORIZON, now))
-    return position or {}
+    position = position or {}
+    state.excused = {(entity, detector): finding for entity, detector, finding in position.get("excused", ())}
+    return position
 
 
 @flow(name="detection", flow_run_name="{tenant}-shift-{run_id}", validate_parameters=False)

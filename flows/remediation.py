@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from flows.detection import DetectionState, summary_text
 from flows.recorder import ended
-from gateway.platforms import Platform
+from gateway.platforms import Platform, ProcessState
 from policy.conditions import Condition
 from policy.severity import listener_minutes_lost, severity
 from tasks import notify
 from tasks.act import act
 from tasks.correlate import ECHO
-from tasks.decide import decide
+from tasks.decide import ask_again, decide
 from tasks.diagnose import ask_states, diagnose
 from tasks.report import report_incident
 from tasks.verify import Watch, verify
 from tonewatch.clock import Clock
+from tonewatch.errors import PlatformError, TonewatchError
 from tonewatch.records import (
     Action,
     ActionState,
@@ -87,6 +89,7 @@ class Work:
     acting: asyncio.Task[Action] | None = None
     why: str = ""
     grown: bool = False  # findings have joined since the last diagnosis
+    quiet_since: datetime | None = None  # since when nothing of it is seen
 
     def grow(self, incident: Incident) -> None:
         """Further findings have joined."""
@@ -126,19 +129,29 @@ async def load_work(tenant: str, warehouse: Warehouse) -> dict[str, Work]:
 
 
 async def step(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    """Carry one incident a step further."""
-    await STEP_OF[work.incident.state](tenant, scene, work, now)
+    """Carry one incident a step further.
+
+    `work` changes only when what the step wrote is committed: after an error it stands where the warehouse stands.
+    """
+    draft = copy(work)
+    await STEP_OF[work.incident.state](tenant, scene, draft, now)
+    for each in fields(work):
+        setattr(work, each.name, getattr(draft, each.name))
 
 
 async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    touched = {e: scene.processes[e] for e in _suspects(work.incident, scene.topology) if e in scene.processes}
-    states = await ask_states(scene.platform, touched)
+    states = await _ask(scene, _suspects(work.incident, scene.topology))
     async with scene.warehouse.as_tenant(tenant) as db:
         work.grown = False
         work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said, now)
-        work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
-        await incidents.save(tenant, db, work.incident)
-    await _decide(tenant, scene, work, now, states)
+        if work.incident.state is IncidentState.OPEN:
+            work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
+            await incidents.save(tenant, db, work.incident)
+    await _decide_with(tenant, scene, work, now, states)
+
+
+async def _ask(scene: Scene, entities: Sequence[str]) -> dict[str, ProcessState]:
+    return await ask_states(scene.platform, {e: scene.processes[e] for e in entities if e in scene.processes})
 
 
 def _suspects(incident: Incident, topology: Topology) -> list[str]:
@@ -147,12 +160,9 @@ def _suspects(incident: Incident, topology: Topology) -> list[str]:
     return sorted({*incident.entities, *upstream})
 
 
-async def _decide(
-    tenant: str, scene: Scene, work: Work, now: datetime, states: Mapping[str, Any] | None = None
+async def _decide_with(
+    tenant: str, scene: Scene, work: Work, now: datetime, states: Mapping[str, ProcessState]
 ) -> None:
-    if states is None:  # carried on from another watcher, or waiting for evidence
-        await _diagnose(tenant, scene, work, now)
-        return
     cause = work.causes[0]
     async with scene.warehouse.as_tenant(tenant) as db:
         decided = decide(
@@ -166,17 +176,21 @@ async def _decide(
             now=now,
         )
         allowed = decided is not None and decided.state is ActionState.INTENDED
-        if not allowed and now - work.incident.opened < EVIDENCE:
-            work.why = _why_not(decided, cause)
+        work.why = f"{cause.name}, confidence {cause.confidence:.2f}" if allowed else _why_not(decided, cause)
+        waiting = work.incident.state is IncidentState.DIAGNOSED and now - work.incident.opened < EVIDENCE
+        if not allowed and waiting:
             return
-        work.action = decided
         if decided is not None:
             await actions.intend(tenant, db, decided)
-        state = IncidentState.ACTING if allowed else IncidentState.HANDED_OVER
-        work.why = f"{cause.name}, confidence {cause.confidence:.2f}" if allowed else _why_not(decided, cause)
-        await _move(tenant, db, scene, work, state, work.why, now)
+            work.action, work.watch = decided, Watch()
+        if allowed:
+            await _move(tenant, db, scene, work, IncidentState.ACTING, work.why, now)
+        else:
+            await _hand_over(tenant, db, scene, work, work.why, now)
     if allowed:
         _start_acting(tenant, scene, work)
+    else:
+        await _report(tenant, scene, work)
 
 
 def _why_not(decided: Action | None, cause: Cause) -> str:
@@ -186,37 +200,79 @@ def _why_not(decided: Action | None, cause: Cause) -> str:
 
 
 def _start_acting(tenant: str, scene: Scene, work: Work) -> None:
-    if scene.platform is None or work.action is None:
-        return
-    deed = act(
-        tenant,
-        scene.warehouse,
-        scene.clock,
-        scene.platform,
-        scene.processes[work.action.target],
-        work.action,
-        scene.holder,
-    )
+    if scene.platform is None or work.action is None or work.action.target not in scene.processes:
+        raise PlatformError("there is no platform, or no process of that name, to act on")
+    process = scene.processes[work.action.target]
+    deed = act(tenant, scene.warehouse, scene.clock, scene.platform, process, work.action, scene.holder)
     work.acting = asyncio.create_task(deed)
 
 
 async def _await_act(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     """The deed is a task of its own; a watcher that finds an intent without one carries it on."""
-    acted = work.action
-    if work.acting is not None:
-        if not work.acting.done():
-            return
-        acted, work.acting = work.acting.result(), None
-    elif acted is None or acted.state not in DONE:
+    if work.acting is None:
+        await _carry_on(tenant, scene, work, now)
+        return
+    if not work.acting.done():
+        return
+    task, work.acting = work.acting, None
+    if task.cancelled() or task.exception() is not None:
+        # What was done is in the warehouse, if anything: the next tick carries on from there.
+        log.warning("incident %s: the act broke off: %r", work.incident.id, task)
+        work.action = await _stored(tenant, scene, work)
+        return
+    work.action = task.result()
+    await _acted(tenant, scene, work, now)
+
+
+async def _carry_on(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """Another watcher's intent, or one whose deed broke off: every guard is asked anew before it is done."""
+    work.action = await _stored(tenant, scene, work)
+    if work.action is None or work.action.state in DONE:
+        await _acted(tenant, scene, work, now)
+        return
+    if work.action.state is ActionState.STARTED:
+        _start_acting(tenant, scene, work)  # looks before it does anything
+        return
+    states = await _ask(scene, [work.action.target])
+    answers = ask_again(
+        work.action,
+        work.causes[0],
+        scene.profile,
+        remediation_enabled=scene.settings.auto_remediation,
+        target_state=states[work.action.target].state if work.action.target in states else None,
+        target_known=work.action.target in scene.topology.entities,
+        host_starved=scene.host_starved(),
+    )
+    if answers.state is ActionState.INTENDED:
         _start_acting(tenant, scene, work)
         return
-    work.action = acted
-    if acted.state not in DONE:
-        return  # somebody else holds the lease
-    state = IncidentState.VERIFYING if acted.state is ActionState.FINISHED else IncidentState.HANDED_OVER
-    work.why = acted.detail
+    work.action = answers
     async with scene.warehouse.as_tenant(tenant) as db:
-        await _move(tenant, db, scene, work, state, acted.detail, now)
+        await actions.update(tenant, db, answers)
+        await _hand_over(tenant, db, scene, work, _why_not(answers, work.causes[0]), now)
+    await _report(tenant, scene, work)
+
+
+async def _stored(tenant: str, scene: Scene, work: Work) -> Action | None:
+    """The action as the warehouse holds it."""
+    async with scene.warehouse.as_tenant(tenant) as db:
+        held = await actions.of_incident(tenant, db, work.incident.id)
+    return next((a for a in held if work.action is not None and a.key == work.action.key), None)
+
+
+async def _acted(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    acted = work.action
+    if acted is not None and acted.state not in DONE:
+        return  # somebody else holds the lease
+    if acted is not None and acted.state is ActionState.FINISHED:
+        work.why = acted.detail
+        async with scene.warehouse.as_tenant(tenant) as db:
+            await _move(tenant, db, scene, work, IncidentState.VERIFYING, acted.detail, now)
+        return
+    work.why = acted.detail if acted else "the action that was decided on is nowhere written down"
+    async with scene.warehouse.as_tenant(tenant) as db:
+        await _hand_over(tenant, db, scene, work, work.why, now)
+    await _report(tenant, scene, work)
 
 
 async def _verify(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
@@ -228,14 +284,14 @@ async def _verify(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     if verdict is None:
         return
     work.verdict = verdict
-    worked = verdict.outcome is Outcome.WORKED
     work.why = verdict.reason
     async with scene.warehouse.as_tenant(tenant) as db:
         await verdicts.save(tenant, db, verdict)
-        work.incident = await _measured(tenant, db, scene, work, now)
-        await _move(
-            tenant, db, scene, work, IncidentState.MENDED if worked else IncidentState.HANDED_OVER, verdict.reason, now
-        )
+        if verdict.outcome is Outcome.WORKED:
+            work.incident = await _measured(tenant, db, scene, work, now)
+            await _move(tenant, db, scene, work, IncidentState.MENDED, verdict.reason, now)
+        else:
+            await _hand_over(tenant, db, scene, work, verdict.reason, now)
     await _report(tenant, scene, work)
 
 
@@ -263,28 +319,54 @@ def _first(starved: list[SessionReport]) -> datetime | None:
 
 
 async def _settle(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    """A mended incident stays open for its fault's echoes, then closes."""
-    verdict = work.verdict
-    related = [c for c in scene.detection.conditions.values() if _touches(c, work, scene.topology)]
-    if verdict is None or related or now - verdict.decided < ECHO:
+    """A mended incident stays open for its fault's echoes; a part that fails anew opens the case again."""
+    if work.verdict is None:
         return
-    work.incident = replace(work.incident, closed=now)
-    async with scene.warehouse.as_tenant(tenant) as db:
-        work.incident = replace(work.incident, state=IncidentState.CLOSED)
-        await incidents.save(tenant, db, work.incident)
-        await _audit(tenant, db, scene, work, "mended", now)
-    await _report(tenant, scene, work)
-
-
-def _touches(condition: Condition, work: Work, topology: Topology) -> bool:
-    return any(topology.related(condition.entity, cause.entity) for cause in work.causes[:1])
+    since = work.action.finished if work.action and work.action.finished else work.verdict.decided
+    relapse = [c for c in _holding(scene, work) if c.kind is FindingKind.RULE and c.since > since]
+    if relapse and work.grown:
+        await _diagnose(tenant, scene, work, now)
+    else:
+        await _close_when_quiet(tenant, scene, work, now)
 
 
 async def _wait_for_person(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    """A handed-over incident is a person's, unless nothing was tried and new findings may show the true cause."""
-    tried = work.action is not None and work.action.state is not ActionState.REFUSED
-    if work.grown and not tried:
+    """A handed-over incident is a person's; new findings may show the true cause, and quiet ends it."""
+    if work.grown:
         await _diagnose(tenant, scene, work, now)
+    else:
+        await _close_when_quiet(tenant, scene, work, now)
+
+
+async def _close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    """Close once nothing of it has been seen for the time that echoes take: later faults are incidents of their own."""
+    work.quiet_since = None if _holding(scene, work) else work.quiet_since or now
+    if work.quiet_since is None or now - work.quiet_since < ECHO:
+        return
+    before = work.incident.state
+    async with scene.warehouse.as_tenant(tenant) as db:
+        measured = await _measured(tenant, db, scene, work, now)
+        work.incident = replace(measured, state=IncidentState.CLOSED, closed=now)
+        await incidents.save(tenant, db, work.incident)
+        await _audit(tenant, db, scene, work, before.value, now, "nothing of it has been seen since")
+    await _report(tenant, scene, work)
+
+
+def _holding(scene: Scene, work: Work) -> list[Condition]:
+    """Conditions of the platform that hold now and belong to the incident's cause."""
+    roots = [cause.entity for cause in work.causes[:1]] or list(work.incident.entities[:1])
+    return [
+        condition
+        for condition in scene.detection.conditions.values()
+        if condition.kind is not FindingKind.HOST
+        and any(scene.topology.related(condition.entity, root) for root in roots)
+    ]
+
+
+async def _hand_over(tenant: str, db: Connection, scene: Scene, work: Work, reason: str, now: datetime) -> None:
+    """Give it to a person, with what it has cost so far."""
+    work.incident = await _measured(tenant, db, scene, work, now)
+    await _move(tenant, db, scene, work, IncidentState.HANDED_OVER, reason, now)
 
 
 async def _move(
@@ -325,14 +407,19 @@ async def _audit(
 
 
 async def _report(tenant: str, scene: Scene, work: Work) -> None:
-    async with scene.warehouse.as_tenant(tenant) as db:
-        paths = await report_incident(tenant, db, work.incident.id, scene.reports)
+    """Write the report; what has been decided stands whether or not the disk takes it."""
+    try:
+        async with scene.warehouse.as_tenant(tenant) as db:
+            paths = await report_incident(tenant, db, work.incident.id, scene.reports)
+    except (TonewatchError, OSError) as error:
+        log.warning("incident %s: no report: %s", work.incident.id, error)
+        return
     log.info("report of incident %s: %s", work.incident.id, ", ".join(str(path) for path in paths))
 
 
 STEP_OF = {
     IncidentState.OPEN: _diagnose,
-    IncidentState.DIAGNOSED: _decide,
+    IncidentState.DIAGNOSED: _diagnose,
     IncidentState.ACTING: _await_act,
     IncidentState.VERIFYING: _verify,
     IncidentState.MENDED: _settle,

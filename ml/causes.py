@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from tonewatch.records import Cause, CauseKind
 from tonewatch.topology import Topology
 
-ENDED = frozenset({"EXITED", "FATAL", "STOPPED", "BACKOFF"})
+#: Ended by itself. STOPPED is not among them: somebody asked for that.
+ENDED = frozenset({"EXITED", "FATAL", "BACKOFF"})
+ASKED = frozenset({"STOPPED", "STOPPING"})
 #: What is certain when a sign stands alone; evidence adds to it, rivals take from it.
 REFUSED_ALONE = 0.6
 TIMEOUT_ALONE = 0.55
@@ -86,6 +88,8 @@ def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:
         detail = f" ({sign.exit_detail})" if sign.exit_detail else ""
         confidence = REFUSED_ALONE + ENDED_SAYS_SUPERVISOR
         return CauseKind.CRASH, confidence, [f"its supervisor says that its process has ended{detail}"]
+    if sign.process_state in ASKED and sign.symptoms:
+        return CauseKind.PLANNED_WORK, REFUSED_ALONE, ["its supervisor was asked to stop it: somebody's work, no crash"]
     if "scrape-refused" in sign.symptoms:
         if sign.process_state == "RUNNING":
             # Up again, or listening no more: the crash is over or never was; nobody may act on this.

@@ -12,8 +12,8 @@ from tonewatch.records import Action, ActionState, Cause, CauseKind, GuardAnswer
 from tonewatch.settings import Grant
 
 LEAST_CONFIDENCE = 0.9
-#: What the platform's supervisor says of a process that has ended.
-ENDED_STATES = frozenset({"EXITED", "FATAL", "STOPPED", "BACKOFF"})
+#: What the platform's supervisor says of a process that has ended by itself.
+ENDED_STATES = frozenset({"EXITED", "FATAL", "BACKOFF"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,8 @@ def listeners_starved(readings: Readings, now: datetime, profile: Profile) -> It
 def upstream_errors(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """An edge that fails to fetch from upstream, several times within ten seconds."""
     for entity in entities_with(readings, "edge_upstream_errors_total"):
-        recent = [s for s in readings[entity, "edge_upstream_errors_total"] if s.time > now - FRESH]
+        span = max(FRESH, timedelta(seconds=3 * profile.scrape_seconds))
+        recent = [s for s in readings[entity, "edge_upstream_errors_total"] if s.time > now - span]
         steps = [(a, b) for a, b in pairwise(recent) if b.value > a.value]
         grown = sum(b.value - a.value for a, b in steps)
         if grown < UPSTREAM_ERRORS:

@@ -34,18 +34,22 @@ class Cohorts:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One SLI around the act. `effect`: after, less what was forecast without the act, less what the untouched
-    cohort did meanwhile; with its 95 % interval."""
+    """One SLI around the act. `change`: after, less what was forecast without the act. `effect`: that, less what the
+    untouched cohort did meanwhile, with its 95 % interval. Harm is judged by the change alone: what another channel's
+    own trouble does cannot make a remedy harmful.
+    """
 
     before: float
     worst_before: float
     forecast: float
     after: float
+    change: float
     control_before: float | None
     control_after: float | None
     effect: float
     low: float
     high: float
+    change_low: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,20 @@ def cohorts(target: str, topology: Topology) -> Cohorts:
     return Cohorts(tuple(touched), tuple(c for c in topology.channels() if c not in touched))
 
 
-def in_band(readings: Readings, target: str, channels: Sequence[str], topology: Topology, profile: Profile) -> bool:
-    """Whether the target answers, every playlist of the channels is in time and their listeners hear sound."""
+def in_band(
+    readings: Readings, target: str, channels: Sequence[str], topology: Topology, profile: Profile, now: datetime
+) -> bool:
+    """Whether the target answers, every playlist of the channels is in time and their listeners hear sound.
+
+    What was not measured since the last reading is not in band: a probe that has died says nothing good.
+    """
+    fresh = now - timedelta(seconds=2 * max(profile.tick_seconds, profile.scrape_seconds, profile.probe_seconds))
     up = last(readings, target, "up")
-    if up is None or up.value < 1:
+    if up is None or up.value < 1 or up.time < fresh:
         return False
     for rendition in _renditions(channels, topology):
         overdue = last(readings, rendition, "probe_playlist_overdue_seconds")
-        if overdue is None or overdue.value >= profile.playlist_overdue_seconds:
+        if overdue is None or overdue.time < fresh or overdue.value >= profile.playlist_overdue_seconds:
             return False
     for channel in channels:
         starved = last(readings, channel, "sessions_starved_ratio")
@@ -83,7 +93,8 @@ def in_band(readings: Readings, target: str, channels: Sequence[str], topology: 
 def effects(readings: Readings, target: str, split: Cohorts, topology: Topology, moments: Moments) -> dict[str, Effect]:
     """Each SLI's effect. Before: from onset to the act, and the reports that trail it. After: since the first good
     reading. Forecast without the act: of a dead target total loss, growing with time; else what was before."""
-    dead = _is_dead(readings, target, moments)
+    # Without a dead target all is lost, but only where no other way leads past it.
+    dead = _is_dead(readings, target, moments) and all(topology.cuts(target, c) for c in split.touched)
     later = (moments.good_since - moments.acted).total_seconds()
     found: dict[str, Effect] = {}
     for name, metric, treated, control, trailing, lost in (
@@ -130,7 +141,7 @@ def has_control(readings: Readings, split: Cohorts, topology: Topology) -> bool:
 
 def judge(recovered: bool, measured: Mapping[str, Effect]) -> tuple[Outcome, str]:
     """`worked` needs recovery and an effect that is there; too little data is never success."""
-    worse = [name for name, e in measured.items() if e.low > 0 and e.effect > max(LEAST[name], SHARE * e.forecast)]
+    worse = [n for n, e in measured.items() if e.change_low > 0 and e.change > max(LEAST[n], SHARE * e.forecast)]
     if worse:
         return Outcome.HARMED, f"worse than without the act: {', '.join(sorted(worse))}"
     if not recovered:
@@ -176,11 +187,12 @@ def _effect(
     control_before: Sequence[float],
     control_after: Sequence[float],
 ) -> Effect:
-    change = fmean(after) - forecast
+    change = effect = fmean(after) - forecast
+    alone = 1.96 * math.sqrt(_squared_error(before) + _squared_error(after))
     spread = _squared_error(before) + _squared_error(after)
     controlled = bool(control_before) and bool(control_after)
     if controlled:
-        change -= fmean(control_after) - fmean(control_before)
+        effect -= fmean(control_after) - fmean(control_before)
         spread += _squared_error(control_before) + _squared_error(control_after)
     half = 1.96 * math.sqrt(spread)
     return Effect(
@@ -190,9 +202,11 @@ def _effect(
         after=fmean(after),
         control_before=fmean(control_before) if controlled else None,
         control_after=fmean(control_after) if controlled else None,
-        effect=change,
-        low=change - half,
-        high=change + half,
+        change=change,
+        effect=effect,
+        low=effect - half,
+        high=effect + half,
+        change_low=change - alone,
     )
 
 

@@ -10,7 +10,7 @@ from tonewatch.clock import Clock
 from tonewatch.errors import OutcomeUnknown, PlatformError
 from tonewatch.records import Action, ActionState
 from warehouse import actions, audit
-from warehouse.database import Warehouse
+from warehouse.database import Connection, Warehouse
 
 LEASE_SECONDS = 60.0
 log = logging.getLogger(__name__)
@@ -22,37 +22,35 @@ async def act(
     """Do what `action` says, unless another holder has the lease or it is done already; return it as it now stands."""
     async with warehouse.as_tenant(tenant) as db:
         token = await actions.lease(tenant, db, action.key, holder, LEASE_SECONDS)
-        if token is None:
-            return action
-        carried_on = action.state is ActionState.STARTED
-        started = replace(action, state=ActionState.STARTED, started=action.started or clock.now())
-        await actions.update(tenant, db, started)
-        await audit.write(
-            tenant,
-            db,
-            who=holder,
-            what=f"action.{action.runbook}",
-            subject=action.target,
-            before={"state": action.state.value},
-            after={"state": started.state.value, "fencing_token": token},
-            reason=f"incident {action.incident}",
-            at=clock.now(),
-        )
-    finished = await _deed(platform, process, started, clock, look_first=carried_on)
+        held = [each for each in await actions.of_incident(tenant, db, action.incident) if each.key == action.key]
+        if token is None or not held or held[0].state not in {ActionState.INTENDED, ActionState.STARTED}:
+            return held[0] if held else action
+        (written,) = held
+        started = replace(written, state=ActionState.STARTED, started=written.started or clock.now())
+        await actions.update(tenant, db, started, fence=token)
+        await _audit(tenant, db, written, started, holder, token, clock)
+    finished = await _deed(platform, process, started, clock, look_first=written.state is ActionState.STARTED)
     async with warehouse.as_tenant(tenant) as db:
-        await actions.update(tenant, db, finished)
-        await audit.write(
-            tenant,
-            db,
-            who=holder,
-            what=f"action.{action.runbook}",
-            subject=action.target,
-            before={"state": started.state.value},
-            after={"state": finished.state.value, "detail": finished.detail},
-            reason=f"incident {action.incident}",
-            at=clock.now(),
-        )
+        if not await actions.update(tenant, db, finished, fence=token):
+            return started  # another holder carries it on: its word counts, not ours
+        await _audit(tenant, db, started, finished, holder, token, clock)
     return finished
+
+
+async def _audit(
+    tenant: str, db: Connection, before: Action, after: Action, holder: str, token: int, clock: Clock
+) -> None:
+    await audit.write(
+        tenant,
+        db,
+        who=holder,
+        what=f"action.{after.runbook}",
+        subject=after.target,
+        before={"state": before.state.value},
+        after={"state": after.state.value, "fencing_token": token, "detail": after.detail},
+        reason=f"incident {after.incident}",
+        at=clock.now(),
+    )
 
 
 async def _deed(platform: Platform, process: str, action: Action, clock: Clock, *, look_first: bool) -> Action:

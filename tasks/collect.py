@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,6 +23,7 @@ from tonewatch.topology import Topology
 from warehouse import entities, sessions
 from warehouse.database import Warehouse
 
+log = logging.getLogger(__name__)
 #: Samples waiting for a tick; beyond it the oldest are given up and counted (a tick that hangs must not eat memory).
 WAITING = 200_000
 REPORTS_PER_ROUND = 5_000
@@ -37,7 +39,8 @@ class Collector:
     def __init__(self, profile: Profile, clock: Clock, inventory_url: str) -> None:
         self._profile, self._clock, self._inventory_url = profile, clock, inventory_url
         self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
-        self._waiting: deque[Sample] = deque(maxlen=WAITING)
+        self._waiting: deque[Sample] = deque()
+        self.given_up = 0
         self._positions: dict[str, logs.Position] = {}
         self._reports: deque[SessionReport] = deque(maxlen=WAITING)
         self._arrival = 0
@@ -74,13 +77,22 @@ class Collector:
         found = await inventories.fetch(self._client, self._inventory_url)
         if found == self.inventory:
             return
+        now = self._clock.now()
         async with warehouse.as_tenant(tenant) as db:
-            await entities.save(tenant, db, found.entities(), self._clock.now())
+            named = found.entities()
+            gone = {e.id for e in await entities.load(tenant, db, now)} - {e.id for e in named}
+            await entities.end(tenant, db, sorted(gone), now)
+            await entities.save(tenant, db, named, now)
         if self._prober is not None:
             await self._prober.close()
         self._prober = Prober.of(found, thin=THIN, clock=self._clock)
         self.topology = Topology(found.entities())
         self.inventory = found
+
+    async def remember(self, tenant: str, warehouse: Warehouse) -> None:
+        """Take the platform as it was last known, until its inventory can be read again."""
+        async with warehouse.as_tenant(tenant) as db:
+            self.topology = Topology(await entities.load(tenant, db, self._clock.now()))
 
     async def scrape(self) -> None:
         """Read every component's metrics once; a failed scrape is a sample too."""
@@ -106,8 +118,14 @@ class Collector:
             return
         now = self._clock.now()
         for entity, path in self.inventory.logs.items():
-            position = self._positions.get(entity) or logs.Position(path)
-            batch = await logs.tail(position, component=entity)
+            position = self._positions.get(entity)
+            if position is None or position.path != path:
+                position = logs.Position(path)
+            try:
+                batch = await logs.tail(position, component=entity)
+            except SourceError as error:
+                log.warning("the log of %s cannot be read: %s", entity, error)
+                continue
             self._positions[entity] = batch.position
             self.bad_lines += batch.bad
             alarming = [line for line in batch.lines if line.level in ALARMING]
@@ -129,7 +147,10 @@ class Collector:
         self._waiting.append(sample)
 
     def drain(self) -> list[Sample]:
-        """Everything that waits for a tick."""
+        """Everything that waits for a tick; what is too much is given up, the oldest first, and counted."""
+        while len(self._waiting) > WAITING:
+            self._waiting.popleft()
+            self.given_up += 1
         drained = list(self._waiting)
         self._waiting.clear()
         return drained

@@ -50,3 +50,26 @@ def decide(
     )
     state = ActionState.INTENDED if guardrails.all_allow(answers) else ActionState.REFUSED
     return replace(action, state=state, guards=answers)
+
+
+def ask_again(
+    action: Action,
+    cause: Cause,
+    profile: Profile,
+    *,
+    remediation_enabled: bool,
+    target_state: str | None,
+    target_known: bool,
+    host_starved: bool,
+) -> Action:
+    """An intended action with every guard's answer as of now: time has passed since it was decided on."""
+    grant = autonomy.granted(profile, action.runbook, cause)
+    return _answered(
+        guardrails.Attempt(action, cause, grant, remediation_enabled, target_known, target_state, host_starved, ())
+    )
+
+
+def _answered(attempt: guardrails.Attempt) -> Action:
+    answers = guardrails.ask(attempt)
+    state = ActionState.INTENDED if guardrails.all_allow(answers) else ActionState.REFUSED
+    return replace(attempt.action, state=state, guards=answers)

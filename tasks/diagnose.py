@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,10 @@ from warehouse.database import Connection
 QUOTED = 3
 #: How long before the onset a line may have been logged to be part of the story.
 JUST_BEFORE = timedelta(seconds=5)
+#: How long before the onset a silent part may have ended to be its cause.
+LATELY = timedelta(seconds=30)
+#: The platform is not waited for longer than this: a supervisor may hang with the rest.
+ASK_SECONDS = 3.0
 
 
 async def diagnose(
@@ -46,8 +51,8 @@ async def diagnose(
         )
         for entity, seen in symptoms.items()
     ]
-    # A part that has ended is a suspect even when it raised no finding of its own.
-    silent = [e for e, state in states.items() if e not in symptoms and state.state in ENDED]
+    # A part that ended about the onset is a suspect even when it raised no finding; one that ended long ago is not.
+    silent = [e for e, state in states.items() if e not in symptoms and _ended_lately(state, incident)]
     signs += [Signs(entity, frozenset(), states[entity].state, states[entity].detail) for entity in silent]
     causes = rank(signs, topology, incident.id)
     quoted = [
@@ -61,14 +66,23 @@ async def diagnose(
     return causes
 
 
+def _ended_lately(state: ProcessState, incident: Incident) -> bool:
+    return state.state in ENDED and state.stopped is not None and state.stopped >= incident.onset - LATELY
+
+
 async def ask_states(platform: Platform | None, processes: Mapping[str, str]) -> dict[str, ProcessState]:
-    """The state of each entity's process; an entity about which the platform says nothing is left out."""
+    """The state of each entity's process, asked all at once; one about which the platform says nothing is left out."""
+    if platform is None:
+        return {}
+    asking = {entity: asyncio.create_task(platform.state(process)) for entity, process in processes.items()}
+    if asking:
+        await asyncio.wait(asking.values(), timeout=ASK_SECONDS)
     states: dict[str, ProcessState] = {}
-    for entity, process in processes.items():
-        if platform is None:
-            break
-        try:
-            states[entity] = await platform.state(process)
-        except BoundaryError:
-            continue  # not knowing is an answer here: diagnosis goes on with the signs it has
+    for entity, task in asking.items():
+        if not task.done():
+            task.cancel()
+        elif task.exception() is None:
+            states[entity] = task.result()
+        elif not isinstance(task.exception(), BoundaryError):
+            task.result()  # not knowing is an answer here; a mistake of ours is none
     return states

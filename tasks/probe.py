@@ -194,6 +194,8 @@ def _collected(
     samples: list[Sample] = []
     facts: list[ProbeFact] = []
     for entity, task in tasks.items():
+        if task.cancelled():  # the prober was closed meanwhile: there is nothing to tell
+            continue
         if (problem := task.exception()) is not None:  # our own mistake or a library's: it must not silence the others
             facts.append(ProbeFact(now, entity, "probe-failed", f"the probe itself failed: {problem!r}"))
             continue

@@ -32,7 +32,7 @@ def verify(
     """Take one reading at `now`; the Verdict once enough are good in a row or time is up, else None."""
     acted = action.finished or action.started or now
     split = verification.cohorts(action.target, topology)
-    if verification.in_band(readings, action.target, split.touched, topology, profile):
+    if verification.in_band(readings, action.target, split.touched, topology, profile, now):
         watch.good += 1
         watch.good_since = watch.good_since or now
     else:

@@ -43,8 +43,11 @@ class Topology:
         """All channels, by name."""
         return sorted(entity for entity in self.entities if entity.startswith("channel:"))
 
-    def path(self, start: str, goal: str) -> tuple[str, ...]:
-        """The shortest way by which `start` feeds `goal`, both included; empty when there is none."""
+    def path(self, start: str, goal: str, avoiding: str | None = None) -> tuple[str, ...]:
+        """The shortest way by which `start` feeds `goal`, both included; empty when there is none.
+
+        `avoiding`: an entity that the way may not pass.
+        """
         channel = self.channel(start) or self.channel(goal)
         came_from: dict[str, str | None] = {start: None}
         queue = deque([start])
@@ -54,10 +57,16 @@ class Topology:
                 return self._unwind(came_from, goal)
             for following in self._feeds.get(here, ()):
                 passable = channel is None or self.channel(following) in (None, channel)
-                if passable and following not in came_from:
+                if passable and following != avoiding and following not in came_from:
                     came_from[following] = here
                     queue.append(following)
         return ()
+
+    def cuts(self, entity: str, goal: str) -> bool:
+        """Whether nothing that begins elsewhere reaches `goal` without passing `entity`."""
+        fed = {fed for feeds in self._feeds.values() for fed in feeds}
+        beginnings = [each for each in self.entities if each not in fed and each != entity]
+        return not any(self.path(start, goal, avoiding=entity) for start in beginnings)
 
     def reaches(self, start: str, goal: str) -> bool:
         """Whether what happens to `start` can be felt at `goal`."""

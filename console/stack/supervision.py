@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets as random
 import signal
@@ -22,6 +23,8 @@ from tonewatch import secrets
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import PartFailed, StackError
 from tonewatch.settings import Settings
+
+log = logging.getLogger(__name__)
 
 #: Told of each step: the part's name and what happened to it.
 Progress = Callable[[str, str], None]
@@ -209,7 +212,7 @@ class Stack:
                 try:
                     await self._bring_up(part)
                     break
-                except StackError as error:
+                except (StackError, OSError) as error:  # a full disk ends no supervision: it is tried again
                     await self._end(part)
                     self._note(part, "restarting", str(error).partition("\n")[0])
 
@@ -238,8 +241,12 @@ class Stack:
         self._progress(part.name, " ".join(filter(None, (state, note))))
 
     def _write(self) -> None:
-        if self.record is not None:
+        if self.record is None:
+            return
+        try:
             self.folder.write(self.record)
+        except OSError as error:  # a full disk: what runs goes on running, and the next note is tried again
+            log.warning("the record of what runs could not be written: %s", error)
 
     def _entry(self, part: Part) -> PartRecord:
         assert self.record is not None  # noqa: S101  # written before any part starts

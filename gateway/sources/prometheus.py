@@ -20,6 +20,10 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 _THREAD_BYTES: Final = 64 * 1024
 #: A line with more labels or a longer value costs more to store than it can tell.
 _MAX_LABEL: Final = 512
+_MAX_NAME: Final = 200
+_MAX_LABELS: Final = 30
+#: One process that exposes more would crowd out everybody else's samples.
+_MAX_SAMPLES: Final = 5_000
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -115,6 +119,8 @@ def read(text: str, origin: str = "the text") -> list[Reading]:
         raise SourceError(f"{origin} is no Prometheus exposition ({type(error).__name__})") from error
     if not found:
         raise SourceError(f"{origin} holds no sample")
+    if len(found) > _MAX_SAMPLES:
+        raise SourceError(f"{origin} holds {len(found)} samples, more than {_MAX_SAMPLES}", kind="too-large")
     return list(found.values())
 
 
@@ -124,6 +130,8 @@ def _readings(text: str) -> Iterator[Reading]:
             labels = tuple(sorted(sample.labels.items()))
             if any(len(value) > _MAX_LABEL for _, value in labels):
                 raise ValueError(f"a label of more than {_MAX_LABEL} characters")
+            if len(labels) > _MAX_LABELS or any(len(name) > _MAX_NAME for name in (sample.name, *sample.labels)):
+                raise ValueError(f"more than {_MAX_LABELS} labels, or a name of more than {_MAX_NAME} characters")
             yield Reading(sample.name, labels, float(sample.value), _kind(family.type, sample.name))
 
 

@@ -101,6 +101,8 @@ class Loop:
         for work in self.work.values():
             if work.incident.state is IncidentState.CLOSED:
                 continue
+            if work.incident.id in {incident.id for incident in changed.joined}:
+                work.grow(next(incident for incident in changed.joined if incident.id == work.incident.id))
             await step(self.tenant, self.scene(), work, now)
             if wait and work.acting is not None:
                 await asyncio.wait({work.acting})
@@ -181,6 +183,72 @@ async def test_crash_is_diagnosed_mended_verified_and_closed(loop: Loop) -> None
     assert len({notice.thread_key for notice in sent}) == 1
     assert {"action.restart", "incident.state"} <= {line.what for line in written}
     assert sorted(path.suffix for path in loop.folder.iterdir()) == [".html", ".md"]
+
+
+async def test_part_that_fails_again_after_the_verdict_opens_the_case_again(loop: Loop) -> None:
+    await loop.crash()
+    for _ in range(5):
+        await loop.tick(loop.telemetry(up=True))
+    assert loop.only().incident.state is IncidentState.MENDED
+    await loop.crash()
+    for _ in range(2):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    work = loop.only()
+    assert work.incident.state is IncidentState.HANDED_OVER, "tried once, so a person decides"
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        told = [n.incident_state for n in await notices.of_incident(loop.tenant, db, work.incident.id)]
+    assert "handed-over" in told
+
+
+async def test_handed_over_incident_closes_when_quiet_and_a_later_fault_is_another(loop: Loop) -> None:
+    loop.settings = loop.settings.model_copy(update={"auto_remediation": False})
+    await loop.crash()
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    first = loop.only()
+    assert first.incident.state is IncidentState.HANDED_OVER
+    assert list(loop.folder.glob("*.md")), "a hand-over is reported too"
+    await loop.platform.start(PROCESS)  # a person has mended it
+    for _ in range(14):
+        await loop.tick(loop.telemetry(up=True))
+    assert first.incident.state is IncidentState.CLOSED
+    loop.settings = loop.settings.model_copy(update={"auto_remediation": True})
+    await loop.crash()
+    assert len(loop.work) == 2
+
+
+async def test_act_that_breaks_off_is_carried_on_and_sticks_nothing(loop: Loop) -> None:
+    await loop.crash(wait=False)
+    work = loop.only()
+    assert work.acting is not None
+    work.acting.cancel()
+    with suppress(asyncio.CancelledError):
+        await work.acting
+    for _ in range(7):
+        await loop.tick(loop.telemetry(up=True))
+    assert work.incident.state is IncidentState.MENDED
+    assert (await loop.platform.state(PROCESS)).state == "RUNNING"
+
+
+async def test_heir_asks_the_guards_again_before_it_acts(loop: Loop) -> None:
+    await loop.crash(wait=False)
+    dead = loop.only()
+    assert dead.acting is not None
+    dead.acting.cancel()
+    await loop.platform.start(PROCESS)  # somebody was quicker
+    running = await loop.platform.state(PROCESS)
+    heir = await heir_of(loop)
+    await heir.tick(heir.telemetry(up=True))
+    assert heir.only().incident.state is IncidentState.HANDED_OVER
+    assert (await loop.platform.state(PROCESS)).pid == running.pid
+
+
+async def test_part_that_somebody_stopped_is_left_alone(loop: Loop) -> None:
+    await loop.platform.stop(PROCESS)
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    assert loop.only().causes[0].name == f"{TARGET}:planned-work"
+    assert (await loop.platform.state(PROCESS)).state == "STOPPED"
 
 
 async def test_switched_off_remediation_proposes_and_touches_nothing(loop: Loop) -> None:

@@ -63,3 +63,8 @@ def test_symptoms_without_a_change_of_state_are_of_unknown_cause() -> None:
 
 def test_every_cause_says_why() -> None:
     assert all(cause.evidence for cause in rank([signs(TRANSCODER, "anomaly")], TOPOLOGY, "i1"))
+
+
+def test_part_that_somebody_stopped_is_planned_work_and_no_crash() -> None:
+    cause = first(signs(TRANSCODER, "scrape-refused", state="STOPPED"))
+    assert cause.kind is CauseKind.PLANNED_WORK

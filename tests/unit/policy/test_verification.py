@@ -27,7 +27,7 @@ def scene(after: float = 0.0, up_before: float = 0.0, up: float = 1.0, starved: 
 
 def measured(found: Held) -> tuple[Outcome, str]:
     split = cohorts(TARGET, TOPOLOGY)
-    recovered = in_band(found, TARGET, split.touched, TOPOLOGY, DEMO)
+    recovered = in_band(found, TARGET, split.touched, TOPOLOGY, DEMO, at(30))
     moments = Moments(at(-1), at(9), at(20), lag=10.0)
     return judge(recovered, effects(found, TARGET, split, TOPOLOGY, moments))
 
@@ -88,4 +88,15 @@ def test_control_needs_listeners_and_a_probe() -> None:
 def test_target_without_a_scrape_is_not_in_band() -> None:
     found = scene()
     del found[TARGET, "up"]
-    assert not in_band(found, TARGET, ("channel:ch1",), TOPOLOGY, DEMO)
+    assert not in_band(found, TARGET, ("channel:ch1",), TOPOLOGY, DEMO, at(30))
+
+
+def test_what_a_dead_probe_last_said_is_not_in_band() -> None:
+    assert in_band(scene(), TARGET, ("channel:ch1",), TOPOLOGY, DEMO, at(30))
+    assert not in_band(scene(), TARGET, ("channel:ch1",), TOPOLOGY, DEMO, at(60))
+
+
+def test_another_channels_own_trouble_does_not_make_a_remedy_harmful() -> None:
+    found = scene()
+    found["rendition:ch2/aac-128", OVERDUE] = series("rendition:ch2/aac-128", OVERDUE, [300.0] * 10 + [0.0] * 20)
+    assert measured(found)[0] is not Outcome.HARMED

@@ -28,6 +28,13 @@ def test_shared_part_is_felt_by_every_channel() -> None:
     assert TOPOLOGY.felt_by("component:transcoder-ch2") == ["channel:ch2"]
 
 
+def test_only_way_to_a_channel_is_a_cut_and_one_of_two_edges_is_none() -> None:
+    assert TOPOLOGY.cuts("component:transcoder-ch1", "channel:ch1")
+    assert TOPOLOGY.cuts("component:origin", "channel:ch1")
+    assert not TOPOLOGY.cuts("edge:edge-1", "channel:ch1")
+    assert not TOPOLOGY.cuts("component:transcoder-ch2", "channel:ch1")
+
+
 def test_unknown_entity_reaches_itself_alone() -> None:
     assert TOPOLOGY.path("component:ghost", "component:ghost") == ("component:ghost",)
     assert not TOPOLOGY.reaches("component:ghost", "channel:ch1")
