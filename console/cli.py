@@ -142,6 +142,8 @@ def demo(
     from console.demo.performance import demo as run_demo
 
     names = tuple(name.strip() for name in faults.split(",") if name.strip())
+    if not names:
+        raise typer.BadParameter("name at least one fault, or `all`", param_hint="--faults")
     options = Options(names, faults_from, seed, json_file, channels, players, keep, out, state_dir)
     raise typer.Exit(_run(run_demo(options)))
 

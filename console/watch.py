@@ -48,6 +48,7 @@ class Watcher:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self.settings, self.clock = settings, clock
         self.tenant = settings.tenant
+        self.watches = settings.monitoring_enabled and settings.inventory_url is not None
         self.profile = load_profile(settings.profile)
         # The same after a restart: a watcher that died must not keep its heir from carrying on.
         self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
@@ -75,7 +76,7 @@ class Watcher:
         self.runs = Runs(self.tenant, self.warehouse, self.recorder, clock)
 
     async def run(self) -> None:
-        """Watch until `stop` is set."""
+        """Watch until `stop` is set. With monitoring off only what waits in outbox and journal goes out."""
         self.recorder.start()
         async with self.host.sleeping():
             await self._watch()
@@ -88,6 +89,8 @@ class Watcher:
         async with asyncio.TaskGroup() as group:
             for seconds, work in always:
                 group.create_task(self._every(seconds, work))
+            if not self.watches:
+                return
             while self.collector.inventory is None and not self.stop.is_set():
                 await self._guarded(self._look_around)
                 await self._pause(1.0 if self.collector.inventory is None else 0.0)
@@ -306,13 +309,11 @@ async def watch(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if not settings.monitoring_enabled or settings.inventory_url is None:
-        why = "MONITORING_ENABLED is off" if settings.inventory_url else "TONEWATCH_INVENTORY_URL is not set"
-        log.warning("nothing is watched: %s", why)
-        await stop.wait()
-        return
     watcher = Watcher(settings)
     watcher.stop = stop
+    if not watcher.watches:
+        why = "MONITORING_ENABLED is off" if settings.inventory_url else "TONEWATCH_INVENTORY_URL is not set"
+        log.warning("nothing is watched: %s", why)
     await watcher.run()
 
 

@@ -190,15 +190,15 @@ async def send_due(warehouse: Warehouse, settings: Settings, clock: Clock, holde
 
 
 async def _channels(settings: Settings, stack: AsyncExitStack) -> dict[str, Channel]:
-    """The channels that are set up; a notice for another waits until its channel is."""
+    """The channels that are switched on and set up; a notice for another waits until its channel is."""
     found: dict[str, Channel] = {}
-    if settings.smtp_url is not None and settings.mail_to:
+    if "email" in settings.alert_channels and settings.smtp_url is not None and settings.mail_to:
         try:
             server = Server.from_url(settings.smtp_url.get_secret_value())
             found["email"] = Email(server, settings.mail_from, settings.mail_to)
         except SettingsError as error:
             log.warning("e-mail is not set up", error=str(error))
-    if settings.slack_webhook_url is not None:
+    if "slack" in settings.alert_channels and settings.slack_webhook_url is not None:
         url = settings.slack_webhook_url.get_secret_value()
         found["slack"] = await stack.enter_async_context(Slack.opened(url))
     return found

@@ -14,9 +14,10 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tonewatch.errors import SettingsError
@@ -29,6 +30,8 @@ PROFILES = Path(__file__).resolve().parent.parent / "deployments" / "tenants"
 BARE_NAMES = ("MONITORING_ENABLED", "AI_ANOMALY_DETECTION", "AUTO_REMEDIATION", "ALERT_CHANNELS", "TENANT_ISOLATION")
 KNOWN_CHANNELS = ("email", "slack")
 LATER_CHANNELS = ("teams", "pagerduty")
+WEB_SCHEMES = ("http", "https")
+MAIL_SCHEMES = ("smtp", "smtps", "smtp+starttls")
 
 
 class Isolation(StrEnum):
@@ -135,6 +138,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no channel; known are {', '.join(KNOWN_CHANNELS)}")
         return value
 
+    @field_validator("inventory_url", "supervisor_url", "smtp_url", "slack_webhook_url")
+    @classmethod
+    def _address_is_one(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+        if value is None:
+            return None
+        parts = urlsplit(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        schemes = MAIL_SCHEMES if info.field_name == "smtp_url" else WEB_SCHEMES
+        if parts.scheme not in schemes or not parts.hostname:
+            raise ValueError(f"must be an address that begins with {' or '.join(f'{each}://' for each in schemes)}")
+        return value
+
+    @field_validator("mail_to")
+    @classmethod
+    def _receivers_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for receiver in value:
+            if "@" not in receiver.strip("@") or any(sign.isspace() for sign in receiver):
+                raise ValueError(f"{receiver!r} is no mail address")
+        return value
+
     @field_validator("tenant")
     @classmethod
     def _tenant_is_a_slug(cls, value: str) -> str:
@@ -205,7 +227,6 @@ class Profile(BaseModel):
         3.0, gt=0, description="How overdue a playlist's next segment may be before it counts as stale"
     )
     silence_seconds: float = Field(10.0, gt=0, description="Silence on air that is a finding")
-    silence_dbfs: float = Field(-60.0, lt=0, description="Level below which sound counts as silence, in dBFS")
     verify_readings: int = Field(3, ge=1, description="Good readings in a row that end an impact")
     verify_timeout_seconds: float = Field(
         300.0, gt=0, description="After this long without them the verdict is inconclusive"

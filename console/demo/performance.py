@@ -26,14 +26,14 @@ from console.stack.lifecycle import Stack
 from console.starvation import Sleeper
 from tonewatch import settings as settings_of
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import FaultError, StateFolderError, TonewatchError
+from tonewatch.errors import FaultError, SettingsError, StateFolderError, TonewatchError
 from tonewatch.settings import Settings, load_profile
 
 PROFILE = TENANT = "demo"
 ALL = "all"
 READER = "operators@demo.example"
 #: What a run leaves in its output folder, and what the next run clears away there.
-OUTPUTS = ("incident-*.html", "incident-*.md", "mailbox/*.eml", "logs/*", "result.json")
+OUTPUTS = ("incident-*.html", "incident-*.md", "mailbox/*.eml", "result.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,8 @@ async def _down(stack: Stack, show: Show) -> None:
 def _settings(options: Options, sound: stage.Stage, mailbox: Mailbox, gateway_port: int, work: Path) -> Settings:
     """The user's settings with what makes them the demo's. Ports are free ones: another stack may have the usual."""
     given = settings_of.read()
+    if not given.monitoring_enabled:
+        raise SettingsError("MONITORING_ENABLED is off: a demo that watches nothing shows nothing; switch it on")
     return given.model_copy(
         update={
             "state_dir": (options.state_dir or work / "state").absolute(),
@@ -217,9 +219,16 @@ def _settings(options: Options, sound: stage.Stage, mailbox: Mailbox, gateway_po
             "supervisor_url": SecretStr(sound.supervisor_url),
             "smtp_url": SecretStr(mailbox.url),
             "mail_to": (READER,),
-            "alert_channels": ("email", "slack") if given.slack_webhook_url else ("email",),
+            "alert_channels": _channels(given),
         }
     )
+
+
+def _channels(given: Settings) -> tuple[str, ...]:
+    """The user's choice; else e-mail into the demo's mailbox, and Slack where a webhook is set."""
+    if "alert_channels" in given.model_fields_set:
+        return given.alert_channels
+    return ("email", "slack") if given.slack_webhook_url else ("email",)
 
 
 @asynccontextmanager

@@ -157,7 +157,7 @@ def judge(truth: Truth, seen: Sequence[Seen], loss: Loss) -> FaultResult:
         incident_id=first.incident.id if first else None,
     )
     failures = _failures_of_fault(result, truth, action, loss) if truth.is_fault else _failures_of_none(truth, action)
-    return replace(result, failures=tuple(failures))
+    return replace(result, failures=(*failures, *_failures_of_others(truth, seen[1:])))
 
 
 def _seconds(span: timedelta) -> float:
@@ -187,6 +187,16 @@ def _failures_of_fault(result: FaultResult, truth: Truth, action: Action | None,
         failures.append(f"verdict {result.verdict or 'none'}")
     if loss.impact_started_s is not None and loss.impact_ended_s is None:
         failures.append("impact not ended")
+    return failures
+
+
+def _failures_of_others(truth: Truth, others: Sequence[Seen]) -> list[str]:
+    """One fault is one incident; what was done in a further one must be right as well."""
+    failures = [f"{len(others) + 1} incidents for one fault"] if others else []
+    for other in others:
+        deed = _deed(other.actions)
+        if deed is not None and not is_right(deed, truth):
+            failures.append(f"action {deed.runbook} {deed.target} in incident {other.incident.id} is not right")
     return failures
 
 

@@ -181,6 +181,23 @@ class TestFile:
             read(settings_file(tmp_path, "[database]\nurl = 'x'"))
 
 
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("INVENTORY_URL", "platform.example/inventory"),
+            ("SUPERVISOR_URL", "unix:///run/supervisor.sock"),
+            ("SMTP_URL", "http://mail.example"),
+            ("SLACK_WEBHOOK_URL", "hooks.example"),
+            ("MAIL_TO", "oncall"),
+            ("MAIL_TO", "on call@radio.example"),
+        ],
+    )
+    def test_what_is_no_address_is_refused_at_once(self, name: str, value: str) -> None:
+        with pytest.raises(SettingsError, match=name.lower()):
+            read({f"TONEWATCH_{name}": value})
+
+
 class TestStateFolder:
     def test_a_relative_folder_means_the_same_from_everywhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -277,7 +294,7 @@ def _values() -> st.SearchStrategy[dict[str, Any]]:
             "gateway_port": ports,
             "mail_from": _words,
             "mail_to": _addresses,
-            "smtp_url": _secrets,
+            "smtp_url": st.none() | st.from_regex(r"smtps?://[a-z]{1,9}(:[1-9][0-9]{0,3})?", fullmatch=True),
             "log_level": st.sampled_from(["debug", "info", "warning", "error"]),
         }
     )
