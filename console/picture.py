@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from feature_store.sessions import PLAYING, STARVED
-from flows.remediation import Work
+from flows.casework import Work
 from policy.conditions import Condition
 from policy.readings import Readings, last
 from tonewatch.records import Finding, FindingKind

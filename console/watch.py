@@ -16,10 +16,11 @@ from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
 from feature_store import definitions
+from flows.casework import Scene, Work, load_work
 from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
-from flows.remediation import Scene, Work, load_work, show_remediation, step
+from flows.remediation import show_remediation, step
 from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
 from tasks.notify import send_due

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.casework import Scene, Work, load_work
 from flows.correlation import round_of_correlation
 from flows.detection import Batch, DetectionState, restore, tick
-from flows.remediation import Scene, Work, load_work, step
+from flows.remediation import step
 from gateway.platforms.supervisor import Supervisor
 from tests.unit.platform_parts import START, at, series, two_channels
 from tonewatch.clock import ManualClock
