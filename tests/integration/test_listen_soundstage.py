@@ -74,7 +74,7 @@ def test_sound_is_heard_and_ten_seconds_of_silence_are_found_within_sixteen(
         line = listening.until("silence", 30)
         assert 10 <= when(line["time"]) - when(truth["injected"]) <= 16
     finally:
-        command("heal", truth["id"], "--dir", str(running.folder), "--faults-from", str(EXAMPLES))
+        command("heal", truth["id"], "--dir", str(running.folder))
 
 
 def test_stopped_playlist_is_found_within_one_and_a_half_target_durations_of_being_overdue(

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,9 +58,6 @@ class PrefectServer:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     server = PrefectServer(tmp_path_factory.mktemp("prefect"))
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{server.port}/api"
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("client"))
-    os.environ["DO_NOT_TRACK"] = "1"
     server.start()
     yield server
     from prefect.events.worker import EventsWorker
@@ -72,9 +69,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     server.kill()
 
 
+@contextmanager
+def client_of(server: PrefectServer) -> Iterator[None]:
+    """Prefect's client may have been imported by another test: its settings are told in each test's own context."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.port}/api"}):
+        yield
+
+
 @pytest.fixture
 def recorder(server: PrefectServer) -> Iterator[tuple[Any, dict[str, str]]]:
-    from flows.detection import show_shift  # prefect reads its API's address when it is imported
+    from flows.detection import show_shift
     from flows.recorder import Recorder
     from tonewatch.records import RunKind
 
@@ -129,66 +135,73 @@ async def parameters_of(flow_run: str) -> dict[str, Any]:
     return {**run.parameters, "state": run.state.type.value}
 
 
-async def test_run_is_shown_while_it_lasts_and_completed_when_it_ends(recorder: tuple[Any, dict[str, str]]) -> None:
-    shows, recorded = recorder
-    await until(healthy(shows), 90)
-    run = shift("live")
-    shows.open(run)
-    shows.close(ended(run))
-    await until(lambda: "live" in recorded, 40)
-    assert "| ticks | 12 |" in await artifact_of(recorded["live"])
-    assert (await parameters_of(recorded["live"]))["state"] == "COMPLETED"
+async def test_run_is_shown_while_it_lasts_and_completed_when_it_ends(
+    server: PrefectServer, recorder: tuple[Any, dict[str, str]]
+) -> None:
+    server: PrefectServer, recorder: tuple[Any, dict[str, str]]
+) -> None:
+    with client_of(server):
+        shows, recorded = recorder
+        await until(healthy(shows), 90)
+        run = shift("live")
+        shows.open(run)
+        shows.close(ended(run))
+        await until(lambda: "live" in recorded, 40)
+        assert "| ticks | 12 |" in await artifact_of(recorded["live"])
+        assert (await parameters_of(recorded["live"]))["state"] == "COMPLETED"
 
 
 async def test_frozen_server_holds_nobody_up_and_the_run_is_recorded_later_with_its_true_times(
     server: PrefectServer, recorder: tuple[Any, dict[str, str]]
 ) -> None:
-    shows, recorded = recorder
-    await until(healthy(shows), 90)
-    server.signal(signal.SIGSTOP)
-    try:
-        began = asyncio.get_running_loop().time()
-        run = shift("frozen")
-        shows.open(run)
-        shows.close(ended(run))
-        shows.record_late([ended(run)])
-        assert asyncio.get_running_loop().time() - began < 0.1
-        assert not await asyncio.to_thread(shows.healthy().result, 10)
-    finally:
-        server.signal(signal.SIGCONT)
-    await until(healthy(shows), 30)
+    with client_of(server):
+        shows, recorded = recorder
+        await until(healthy(shows), 90)
+        server.signal(signal.SIGSTOP)
+        try:
+            began = asyncio.get_running_loop().time()
+            run = shift("frozen")
+            shows.open(run)
+            shows.close(ended(run))
+            shows.record_late([ended(run)])
+            assert asyncio.get_running_loop().time() - began < 0.1
+            assert not await asyncio.to_thread(shows.healthy().result, 10)
+        finally:
+            server.signal(signal.SIGCONT)
+        await until(healthy(shows), 30)
 
-    def late() -> bool:
-        shows.record_late([ended(run)])
-        return "frozen" in recorded
+        def late() -> bool:
+            shows.record_late([ended(run)])
+            return "frozen" in recorded
 
-    await until(late, 60)
-    given = await parameters_of(recorded["frozen"])
-    assert given["started"].startswith("2026-11-23T12:00:00")
-    assert given["recorded_late"] is True
-    assert "recorded later" in await artifact_of(recorded["frozen"])
+        await until(late, 60)
+        given = await parameters_of(recorded["frozen"])
+        assert given["started"].startswith("2026-11-23T12:00:00")
+        assert given["recorded_late"] is True
+        assert "recorded later" in await artifact_of(recorded["frozen"])
 
 
 async def test_server_killed_in_the_middle_of_a_run_loses_no_run(
     server: PrefectServer, recorder: tuple[Any, dict[str, str]]
 ) -> None:
-    shows, recorded = recorder
-    await until(healthy(shows), 90)
-    run = shift("cut")
-    shows.open(run)
-    from flows import recorder as module
+    with client_of(server):
+        shows, recorded = recorder
+        await until(healthy(shows), 90)
+        run = shift("cut")
+        shows.open(run)
+        from flows import recorder as module
 
-    await until(lambda: "cut" in module._shown and module._shown["cut"].began.is_set(), 30)
-    server.kill()
-    shows.close(ended(run))
-    await until(lambda: "cut" not in module._shown, 30)
-    assert "cut" not in recorded
-    server.start()
-    await until(healthy(shows), 90)
+        await until(lambda: "cut" in module._shown and module._shown["cut"].began.is_set(), 30)
+        server.kill()
+        shows.close(ended(run))
+        await until(lambda: "cut" not in module._shown, 30)
+        assert "cut" not in recorded
+        server.start()
+        await until(healthy(shows), 90)
 
-    def late() -> bool:
-        shows.record_late([ended(run)])
-        return "cut" in recorded
+        def late() -> bool:
+            shows.record_late([ended(run)])
+            return "cut" in recorded
 
-    await until(late, 60)
-    assert (await parameters_of(recorded["cut"]))["ended_at"].startswith("2026-11-23T12:01:00")
+        await until(late, 60)
+        assert (await parameters_of(recorded["cut"]))["ended_at"].startswith("2026-11-23T12:01:00")
