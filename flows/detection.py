@@ -19,6 +19,7 @@ from flows.recorder import ended
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import detect
+from tonewatch.errors import WarehouseAway, WarehouseError
 from tonewatch.records import Finding, FindingKind, Run, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -62,6 +63,7 @@ async def tick(
     """One tick: check, detect, then findings, samples and cursor in one transaction; the findings that are new.
 
     Raises WarehouseAway: nothing is written; samples are kept and findings come out the same in the next tick.
+    WarehouseError: the samples are refused; they are given up and counted, the next tick goes on without them.
     """
     now = batch.window[1]
     good, broken = check(batch.samples, batch.window)
@@ -79,10 +81,18 @@ async def tick(
         "time": now.isoformat(),
         "excused": [[*key, finding] for key, finding in doubted.items()],
     }
-    async with warehouse.as_tenant(tenant) as db:
-        await samples.append(tenant, db, state.unsaved)
-        await findings.save(tenant, db, [condition.finding(tenant) for condition in found.values()])
-        await cursors.set(tenant, db, "detection", position, now)
+    try:
+        async with warehouse.as_tenant(tenant) as db:
+            await samples.append(tenant, db, state.unsaved)
+            await findings.save(tenant, db, [condition.finding(tenant) for condition in found.values()])
+            await cursors.set(tenant, db, "detection", position, now)
+    except WarehouseAway:
+        raise
+    except WarehouseError:
+        # Something in the batch is refused and would be for ever; findings and incidents must not stop for it.
+        state.lost += len(state.unsaved)
+        state.unsaved.clear()
+        raise
     state.unsaved.clear()
     began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
     state.excused = doubted

@@ -59,6 +59,8 @@ def translate(error: Exception) -> WarehouseError:
         return WarehouseAway(f"PostgreSQL has no room left ({text}): free disk space or memory, then try again")
     if any(part in text for part in LOGIN_REFUSED):
         return WarehouseError(f"PostgreSQL refuses the login ({text}): check the user and password of the database URL")
+    if isinstance(cause, errors.ProgramLimitExceeded | errors.StatementTooComplex | errors.TooManyColumns):
+        return WarehouseError(f"PostgreSQL refused what is too large for it: {text}")
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         return WarehouseAway(
             f"PostgreSQL cannot be reached ({text}): see that it runs (`tonewatch status`), then try again"

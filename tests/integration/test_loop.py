@@ -24,7 +24,7 @@ from flows.remediation import step
 from gateway.platforms.supervisor import Supervisor
 from tests.unit.platform_parts import START, at, series, two_channels
 from tonewatch.clock import ManualClock
-from tonewatch.errors import PlatformError, WarehouseAway
+from tonewatch.errors import PlatformError, WarehouseAway, WarehouseError
 from tonewatch.records import ActionState, IncidentState, Outcome, Sample
 from tonewatch.settings import Settings, load_profile
 from warehouse import actions, audit, incidents, notices, verdicts
@@ -326,3 +326,13 @@ async def test_tick_that_could_not_be_written_gives_the_same_findings_in_the_nex
     (finding,) = await tick(loop.tenant, loop.warehouse, loop.detection, again, two_channels(), DEMO)
     assert finding.symptom == "scrape-refused"
     assert loop.detection.unsaved == []
+
+
+async def test_sample_that_the_warehouse_refuses_does_not_stop_the_ticks(loop: Loop) -> None:
+    endless = secrets.token_hex(20_000)  # longer than an index of PostgreSQL takes
+    poison = series(TARGET, "up", [1.0], label=endless)
+    with pytest.raises(WarehouseError):
+        await loop.tick(poison)
+    assert loop.detection.lost == 1
+    await loop.crash()
+    assert loop.only().causes[0].name == "component:transcoder-ch1:crash"

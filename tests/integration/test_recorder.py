@@ -138,8 +138,6 @@ async def parameters_of(flow_run: str) -> dict[str, Any]:
 async def test_run_is_shown_while_it_lasts_and_completed_when_it_ends(
     server: PrefectServer, recorder: tuple[Any, dict[str, str]]
 ) -> None:
-    server: PrefectServer, recorder: tuple[Any, dict[str, str]]
-) -> None:
     with client_of(server):
         shows, recorded = recorder
         await until(healthy(shows), 90)
