@@ -330,7 +330,7 @@ async def test_tick_that_could_not_be_written_gives_the_same_findings_in_the_nex
 
 async def test_sample_that_the_warehouse_refuses_does_not_stop_the_ticks(loop: Loop) -> None:
     endless = secrets.token_hex(20_000)  # longer than an index of PostgreSQL takes
-    poison = series(TARGET, "up", [1.0], label=endless)
+    poison = series(TARGET, endless, [1.0])
     with pytest.raises(WarehouseError):
         await loop.tick(poison)
     assert loop.detection.lost == 1
