@@ -193,7 +193,7 @@ def write(folder: Path, runs: dict[str, dict[str, Any]], void: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "figures": {name: {**result["faults"][0], "recorded": result["recorded"]} for name, result in runs.items()},
-        "false_incidents": {name: len(result["false_incidents"]) for name, result in runs.items()},
+        "false_incidents": {name: result["false_incidents"] for name, result in runs.items()},
         "host_starved_s": {name: result["host_starved_s"] for name, result in runs.items()},
         "void_runs": void,
         "started_s": {name: result["started_s"] for name, result in runs.items()},
