@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
 VOID_SHARE = 0.05
 RECORDED_SECONDS = 120.0
+#: What the record keeps of a result beside the fault itself.
+KEPT = ("recorded", "false_incidents", "host_starved_s", "started_s", "memory_mib")
 FLOWS = ("detection", "correlation", "remediation", "training")
 
 
@@ -189,23 +191,33 @@ def starved(result: dict[str, Any]) -> bool:
 
 
 def write(folder: Path, runs: dict[str, dict[str, Any]], void: int) -> None:
-    """campaign.json and campaign.md."""
+    """campaign.json and campaign.md; cases that were not run now keep what an earlier run found, with its date."""
     folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "campaign.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["figures"] if file.exists() else {}
+    today = datetime.now(UTC).date().isoformat()
+    fresh = {
+        name: {
+            **result["faults"][0],
+            **{
+                key: result[key] for key in ("recorded", "false_incidents", "host_starved_s", "started_s", "memory_mib")
+            },
+            "date": today,
+        }
+        for name, result in runs.items()
+    }
+    figures = {case.name: (before | fresh)[case.name] for case in CASES if case.name in before | fresh}
     record = {
-        "figures": {name: {**result["faults"][0], "recorded": result["recorded"]} for name, result in runs.items()},
-        "false_incidents": {name: result["false_incidents"] for name, result in runs.items()},
-        "host_starved_s": {name: result["host_starved_s"] for name, result in runs.items()},
+        "figures": figures,
         "void_runs": void,
-        "started_s": {name: result["started_s"] for name, result in runs.items()},
-        "memory_mib": {name: result["memory_mib"] for name, result in runs.items()},
         "baselines": {"without Tonewatch": "the supervisor's own restarts are off: the channel stays silent"},
         "goals": {"impact_ended_s": "must be at most 60, goal 30", "verdict": "worked", "false_incidents": 0},
         "data": "soundstage, 2 channels, 20 players, real time",
-        "seed": {case.name: case.seed for case in CASES if case.name in runs},
+        "seed": {case.name: case.seed for case in CASES if case.name in figures},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today,
     }
-    (folder / "campaign.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / "campaign.md").write_text(page(record), encoding="utf-8")
 
 
@@ -229,8 +241,8 @@ def page(record: dict[str, Any]) -> str:
         lambda name, fault: fault["verdict"],
         lambda name, fault: fault["controlled"],
         lambda name, fault: fault["listener_minutes_lost"],
-        lambda name, fault: record["false_incidents"][name],
-        lambda name, fault: record["host_starved_s"][name],
+        lambda name, fault: fault["false_incidents"],
+        lambda name, fault: fault["host_starved_s"],
         lambda name, fault: ", ".join(f"{flow} {count}" for flow, count in fault["recorded"].items()),
     ]
     lines = [
