@@ -93,6 +93,25 @@ def playlist_stale(readings: Readings, now: datetime, profile: Profile) -> Itera
         )
 
 
+def playlist_unreachable(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """A playlist that cannot be fetched at all, so many times in a row."""
+    for entity in entities_with(readings, "probe_unreachable"):
+        run = trailing_run(readings[entity, "probe_unreachable"], above=1.0)
+        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile):
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="playlist-unreachable",
+            detector="rule:playlist-unreachable",
+            kind=FindingKind.RULE,
+            since=run[0].time,
+            met=run[profile.scrapes_failed - 1].time,
+            summary=f"{entity} has no playlist to be fetched",
+            expected="a playlist on every request of the probe",
+            actual=f"{len(run)} requests in a row failed",
+        )
+
+
 def silence(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """Silence on air for longer than the profile allows."""
     for entity in entities_with(readings, "probe_silence_seconds"):
@@ -204,6 +223,7 @@ def _fresh(sample: Sample, now: datetime, profile: Profile) -> bool:
 RULES: tuple[Rule, ...] = (
     scrape_down,
     playlist_stale,
+    playlist_unreachable,
     silence,
     listeners_starved,
     upstream_errors,

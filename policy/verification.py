@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from statistics import fmean, variance
@@ -19,9 +19,11 @@ STARVED_IN_BAND = 0.05
 CONTROL_SESSIONS = 3
 OVERDUE = "playlist_overdue_seconds"
 STARVED = "sessions_starved_ratio"
+UNREACHABLE = "playlist_unreachable_ratio"
+DOWN = "target_down_ratio"
 #: How much worse than forecast an SLI must be to count as harm: a tenth (guardrail 13), and more than noise.
 SHARE = 0.10
-LEAST = {OVERDUE: 1.0, STARVED: 0.05}
+LEAST = {OVERDUE: 1.0, STARVED: 0.05, UNREACHABLE: 0.05, DOWN: 0.05}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ def in_band(
     if up is None or up.value < 1 or up.time < fresh:
         return False
     for rendition in _renditions(channels, topology):
+        unreachable = last(readings, rendition, "probe_unreachable")
+        if unreachable is not None and unreachable.value > 0:
+            return False
         overdue = last(readings, rendition, "probe_playlist_overdue_seconds")
         if overdue is None or overdue.time < fresh or overdue.value >= profile.playlist_overdue_seconds:
             return False
@@ -94,22 +99,27 @@ def effects(readings: Readings, target: str, split: Cohorts, topology: Topology,
     """Each SLI's effect. Before: from onset to the act, and the reports that trail it. After: since the first good
     reading. Forecast without the act: of a dead target total loss, growing with time; else what was before."""
     # Without a dead target all is lost, but only where no other way leads past it.
-    dead = _is_dead(readings, target, moments) and all(topology.cuts(target, c) for c in split.touched)
-    later = (moments.good_since - moments.acted).total_seconds()
+    dead = _is_dead(readings, target, moments)
+    cut_off = dead and all(topology.cuts(target, channel) for channel in split.touched)
+    touched, untouched = (_renditions(cohort, topology) for cohort in (split.touched, split.untouched))
+    at_once, trailing = moments.acted, moments.acted + timedelta(seconds=moments.lag)
     found: dict[str, Effect] = {}
-    for name, metric, treated, control, trailing, lost in (
-        (OVERDUE, "probe_playlist_overdue_seconds", *_both(_renditions, split, topology), 0.0, later),
-        (STARVED, "sessions_starved_ratio", *_both(_themselves, split, topology), moments.lag, 1.0),
+    for name, metric, treated, control, until, lost in (
+        (OVERDUE, "probe_playlist_overdue_seconds", touched, untouched, at_once, cut_off),
+        (UNREACHABLE, "probe_unreachable", touched, untouched, at_once, cut_off),
+        (STARVED, "sessions_starved_ratio", list(split.touched), list(split.untouched), trailing, cut_off),
+        (DOWN, "down", [target], [], at_once, dead),
     ):
         windows: tuple[tuple[datetime, datetime | None], ...] = (
-            (moments.onset, moments.acted + timedelta(seconds=trailing)),
+            (moments.onset - timedelta(microseconds=1), until),
             (moments.good_since - timedelta(microseconds=1), None),
         )
         before, after = (_values(readings, treated, metric, *window) for window in windows)
         if before and after:
             held = [_values(readings, control, metric, *window) for window in windows]
-            forecast = max(before) + lost if dead and name == OVERDUE else lost if dead else fmean(before)
-            found[name] = _effect(before, after, forecast, held[0], held[1])
+            grown = (moments.good_since - moments.acted).total_seconds()
+            worst = max(before) + grown if name == OVERDUE else 1.0
+            found[name] = _effect(before, after, worst if lost else fmean(before), held[0], held[1])
     return found
 
 
@@ -117,16 +127,6 @@ def _is_dead(readings: Readings, target: str, moments: Moments) -> bool:
     """Whether the target gave no sign of life right before the act."""
     ups = [s.value for s in readings.get((target, "up"), ()) if moments.onset <= s.time <= moments.acted]
     return bool(ups) and ups[-1] < 1
-
-
-def _both(
-    members: Callable[[Sequence[str], Topology], list[str]], split: Cohorts, topology: Topology
-) -> tuple[list[str], list[str]]:
-    return members(split.touched, topology), members(split.untouched, topology)
-
-
-def _themselves(channels: Sequence[str], topology: Topology) -> list[str]:
-    return list(channels)
 
 
 def has_control(readings: Readings, split: Cohorts, topology: Topology) -> bool:
@@ -146,7 +146,10 @@ def judge(recovered: bool, measured: Mapping[str, Effect]) -> tuple[Outcome, str
         return Outcome.HARMED, f"worse than without the act: {', '.join(sorted(worse))}"
     if not recovered:
         return Outcome.INCONCLUSIVE, "the platform's SLIs did not come back into band in time"
-    better = [n for n, e in measured.items() if e.worst_before > LEAST[n] and e.effect < 0 and e.after < e.worst_before]
+    out = {name: e for name, e in measured.items() if e.worst_before > LEAST[name]}
+    # That the part runs again says little where listeners or playlists can be asked.
+    asked = {name: e for name, e in out.items() if name != DOWN} or out
+    better = [name for name, e in asked.items() if e.effect < 0 and e.after < e.worst_before]
     if not better:
         return Outcome.INCONCLUSIVE, "in band again, but no SLI was measurably out of band before the act"
     return Outcome.WORKED, f"back in band; better than without the act: {', '.join(sorted(better))}"
@@ -172,6 +175,8 @@ def _renditions(channels: Sequence[str], topology: Topology) -> list[str]:
 def _values(
     readings: Readings, entities: Sequence[str], metric: str, start: datetime, end: datetime | None
 ) -> list[float]:
+    if metric == "down":
+        return [1.0 - value for value in _values(readings, entities, "up", start, end)]
     return [
         sample.value
         for entity in entities

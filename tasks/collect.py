@@ -29,6 +29,8 @@ WAITING = 200_000
 REPORTS_PER_ROUND = 5_000
 #: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
 LEFT_OUT = ("_bucket", "_created")
+#: Facts of the probe that say that a playlist could not be had at all.
+UNREACHABLE = frozenset({"retrieval", "unanswered"})
 ALARMING = frozenset({"warning", "error", "critical"})
 QUOTABLE = 5
 
@@ -109,8 +111,13 @@ class Collector:
         """Listen to every rendition once."""
         if self._prober is None:
             return
-        heard = await self._prober.poll(self._clock.now(), deadline_s=max(1.0, self._profile.probe_seconds * 2))
+        now = self._clock.now()
+        heard = await self._prober.poll(now, deadline_s=max(1.0, self._profile.probe_seconds * 2))
         self._waiting.extend(heard.samples)
+        reached = {sample.series.entity for sample in heard.samples}
+        missed = {fact.entity for fact in heard.facts if fact.kind in UNREACHABLE} - reached
+        for entity in (*sorted(reached), *sorted(missed)):
+            self._waiting.append(Sample(Series(entity, "probe_unreachable"), now, float(entity in missed)))
 
     async def read_logs(self) -> None:
         """Read what each component has logged since last time."""

@@ -71,6 +71,14 @@ def test_playlist_is_stale_only_when_overdue_longer_than_the_profile_allows() ->
     assert (condition.symptom, condition.since, condition.met) == ("playlist-stale", at(2), at(5))
 
 
+def test_playlist_is_unreachable_after_three_failed_requests_in_a_row() -> None:
+    failed = series(RENDITION, "probe_unreachable", [0.0, 1.0, 1.0])
+    assert evaluate({}, readings(failed), at(3), DEMO) == {}
+    third = series(RENDITION, "probe_unreachable", [1.0], first=3)
+    (condition,) = evaluate({}, readings(failed, third), at(3), DEMO).values()
+    assert (condition.symptom, condition.since, condition.met) == ("playlist-unreachable", at(1), at(3))
+
+
 def test_silence_began_before_it_was_found() -> None:
     quiet = series(RENDITION, "probe_silence_seconds", [0.0, 2.0, 4.0, 6.0, 8.0, 10.0])
     (condition,) = evaluate({}, readings(quiet), at(5), DEMO).values()

@@ -100,3 +100,19 @@ def test_another_channels_own_trouble_does_not_make_a_remedy_harmful() -> None:
     found = scene()
     found["rendition:ch2/aac-128", OVERDUE] = series("rendition:ch2/aac-128", OVERDUE, [300.0] * 10 + [0.0] * 20)
     assert measured(found)[0] is not Outcome.HARMED
+
+
+def test_shared_part_that_came_back_quickly_worked_although_no_listener_noticed() -> None:
+    origin = "component:origin"
+    found = readings(
+        series(origin, "up", [0.0] * 10 + [1.0] * 20),
+        series("rendition:ch1/aac-128", "probe_unreachable", [1.0] * 10 + [0.0] * 20),
+        series("rendition:ch1/aac-128", OVERDUE, [0.0] * 20, first=10),
+        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 20, first=10),
+        series("channel:ch1", STARVED, [0.0] * 30),
+    )
+    split = cohorts(origin, TOPOLOGY)
+    assert in_band(found, origin, split.touched, TOPOLOGY, DEMO, at(30))
+    outcome, reason = judge(True, effects(found, origin, split, TOPOLOGY, Moments(at(0), at(9), at(20), lag=10.0)))
+    assert outcome is Outcome.WORKED
+    assert "unreachable" in reason
