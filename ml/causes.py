@@ -69,7 +69,7 @@ def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology) -> C
     if changed is None:
         return None
     kind, confidence, evidence = changed
-    upstream = [e for e in known if e != sign.entity and topology.reaches(e, sign.entity) and _state_change(known[e])]
+    upstream = [e for e in known if e != sign.entity and topology.reaches(e, sign.entity) and _is_gone(known[e])]
     felt = [e for e in known if e != sign.entity and topology.reaches(sign.entity, e)]
     if upstream:
         confidence /= 2
@@ -81,6 +81,12 @@ def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology) -> C
         confidence += FELT_DOWNSTREAM
         evidence.append(f"felt downstream at {', '.join(sorted(felt))}")
     return sign, min(confidence, 0.99), kind, evidence
+
+
+def _is_gone(sign: Signs) -> bool:
+    """Whether it changed its state and has not come back since."""
+    back = sign.process_state == "RUNNING" and "scrape-timeout" not in sign.symptoms
+    return not back and _state_change(sign) is not None
 
 
 def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:

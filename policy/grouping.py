@@ -13,6 +13,8 @@ from tonewatch.topology import Topology
 OPENING = frozenset({FindingKind.RULE, FindingKind.SIGNAL, FindingKind.SECURITY})
 #: A finding joins what began at most this long after it.
 REACH = timedelta(seconds=60)
+#: Symptoms of a part that has changed its state.
+STATE_CHANGES = frozenset({"scrape-refused", "scrape-timeout"})
 #: A cause is not later than its effect, but may be seen this much later.
 CAUSE_SEEN_LATER = timedelta(seconds=15)
 
@@ -38,11 +40,11 @@ def group(
     """
     groups = list(active)
     touched: list[Group] = []
-    # Rules first: an anomaly joins the incident that a rule of the same round opens.
-    for finding in sorted(findings, key=lambda f: (f.kind is FindingKind.SIGNAL, f.started, f.entity, f.detector)):
+    for finding in sorted(findings, key=_order):
         if finding.kind not in OPENING:
             continue
-        home = next((g for g in groups if _belongs(finding, g, topology)), None)
+        # Of several that it may belong to, the one that began last: an old incident does not take a new one's signs.
+        home = max((g for g in groups if _belongs(finding, g, topology)), key=lambda g: g.onset, default=None)
         if home is None:
             if finding.kind is FindingKind.SIGNAL and finding.id not in lasting:
                 continue
@@ -57,9 +59,18 @@ def group(
     return touched
 
 
+def _order(finding: Finding) -> tuple[bool, bool, datetime, str, str]:
+    """Changes of state first, then rules, then anomalies: each joins the incident that an earlier one opens."""
+    changed = finding.symptom in STATE_CHANGES
+    return (not changed, finding.kind is FindingKind.SIGNAL, finding.started, finding.entity, finding.detector)
+
+
 def _belongs(finding: Finding, group: Group, topology: Topology) -> bool:
     if finding.ended < group.onset - REACH:
         return False
-    if finding.entity == group.root or topology.reaches(group.root, finding.entity):
+    if finding.entity == group.root:
+        return True
+    # No part dies of another's silence: a change of state is a cause of its own, never somebody's consequence.
+    if topology.reaches(group.root, finding.entity) and finding.symptom not in STATE_CHANGES:
         return True
     return topology.reaches(finding.entity, group.root) and finding.started <= group.onset + CAUSE_SEEN_LATER

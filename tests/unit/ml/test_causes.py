@@ -68,3 +68,12 @@ def test_every_cause_says_why() -> None:
 def test_part_that_somebody_stopped_is_planned_work_and_no_crash() -> None:
     cause = first(signs(TRANSCODER, "scrape-refused", state="STOPPED"))
     assert cause.kind is CauseKind.PLANNED_WORK
+
+
+def test_part_that_has_come_back_does_not_cast_doubt_on_another() -> None:
+    cause = first(
+        signs(TRANSCODER, "scrape-refused", state="RUNNING"),
+        signs("component:origin", "scrape-refused", state="EXITED"),
+    )
+    assert cause.name == "component:origin:crash"
+    assert cause.confidence >= LEAST_CONFIDENCE

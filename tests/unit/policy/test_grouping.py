@@ -7,8 +7,14 @@ from tonewatch.records import Finding, FindingKind
 TOPOLOGY = two_channels()
 
 
-def finding(entity: str, seconds: float, kind: FindingKind = FindingKind.RULE, detector: str = "rule:x") -> Finding:
-    return Finding("demo", entity, detector, kind, at(seconds), at(seconds + 3), "s", "scrape-refused")
+def finding(
+    entity: str, seconds: float, kind: FindingKind = FindingKind.RULE, symptom: str = "playlist-stale"
+) -> Finding:
+    return Finding("demo", entity, f"rule:{symptom}", kind, at(seconds), at(seconds + 3), "s", symptom)
+
+
+def died(entity: str, seconds: float) -> Finding:
+    return finding(entity, seconds, symptom="scrape-refused")
 
 
 def test_downstream_findings_join_the_group_of_their_cause() -> None:
@@ -28,7 +34,7 @@ def test_root_moves_upstream_when_an_earlier_stage_is_found_later() -> None:
 
 
 def test_two_channels_faults_at_once_stay_two() -> None:
-    found = [finding("component:transcoder-ch1", 0), finding("component:transcoder-ch2", 0)]
+    found = [died("component:transcoder-ch1", 0), died("component:transcoder-ch2", 0)]
     assert len(group(found, [], TOPOLOGY)) == 2
 
 
@@ -74,3 +80,20 @@ def test_finding_that_ended_long_before_the_onset_does_not_join() -> None:
     active = Group("i1", "component:transcoder-ch1", at(600))
     (one,) = group([finding("channel:ch1", 0)], [active], TOPOLOGY)
     assert one.incident is None
+
+
+def test_part_that_dies_downstream_of_an_old_incident_is_an_incident_of_its_own() -> None:
+    mended = Group("i1", "component:transcoder-ch1", at(0))
+    found = [
+        finding("edge:edge-1", 62, symptom="upstream-errors"),
+        died("component:origin", 60),
+        finding("channel:ch1", 70, symptom="listeners-starved"),
+    ]
+    (other,) = group(found, [mended], TOPOLOGY)
+    assert (other.incident, other.root) == (None, "component:origin")
+    assert len(other.findings) == 3
+
+
+def test_two_parts_of_one_chain_that_die_at_once_stay_two() -> None:
+    found = [died("component:transcoder-ch1", 0), died("edge:edge-1", 1)]
+    assert len(group(found, [], TOPOLOGY)) == 2
