@@ -160,6 +160,7 @@ class Watcher:
             processes=inventory.processes if inventory else {},
             platform=self.platform,
             reports=self.settings.state_dir / "reports",
+            roots={work.incident.id: work.root for work in self.work.values()},
             said={entity: list(lines) for entity, lines in self.collector.said.items()},
         )
         for work in list(self.work.values()):

@@ -45,6 +45,8 @@ class Scene:
     platform: Platform | None
     reports: Path
     said: Mapping[str, Sequence[tuple[datetime, str]]] = field(default_factory=dict)
+    #: Incident -> the part that it is about: what is one incident's business is no other's.
+    roots: Mapping[str, str] = field(default_factory=dict)
 
     def host_starved(self) -> bool:
         """Whether the watcher's own machine is starved now."""
@@ -68,6 +70,11 @@ class Work:
     def grow(self, incident: Incident) -> None:
         """Further findings have joined."""
         self.incident, self.grown = incident, True
+
+    @property
+    def root(self) -> str:
+        """The part that the incident is about."""
+        return self.causes[0].entity if self.causes else self.incident.entities[0]
 
     @property
     def step(self) -> str:

@@ -65,6 +65,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._loop.run_forever, name="prefect-recorder", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._interrupted: dict[str, str] = {}
+        self._round: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to record."""
@@ -88,16 +89,22 @@ class Recorder:
     def record_late(self, runs: Sequence[Run]) -> None:
         """Record runs of the journal that have ended and that Prefect has not seen to their end. Returns at once."""
         if runs:
-            self._loop.call_soon_threadsafe(self._spawn, self._late(list(runs)))
+            self._loop.call_soon_threadsafe(self._begin_late, list(runs))
 
     def healthy(self) -> Future[bool]:
         """Whether Prefect's API answers."""
         return asyncio.run_coroutine_threadsafe(self._healthy(), self._loop)
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = self._loop.create_task(coroutine)
+    def _begin_late(self, runs: list[Run]) -> None:
+        """One round at a time: a server that has just come back is not to be overrun."""
+        if self._round is None or self._round.done():
+            self._round = self._spawn(self._late(runs))
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _begin(self, run: Run, late: Run | None) -> None:
         if run.id in _shown:

@@ -56,7 +56,8 @@ async def step(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
 
 
 async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    states = await _ask(scene, _suspects(work.incident, scene.topology))
+    others = {root for incident, root in scene.roots.items() if incident != work.incident.id}
+    states = await _ask(scene, [e for e in _suspects(work.incident, scene.topology) if e not in others])
     async with scene.warehouse.as_tenant(tenant) as db:
         work.grown = False
         work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said, now)
@@ -216,7 +217,9 @@ async def _settle(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     if work.verdict is None:
         return
     since = work.action.finished if work.action and work.action.finished else work.verdict.decided
-    relapse = [c for c in holding(scene, work) if c.kind is FindingKind.RULE and c.since > since]
+    relapse = [
+        c for c in holding(scene, work) if c.entity == work.root and c.kind is FindingKind.RULE and c.since > since
+    ]
     if relapse and work.grown:
         await _diagnose(tenant, scene, work, now)
     else:

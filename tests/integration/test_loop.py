@@ -120,6 +120,7 @@ class Loop:
             processes={TARGET: PROCESS},
             platform=self.platform,
             reports=self.folder,
+            roots={work.incident.id: work.root for work in self.work.values()},
         )
 
     def telemetry(self, up: bool, overdue: float = 0.0) -> list[Sample]:

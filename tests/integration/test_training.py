@@ -196,6 +196,7 @@ def prefect(tmp_path: Path) -> Iterator[dict[str, str]]:
         port = free.getsockname()[1]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))},
+        "TMPDIR": str(tmp_path),  # Prefect's runner has one folder in /tmp for all users, closed to the second
         "PREFECT_HOME": str(tmp_path),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
