@@ -58,7 +58,7 @@ def pid_of(found: Status, name: str) -> int:
     return pid
 
 
-async def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+async def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that no process of ours can tell."""
     async with asyncio.timeout(seconds):
         while not holds():  # what is waited for happens in another process
