@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tonewatch.settings import BARE_NAMES, PREFIX, Grant, PageBudget, Profile, Settings, profile_names
+from tonewatch.settings import BARE_NAMES, PREFIX, Escalation, Grant, PageBudget, Profile, Settings, profile_names
 
 HOUSE = Path(__file__).resolve().parent.parent
 SETTINGS_PAGE = HOUSE / "docs" / "settings.md"
@@ -87,6 +87,8 @@ def settings_page() -> str:
             _table(Profile, "key"),
             "### `budget`\n",
             _table(PageBudget, "key"),
+            "### `escalation`\n",
+            _table(Escalation, "key"),
             "### Each of `grants`\n",
             _table(Grant, "key"),
         ]
@@ -99,7 +101,7 @@ def test_the_settings_page_is_what_the_settings_are() -> None:
     assert SETTINGS_PAGE.read_text(encoding="utf-8") == settings_page(), "run `make snapshot` and read what changed"
 
 
-@pytest.mark.parametrize("model", [Settings, Profile, PageBudget, Grant])
+@pytest.mark.parametrize("model", [Settings, Profile, PageBudget, Escalation, Grant])
 def test_every_setting_says_what_it_does(model: type[BaseModel]) -> None:
     assert not [name for name, field in model.model_fields.items() if not field.description]
 

@@ -10,7 +10,8 @@ TonewatchError
 │   └── PartFailed           a process that ended or did not become healthy
 ├── WarehouseError           PostgreSQL refused, is away, or holds another schema version
 │   ├── WarehouseAway        worth trying again
-│   └── UnknownTenant
+│   ├── UnknownTenant
+│   └── UnknownIncident
 ├── BoundaryError            something outside the platform did not do what was asked
 │   ├── SourceError          unreadable or unreachable telemetry, playlist, segment or log
 │   ├── ChannelError         a message that could not be handed over
@@ -18,6 +19,7 @@ TonewatchError
 │   ├── PlatformError        a remedy whose outcome is a refusal
 │   │   └── OutcomeUnknown   the call broke off; the state must be looked up, never the call repeated blindly
 │   └── PayloadError         what came in at the door cannot be accepted
+├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
 ├── FaultError               a soundstage fault file that breaks the contract
 └── DemoFailed               the demo's result is not what it must be
@@ -72,6 +74,14 @@ class WarehouseAway(WarehouseError):
 
 class UnknownTenant(WarehouseError):
     """No tenant of that name."""
+
+
+class UnknownIncident(WarehouseError):
+    """The tenant has no incident of that id."""
+
+
+class ActRefused(TonewatchError):
+    """What a person wants to do with an incident does not fit its state, or was done already; nothing is lost."""
 
 
 class BoundaryError(TonewatchError):

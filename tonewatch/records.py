@@ -100,6 +100,16 @@ class NoticeState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     REFUSED = "refused"
+    SUPERSEDED = "superseded"  # it waited for a channel that was away; a later notice tells what it told
+
+
+class ActKind(StrEnum):
+    """What a person can do with an incident."""
+
+    ACK = "ack"
+    APPROVE = "approve"
+    VETO = "veto"
+    CLOSE = "close"
 
 
 class RunKind(StrEnum):
@@ -274,7 +284,7 @@ class Notice:
 
     tenant: str
     incident: str
-    incident_state: str  # the state it tells of: opened, acted, mended, handed-over
+    incident_state: str  # the state it tells of: opened, proposed, acted, mended, handed-over
     level: str  # L1, L2, L3
     channel: str  # email, slack
     subject: str
@@ -286,10 +296,13 @@ class Notice:
     next_attempt: datetime | None = None
     sent: datetime | None = None
     last_error: str = ""
+    round: int = 1  # which telling of the same state: an incident may be handed over twice
+    receipt: str = ""  # how the channel knows the message that shows the incident; a channel that can update needs it
 
     @property
     def id(self) -> str:
-        return digest(self.tenant, self.incident, self.incident_state, self.level, self.channel)
+        again = () if self.round == 1 else (self.round,)
+        return digest(self.tenant, self.incident, self.incident_state, self.level, self.channel, *again)
 
     @property
     def dedup_key(self) -> str:
@@ -300,6 +313,33 @@ class Notice:
     def thread_key(self) -> str:
         """Equal for all notices of one incident on one channel: what makes one mail thread."""
         return f"tonewatch-{digest(self.tenant, self.incident, self.channel)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a person's act said of an incident or an action: what calibration and training learn from."""
+
+    id: str
+    subject_kind: str  # incident, action
+    subject: str  # Incident.id or Action.key
+    value: str  # an ActKind; of a closed incident also verdict:real, verdict:false-alarm, verdict:planned, cause:<name>
+    who: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's yes to one action: good once, until it expires, and never from who asked for it."""
+
+    id: str
+    action: str  # Action.key
+    requester: str
+    approver: str
+    reason: str
+    approved: datetime
+    expires: datetime
+    used: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

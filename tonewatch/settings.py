@@ -109,11 +109,23 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("tonewatch@localhost", description="Sender of notices and reports.")
     mail_to: Annotated[tuple[str, ...], NoDecode] = Field((), description="Receivers, separated by commas.")
-    slack_webhook_url: SecretStr | None = Field(None, description="Slack incoming webhook.")
+    mail_to_l2: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Who is told besides mail_to when nobody has answered (L2), separated by commas."
+    )
+    mail_to_l3: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Who is told besides mail_to and mail_to_l2 when still nobody has answered (L3)."
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        None, description="Slack incoming webhook. It can only post; with slack_bot_token messages are updated."
+    )
+    slack_bot_token: SecretStr | None = Field(
+        None, description="Slack bot token (chat:write), with slack_channel; takes the webhook's place."
+    )
+    slack_channel: str | None = Field(None, description="Slack channel (its id) to which the bot writes.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
-    @field_validator("alert_channels", "mail_to", mode="before")
+    @field_validator("alert_channels", "mail_to", "mail_to_l2", "mail_to_l3", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -149,7 +161,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must be an address that begins with {' or '.join(f'{each}://' for each in schemes)}")
         return value
 
-    @field_validator("mail_to")
+    @field_validator("mail_to", "mail_to_l2", "mail_to_l3")
     @classmethod
     def _receivers_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for receiver in value:
@@ -206,6 +218,17 @@ class PageBudget(BaseModel):
     week_seconds: float = Field(7 * 86400.0, gt=0, description="Length of a budget week; demo: seven compressed days")
 
 
+class Escalation(BaseModel):
+    """Minutes until an incident that nobody has answered is told to the next level (the sheet's defaults)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    l2_minutes_critical: float = Field(5.0, gt=0, description="To L2, when it is critical")
+    l2_minutes: float = Field(15.0, gt=0, description="To L2 otherwise")
+    l3_minutes_critical: float = Field(15.0, gt=0, description="To L3, when it is critical")
+    l3_minutes: float = Field(45.0, gt=0, description="To L3 otherwise")
+
+
 class Profile(BaseModel):
     """How a tenant is watched: a file in deployments/tenants."""
 
@@ -232,6 +255,7 @@ class Profile(BaseModel):
         300.0, gt=0, description="After this long without them the verdict is inconclusive"
     )
     budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
+    escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
 
 

@@ -53,13 +53,17 @@ CAUSES = text("""
 STORY = text("""
     select time, step, what, detail from incident_story where tenant = :tenant and incident = :incident
     order by time, array_position(
-        array['detect', 'correlate', 'diagnose', 'decide', 'act', 'verify', 'notify'], step), detail ->> 'rank', what
+        array['detect', 'correlate', 'diagnose', 'decide', 'act', 'verify', 'notify', 'answer'], step),
+        detail ->> 'rank', what
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class StoryLine:
-    """One line of the view incident_story. `step` is detect, correlate, diagnose, decide, act, verify or notify."""
+    """One line of the view incident_story.
+
+    `step` is detect, correlate, diagnose, decide, act, verify, notify, or answer for what a person did.
+    """
 
     time: datetime
     step: str

@@ -14,15 +14,16 @@ from warehouse.rows import clean, packed, row, same_tenant, utc
 
 PUT = text("""
     insert into notice (tenant, id, incident, incident_state, level, channel, subject, body, html, created, state,
-        attempts, next_attempt, sent, last_error)
+        attempts, next_attempt, sent, last_error, round, receipt)
     select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, incident text,
         incident_state text, level text, channel text, subject text, body text, html text, created timestamptz,
-        state text, attempts integer, next_attempt timestamptz, sent timestamptz, last_error text)
+        state text, attempts integer, next_attempt timestamptz, sent timestamptz, last_error text,
+        round integer, receipt text)
     order by n.id
     on conflict do nothing
 """)
 COLUMNS = """incident, incident_state, level, channel, subject, body, html, created, state, attempts, next_attempt,
-    sent, last_error"""
+    sent, last_error, round, receipt"""
 GET = text(f"select {COLUMNS} from notice where tenant = :tenant and id = :id")  # noqa: S608 - a constant
 OF_INCIDENT = text(f"""
     select {COLUMNS} from notice where tenant = :tenant and incident = :incident order by created nulls last, id
@@ -53,7 +54,7 @@ LEASE_DUE = text("""
 """)
 SENT = text("""
     update notice set state = 'sent', sent = :at, attempts = attempts + 1, next_attempt = null, last_error = '',
-        lease_holder = null, lease_until = null
+        receipt = :receipt, lease_holder = null, lease_until = null
     where tenant = :tenant and id = :id and state = 'pending'
 """)
 FAILED = text("""
@@ -64,6 +65,28 @@ FAILED = text("""
 REFUSED = text("""
     update notice set state = 'refused', attempts = attempts + 1, last_error = :error, next_attempt = null,
         lease_holder = null, lease_until = null
+    where tenant = :tenant and id = :id and state = 'pending'
+""")
+# A notice that waits is told with a later one of the same incident and channel: one that went out already, or one that
+# waits too after an attempt of either failed. What somebody is sending at this moment is left alone.
+SUPERSEDE = text("""
+    with idle as materialized (
+        select id, incident, channel, created, attempts from notice
+        where tenant = :tenant and state = 'pending' and (lease_until is null or lease_until <= clock_timestamp())
+        for update skip locked
+    )
+    update notice n set state = 'superseded', next_attempt = null, last_error = 'told with a later notice',
+        lease_holder = null, lease_until = null
+    from idle
+    where n.tenant = :tenant and n.id = idle.id and exists (
+        select from notice later
+        where later.tenant = :tenant and later.incident = idle.incident and later.channel = idle.channel
+          and later.created > idle.created
+          and (later.state = 'sent' or (later.state = 'pending' and (later.attempts > 0 or idle.attempts > 0))))
+    returning n.incident, n.channel
+""")
+REWORD = text("""
+    update notice set subject = :subject, body = :body, html = :html
     where tenant = :tenant and id = :id and state = 'pending'
 """)
 
@@ -100,9 +123,9 @@ async def lease_due(
     return [(tenant, id_) for tenant, id_ in (await db_dispatcher.execute(LEASE_DUE, values)).all()]
 
 
-async def mark_sent(tenant: str, db: Connection, notice_id: str, at: datetime) -> None:
-    """Note that the channel has taken the notice."""
-    await db.execute(SENT, {"tenant": tenant, "id": notice_id, "at": utc(at)})
+async def mark_sent(tenant: str, db: Connection, notice_id: str, at: datetime, receipt: str = "") -> None:
+    """Note that the channel has taken the notice, and how it knows the message."""
+    await db.execute(SENT, {"tenant": tenant, "id": notice_id, "at": utc(at), "receipt": clean(receipt)})
 
 
 async def mark_failed(tenant: str, db: Connection, notice_id: str, error: str, next_attempt: datetime) -> None:
@@ -114,6 +137,17 @@ async def mark_failed(tenant: str, db: Connection, notice_id: str, error: str, n
 async def mark_refused(tenant: str, db: Connection, notice_id: str, error: str) -> None:
     """Note that the channel will never take the notice; it is not tried again."""
     await db.execute(REFUSED, {"tenant": tenant, "id": notice_id, "error": clean(error)})
+
+
+async def supersede(tenant: str, db: Connection) -> set[tuple[str, str]]:
+    """Take out of the outbox what a later notice of the same incident and channel tells; gives (incident, channel)."""
+    return {(incident, channel) for incident, channel in (await db.execute(SUPERSEDE, {"tenant": tenant})).all()}
+
+
+async def reword(tenant: str, db: Connection, notice: Notice) -> None:
+    """Keep the notice's subject, body and HTML as they are now, unless it went out."""
+    values = {"subject": clean(notice.subject), "body": clean(notice.body), "html": clean(notice.html)}
+    await db.execute(REWORD, {"tenant": tenant, "id": notice.id} | values)
 
 
 def _notice(tenant: str, found: RowMapping) -> Notice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -34,6 +35,22 @@ BETWEEN = text(f"""
     select {COLUMNS} from session_report
     where tenant = :tenant and time >= :start and time < :end order by time, session, sequence
 """)  # noqa: S608 - a constant
+AUDIENCE = text("""
+    select channel, count(distinct session) filter (where starved_ms > 0 or startup_ms > :startup_allowed_ms
+        or state = 'f') as hit, count(distinct session) as sessions
+    from session_report
+    where tenant = :tenant and time >= :start and time < :end
+    group by channel order by channel
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Of `sessions` that reported from a channel in a stretch of time, `hit` lost sound."""
+
+    channel: str
+    hit: int
+    sessions: int
 
 
 async def save(tenant: str, db: Connection, reports: Sequence[SessionReport], arrived: datetime) -> int:
@@ -59,3 +76,13 @@ async def between(tenant: str, db: Connection, start: datetime, end: datetime) -
     """The reports about start <= time < end, in the order of time."""
     found = (await db.execute(BETWEEN, {"tenant": tenant, "start": utc(start), "end": utc(end)})).all()
     return [SessionReport(*values) for values in found]
+
+
+async def audience(
+    tenant: str, db: Connection, start: datetime, end: datetime, startup_allowed_ms: int
+) -> list[Audience]:
+    """How many sessions of each channel lost sound in start <= time < end: a gap, a failure, or a start-up that took
+    longer than `startup_allowed_ms`.
+    """
+    values = {"tenant": tenant, "start": utc(start), "end": utc(end), "startup_allowed_ms": startup_allowed_ms}
+    return [Audience(**each) for each in (await db.execute(AUDIENCE, values)).mappings()]

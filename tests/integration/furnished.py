@@ -9,6 +9,7 @@ from sqlalchemy import text
 from tonewatch.records import (
     Action,
     ActionState,
+    Approval,
     Cause,
     CauseKind,
     Change,
@@ -19,6 +20,7 @@ from tonewatch.records import (
     GuardAnswer,
     Incident,
     IncidentState,
+    Label,
     Notice,
     Outcome,
     Run,
@@ -30,15 +32,18 @@ from tonewatch.records import (
 )
 from warehouse import (
     actions,
+    approvals,
     audit,
     changes,
     cursors,
     entities,
+    escalations,
     evidence,
     findings,
     incidents,
     journal,
     keys,
+    labels,
     notices,
     samples,
     sessions,
@@ -132,6 +137,9 @@ async def _furnish_books(tenant: str, db: Connection) -> None:
     await audit.write(tenant, db, before=None, after={"state": "started"}, at=START, **words)
     values = {"tenant": tenant, "time": START}
     await db.execute(text("insert into settings_version values (:tenant, 1, '{}', 'someone', '', :time)"), values)
-    await db.execute(
-        text("insert into label values (:tenant, 'l', 'incident', 'incident-1', 'true', 'someone', '', :time)"), values
-    )
+    said = Label("label", "incident", INCIDENT, "ack", "someone", "I look", at(22))
+    await labels.put(tenant, db, [said])
+    await labels.heed(tenant, db, [said.id])
+    yes = Approval("yes", action().key, "tonewatch", "someone", "it is down", at(7), at(900))
+    await approvals.put(tenant, db, yes)
+    await escalations.begin(tenant, db, INCIDENT, "L1", at(6), {})

@@ -326,6 +326,7 @@ async def test_the_story_goes_from_the_first_finding_to_the_verdict(warehouse: W
         ("notify", 10, "email: Sound is missing"),
         ("verify", 20, "worked (uncontrolled): back in band"),
         ("notify", 21, "email: Sound is missing"),
+        ("answer", 22, "someone: ack"),
     ]
     assert story[4].detail["guards"][0] == {"guard": "rate", "allowed": True, "reason": "1 of 3"}
     assert [(line.step, line.time) for line in story] == [(step, time) for time, step, _ in shown]

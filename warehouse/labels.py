@@ -1,0 +1,63 @@
+"""Labels: what people's acts said of incidents and actions, and which of these acts have had their effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+
+from tonewatch.records import ActKind, Label
+from warehouse.database import Connection
+from warehouse.rows import packed, row
+
+PUT = text("""
+    insert into label (tenant, id, subject_kind, subject, value, who, reason, time)
+    select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, subject_kind text, subject text,
+        value text, who text, reason text, time timestamptz)
+    on conflict do nothing
+""")
+OF = """
+    from label l left join action a on l.subject_kind = 'action' and a.tenant = l.tenant and a.key = l.subject
+    where l.tenant = :tenant and (l.subject_kind = 'incident' or a.key is not null)
+      and coalesce(a.incident, l.subject) = any(cast(:incidents as text[]))
+"""
+OF_INCIDENT = text(f"""
+    select l.id, l.subject_kind, l.subject, l.value, l.who, l.reason, l.time {OF} order by l.time, l.id
+""")
+WAITING = text(f"""
+    select l.id, coalesce(a.incident, l.subject) as incident, a.key as action, l.value, l.who, l.reason, l.time {OF}
+      and l.value = any(cast(:kinds as text[]))
+      and not exists (select from heeded h where h.tenant = l.tenant and h.label = l.id)
+    order by l.time, l.id
+""")  # noqa: S608 - constants
+# Of two that take up the same act at once, the second waits for the first's transaction and then gets nothing.
+HEED = text("""
+    insert into heeded (tenant, label) select :tenant, id from unnest(cast(:ids as text[])) as id order by id
+    on conflict do nothing returning label
+""")
+
+
+async def put(tenant: str, db: Connection, labels: Sequence[Label]) -> int:
+    """Keep the labels; gives how many were new: one of an id that is there stays as it is."""
+    rows = packed(row(label) for label in labels)
+    return (await db.execute(PUT, {"tenant": tenant, "rows": rows})).rowcount
+
+
+async def of_incident(tenant: str, db: Connection, incident: str) -> list[Label]:
+    """What people said of the incident and of its actions, in the order in which they said it."""
+    found = await db.execute(OF_INCIDENT, {"tenant": tenant, "incidents": [incident]})
+    return [Label(**each) for each in found.mappings()]
+
+
+async def waiting(tenant: str, db: Connection, incidents: Sequence[str]) -> list[dict[str, Any]]:
+    """Acts on these incidents that have had no effect yet, the oldest first: id, incident, action (a key, or None),
+    value, who, reason, time.
+    """
+    values = {"tenant": tenant, "incidents": list(incidents), "kinds": list(ActKind)}
+    return [dict(each) for each in (await db.execute(WAITING, values)).mappings()]
+
+
+async def heed(tenant: str, db: Connection, ids: Sequence[str]) -> set[str]:
+    """Note that these acts have their effect in this transaction; gives those that had not had it before."""
+    return set((await db.execute(HEED, {"tenant": tenant, "ids": list(ids)})).scalars()) if ids else set()

@@ -1,0 +1,1 @@
+grant select on incident_story to tonewatch_app;
