@@ -45,3 +45,7 @@ class Platform(Protocol):
     async def restart(self, process: str) -> ProcessState:
         """Bring up a new process, whatever the state of the old one."""
         ...
+
+    async def kill_and_restart(self, process: str) -> ProcessState:
+        """End it by force at once and bring up a new one: for what hangs."""
+        ...

@@ -7,14 +7,12 @@ and act on all of it. A process that does not listen to its stop signal is kille
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 import xmlrpc.client
 from collections.abc import Collection
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit, urlunsplit
 from xml.parsers.expat import ExpatError
 
 import httpx
@@ -22,8 +20,9 @@ import httpx
 from gateway.http import client as new_client
 from gateway.http import post
 from gateway.platforms import ProcessState
+from gateway.platforms.credentials import apart
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import OutcomeUnknown, PlatformError, SettingsError, SourceError
+from tonewatch.errors import OutcomeUnknown, PlatformError, SourceError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}(?::[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?")
 _ENDED: Final = frozenset({"STOPPED", "EXITED", "FATAL"})
@@ -47,7 +46,7 @@ class Supervisor:
         start_s: float = 15.0,
         clock: Clock = SYSTEM,
     ) -> None:
-        self._url, self._headers = _apart(url)
+        self._url, self._headers = apart(url)
         self._client: httpx.AsyncClient = new_client(timeout_s=timeout, connections=4)
         self._timeout = timeout
         self._grace_s = grace_s
@@ -102,23 +101,43 @@ class Supervisor:
             return found
         await self._do("stopProcess", process, allowed=_NOT_RUNNING)
         ended = await self._reaches(process, _ENDED, self._grace_s)
-        if ended is None:
-            await self._do("signalProcess", process, "KILL", allowed=_NOT_RUNNING)
-            ended = await self._reaches(process, _ENDED, self._grace_s)
-        if ended is None:
-            raise PlatformError(f"{process} cannot be ended, not even by SIGKILL")
-        return ended
+        return ended or await self._kill(found)
 
     async def restart(self, process: str) -> ProcessState:
         """Stop what is left of `process` and bring up a new one. Raises as `stop` and `start` do."""
         await self.stop(process)
         return await self.start(process)
 
-    async def _reaches(self, process: str, states: Collection[str], seconds: float) -> ProcessState | None:
+    async def kill_and_restart(self, process: str) -> ProcessState:
+        """End `process` by SIGKILL at once, wait until it has ended, and bring up a new one: what hangs hears no other
+        signal. Raises as `stop` and `start` do.
+        """
+        found = await self.state(process)
+        if found.state not in _ENDED:
+            await self._kill(found)
+        return await self.start(process)
+
+    async def _kill(self, running: ProcessState) -> ProcessState:
+        process = running.name
+        await self._do("signalProcess", process, "KILL", allowed=_NOT_RUNNING)
+        ended = await self._reaches(process, _ENDED, self._grace_s, unlike=running.pid)
+        if ended is None:
+            raise PlatformError(f"{process} cannot be ended, not even by SIGKILL")
+        return ended
+
+    async def _reaches(
+        self, process: str, states: Collection[str], seconds: float, unlike: int | None = None
+    ) -> ProcessState | None:
+        """The process once it is in one of `states`, or is another than the pid `unlike`: a supervisor that restarts
+        by itself is quicker than we look.
+        """
         until = self._clock.monotonic() + seconds
         while True:
-            found = await self.state(process)
-            if found.state in states:
+            try:
+                found = await self.state(process)
+            except PlatformError as error:  # something was done before: what came of it is not known
+                raise OutcomeUnknown(f"after it was told what to do: {error}") from error
+            if found.state in states or (unlike and found.pid and found.pid != unlike):
                 return found
             if self._clock.monotonic() >= until:
                 return None
@@ -150,24 +169,6 @@ class Supervisor:
         except (ExpatError, xmlrpc.client.ResponseError, ValueError, TypeError, LookupError) as error:
             raise OutcomeUnknown(f"supervisord at {self._url} gave an answer that is no XML-RPC") from error
         return value
-
-
-def _apart(url: str) -> tuple[str, dict[str, str]]:
-    """The address without its credentials, which must stand in no message, and the headers that carry them."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        parts, host, port = urlsplit(""), None, None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise SettingsError("supervisor_url must be http://user:password@host:port/RPC2")
-    place = f"[{host}]" if ":" in host else host
-    address = urlunsplit((parts.scheme, f"{place}:{port}" if port else place, parts.path or "/RPC2", "", ""))
-    headers = {"connection": "close"}  # a kept connection that supervisord has closed would look like a broken call
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-    return address, headers
 
 
 def _process_state(process: str, found: object) -> ProcessState:

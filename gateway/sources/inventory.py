@@ -34,6 +34,8 @@ def _web_address(value: str) -> str:
 EntityId = Annotated[str, AfterValidator(_entity_id)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}$")]
+#: What is put behind an address to set it: one step of a path.
+Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
 
 class _Part(BaseModel):
@@ -48,6 +50,31 @@ class Day(_Part):
     started: datetime
 
 
+class Inputs(_Part):
+    """The inputs between which an ingest can be switched, and which source each of them takes."""
+
+    url: WebAddress
+    values: tuple[Value, ...] = Field(min_length=1)
+    sources: dict[Value, EntityId] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("two inputs have the same name")
+        for name in self.sources:
+            if name not in self.values:
+                raise ValueError(f"sources names {name}, which is no input; the inputs are {', '.join(self.values)}")
+        if len(set(self.sources.values())) != len(self.sources):
+            raise ValueError("two inputs take the same source")
+        return self
+
+
+class Lever(_Part):
+    """An address at which something about the platform is asked and set."""
+
+    url: WebAddress
+
+
 class Component(_Part):
     """A process of the platform."""
 
@@ -58,6 +85,8 @@ class Component(_Part):
     log_path: str | None = None
     feeds: tuple[EntityId, ...] = ()
     channel: EntityId | None = None
+    inputs: Inputs | None = None
+    versions: Lever | None = None
 
 
 class Rendition(_Part):
@@ -103,6 +132,7 @@ class Inventory(_Part):
     origin: Server
     edges: tuple[Server, ...] = ()
     control: Control | None = None
+    router: Lever | None = Field(None, alias="routing")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -112,9 +142,13 @@ class Inventory(_Part):
         if len(known) != len(ids) + len(self.channels) + len(renditions):
             raise ValueError("two parts have the same id")
         for part in self.components:
-            for other in (*part.feeds, *([part.channel] if part.channel else [])):
+            sources = part.inputs.sources.values() if part.inputs else ()
+            for other in (*part.feeds, *([part.channel] if part.channel else []), *sources):
                 if other not in known:
                     raise ValueError(f"{part.id} names {other}, which is not in the inventory")
+        taken = [source for part in self.components if part.inputs for source in part.inputs.sources.values()]
+        if len(set(taken)) != len(taken):
+            raise ValueError("two ingests take the same source")
         return self
 
     @property
@@ -131,6 +165,29 @@ class Inventory(_Part):
     def processes(self) -> dict[str, str]:
         """Entity id -> name of its process in the supervisor."""
         return {part.id: part.process for part in self.components}
+
+    @property
+    def inputs(self) -> dict[str, Inputs]:
+        """Entity id of an ingest -> its inputs, where it can be switched."""
+        return {part.id: part.inputs for part in self.components if part.inputs}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Entity id -> address of its configuration's versions, where it has some."""
+        return {part.id: part.versions.url for part in self.components if part.versions}
+
+    @property
+    def routing(self) -> str | None:
+        """Address at which edges are drained and admitted, or None."""
+        return self.router.url if self.router else None
+
+    def input_of(self, source: str) -> tuple[str, str] | None:
+        """The ingest that takes `source` and the name of that input there, or None."""
+        for ingest, inputs in self.inputs.items():
+            for name, taken in inputs.sources.items():
+                if taken == source:
+                    return ingest, name
+        return None
 
     def entities(self) -> list[Entity]:
         """Everything as the house's nouns: components as they feed each other; origin -> rendition, edges -> channel.

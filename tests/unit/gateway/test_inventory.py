@@ -104,6 +104,77 @@ def test_an_inventory_names_what_to_scrape_and_read() -> None:
     assert inventory.processes["edge:edge-1"] == "edge-1"
 
 
+CONTROLLED: dict[str, Any] = deepcopy(GOOD)
+CONTROLLED["routing"] = {"url": "http://127.0.0.1:9010/routing"}
+CONTROLLED["components"][1]["versions"] = {"url": "http://127.0.0.1:9002/version"}
+CONTROLLED["components"] += [
+    {"id": f"component:source-{name}", "stage": "source", "process": name, "metrics_url": "http://127.0.0.1:9005/"}
+    for name in ("primary", "backup")
+]
+CONTROLLED["components"].append(
+    {
+        "id": "component:ingest-ch1",
+        "stage": "ingest",
+        "process": "ingest-ch1",
+        "metrics_url": "http://127.0.0.1:9006/metrics",
+        "inputs": {
+            "url": "http://127.0.0.1:9006/input",
+            "values": ["primary", "backup"],
+            "sources": {"primary": "component:source-primary", "backup": "component:source-backup"},
+        },
+    }
+)
+INGEST = len(CONTROLLED["components"]) - 1
+
+
+def test_an_inventory_tells_what_can_be_set_and_where() -> None:
+    inventory = read(json.dumps(CONTROLLED).encode())
+    assert inventory.versions == {"component:packager": "http://127.0.0.1:9002/version"}
+    assert inventory.routing == "http://127.0.0.1:9010/routing"
+    assert list(inventory.inputs) == ["component:ingest-ch1"]
+    assert inventory.inputs["component:ingest-ch1"].values == ("primary", "backup")
+    assert inventory.input_of("component:source-backup") == ("component:ingest-ch1", "backup")
+    assert inventory.input_of("component:packager") is None
+
+
+def test_an_inventory_without_controls_offers_none() -> None:
+    inventory = read(json.dumps(GOOD).encode())
+    assert (inventory.inputs, inventory.versions, inventory.routing) == ({}, {}, None)
+    assert inventory.input_of("component:source-primary") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda i: i["components"][INGEST]["inputs"].update(url="http://u:p@h/input"), "no credentials"),
+        (lambda i: i["components"][INGEST]["inputs"].update(url="file:///input"), "http or https"),
+        (lambda i: i["components"][INGEST]["inputs"].update(values=[]), "values"),
+        (lambda i: i["components"][INGEST]["inputs"].update(values=["primary", "primary"]), "same name"),
+        (lambda i: i["components"][INGEST]["inputs"].update(values=["../x"]), "values"),
+        (lambda i: i["components"][INGEST]["inputs"]["sources"].update(third="component:origin"), "is no input"),
+        (lambda i: i["components"][INGEST]["inputs"]["sources"].update(backup="component:no"), "not in the inventory"),
+        (
+            lambda i: i["components"][INGEST]["inputs"]["sources"].update(backup="component:source-primary"),
+            "same source",
+        ),
+        (
+            lambda i: i["components"][1].update(inputs=i["components"][INGEST]["inputs"]),
+            "two ingests take the same source",
+        ),
+        (lambda i: i["components"][1]["versions"].update(url="http://:p@h/version"), "no credentials"),
+        (lambda i: i["components"][1].update(versions={}), "versions.url"),
+        (lambda i: i["routing"].update(url="routing"), "routing.url"),
+    ],
+)
+def test_a_control_with_a_fault_is_refused_with_its_place(
+    change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    inventory = deepcopy(CONTROLLED)
+    change(inventory)
+    with pytest.raises(SourceError, match=told):
+        read(json.dumps(inventory).encode())
+
+
 def test_what_a_later_platform_adds_is_read_past() -> None:
     assert read(changed(lambda inventory: inventory.update(news=1))) == read(json.dumps(GOOD).encode())
 

@@ -131,6 +131,34 @@ async def test_a_frozen_process_is_killed_and_restarted(supervisor: Supervisor) 
     assert not Path(f"/proc/{before.pid}").exists()
 
 
+@pytest.mark.parametrize("stopped", [signal.SIGSTOP, signal.SIGKILL, None])
+async def test_a_killed_process_is_another_afterwards_whatever_it_was_before(
+    supervisor: Supervisor, stopped: signal.Signals | None
+) -> None:
+    before = await supervisor.start("deaf")
+    assert before.pid is not None
+    if stopped is not None:
+        os.kill(before.pid, stopped)
+    after = await supervisor.kill_and_restart("deaf")
+    assert (after.state, after.pid != before.pid) == ("RUNNING", True)
+    assert not Path(f"/proc/{before.pid}").exists()
+
+
+async def test_a_kill_does_not_ask_the_process_to_stop_first(url: str, supervisor: Supervisor) -> None:
+    await supervisor.start("deaf")
+    async with Supervisor(url, grace_s=30) as patient:  # one that asked first would wait this long
+        async with asyncio.timeout(10):
+            assert (await patient.kill_and_restart("deaf")).state == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["nobody", "many", "many:*"])
+async def test_a_kill_of_a_name_that_is_no_process_is_refused(supervisor: Supervisor, name: str) -> None:
+    before = await supervisor.start("many:sleeper")
+    with pytest.raises(PlatformError):
+        await supervisor.kill_and_restart(name)
+    assert (await supervisor.state("many:sleeper")).pid == before.pid
+
+
 async def test_a_process_that_ignores_its_stop_signal_is_killed(supervisor: Supervisor) -> None:
     before = await supervisor.start("deaf")
     assert (await supervisor.stop("deaf")).state in {"STOPPED", "EXITED"}
