@@ -195,7 +195,10 @@ def psql(
 def key(
     purpose: Annotated[str, typer.Argument(help="What it is for, e.g. players.")],
     tenant: Annotated[str | None, typer.Option(help="Default: the tenant of the settings.", show_default=False)] = None,
-    scope: Annotated[str, typer.Option(help="beacons: send beacons; viewer: see the live picture.")] = "beacons",
+    scope: Annotated[
+        str,
+        typer.Option(help="beacons: send beacons; changes: announce changes; viewer: see the live picture."),
+    ] = "beacons",
     days: Annotated[float | None, typer.Option(min=0, help="Valid for so many days.", show_default=False)] = None,
     state_dir: StateDir = None,
 ) -> None:

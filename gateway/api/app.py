@@ -13,14 +13,14 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from gateway.api.door import Door, Limits
+from gateway.api.door import CHANGE_TYPES, Door, Limits
 from gateway.api.instruments import Instruments, Measured
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import TonewatchError, UnknownTenant, WarehouseAway
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
-ROUTES: Final = ("/v1/cmcd", "/v1/live", "/health", "/ready", "/metrics")
+ROUTES: Final = ("/v1/cmcd", "/v1/changes", "/v1/live", "/health", "/ready", "/metrics")
 _AGAIN_S: Final = "2"
 _READY_S: Final = 3.0
 
@@ -36,7 +36,9 @@ def create_app(
     app.state.instruments = instruments
     app.add_middleware(Measured, instruments=instruments, known=_route)
     _answer_errors(app)
-    _add_beacons(app, Door(warehouse, cache, root_key, clock, limits or Limits()), cache, instruments)
+    door = Door(warehouse, cache, root_key, clock, limits or Limits())
+    _add_beacons(app, door, cache, instruments)
+    _add_changes(app, door)
     _add_health(app, warehouse, instruments)
     return app
 
@@ -76,6 +78,18 @@ def _add_beacons(app: FastAPI, door: Door, cache: Cache, instruments: Instrument
         if picture is None:
             return _problem(404, "there is no live picture: the watcher or Redis is away")
         return JSONResponse(picture)
+
+
+def _add_changes(app: FastAPI, door: Door) -> None:
+    @app.post("/v1/changes")
+    async def changes(request: Request) -> Response:
+        tenant = await door.admit(request, "changes")
+        taken = await door.take_changes(tenant, await door.body(request, CHANGE_TYPES))
+        if not taken.refused:
+            return JSONResponse({"accepted": taken.accepted})
+        log.warning("changes refused", tenant=tenant, changes=len(taken.refused))
+        refused = [{"change": number, "reason": reason} for number, reason in taken.refused]
+        return JSONResponse({"accepted": 0, "refused": refused}, status_code=400)
 
 
 def _add_health(app: FastAPI, warehouse: Warehouse, instruments: Instruments) -> None:

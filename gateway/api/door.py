@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,11 +15,12 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from gateway import changes as announced
 from gateway import cmcd
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
 from tonewatch.records import SessionReport
-from warehouse import keys, sessions
+from warehouse import changes, keys, sessions
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 from warehouse.keys import KeyHolder
@@ -29,7 +30,8 @@ from warehouse.pseudonyms import pseudonym
 _AHEAD: Final = timedelta(minutes=5)
 #: Samples and sessions older than this are no longer hot; a report so late can change nothing.
 _BEHIND: Final = timedelta(hours=48)
-_MEDIA_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
+BEACON_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
+CHANGE_TYPES: Final = frozenset({"application/json", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Limits:
 
     body_bytes: int = 64 * 1024
     lines: int = 1000
+    changes: int = 100
     requests: int = 2000
     per_seconds: int = 10
     read_seconds: float = 10.0
@@ -51,14 +54,14 @@ def refused(status: int, reason: str, **headers: str) -> HTTPException:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of the lines of one body. `refused`: (line number from 1, reason)."""
+    """What became of the lines, or changes, of one body. `refused`: (number from 1, reason)."""
 
     accepted: int
     refused: list[tuple[int, str]]
 
 
 class Door:
-    """Lets beacons in for those who hold a key."""
+    """Lets beacons and changes in for those who hold a key."""
 
     def __init__(self, warehouse: Warehouse, cache: Cache, root_key: bytes, clock: Clock, limits: Limits) -> None:
         self._warehouse = warehouse
@@ -93,11 +96,11 @@ class Door:
             self._known[mark] = (holder, now + self._limits.key_seconds)
         return holder
 
-    async def body(self, request: Request) -> bytes:
+    async def body(self, request: Request, media_types: Collection[str] = BEACON_TYPES) -> bytes:
         """The whole body. Raises HTTPException: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400."""
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type not in _MEDIA_TYPES:
-            raise refused(415, "the body must be application/cmcd, one CMCD string a line")
+        if media_type not in media_types:
+            raise refused(415, f"the content-type must be {' or '.join(sorted(filter(None, media_types)))}")
         if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
             raise refused(415, "the body must not be compressed")
         told = request.headers.get("content-length", "")
@@ -142,6 +145,21 @@ class Door:
                 faults.append((number, str(error)))
         await self._keep(tenant, reports, now)
         return Taken(len(reports), faults)
+
+    async def take_changes(self, tenant: str, body: bytes) -> Taken:
+        """Keep the changes of `body`, all or none; when this returns they are committed. A known id is updated.
+
+        Raises HTTPException: 400 no JSON, no change, or too many; WarehouseAway: nothing is kept, send it again.
+        """
+        try:
+            told, faults = announced.read(body, self._clock.now(), self._limits.changes)
+        except PayloadError as error:
+            raise refused(400, str(error)) from error
+        if faults:
+            return Taken(0, faults)
+        async with self._warehouse.as_tenant(tenant) as db:
+            await changes.save(tenant, db, told)
+        return Taken(len(told), [])
 
     async def _keep(self, tenant: str, reports: Sequence[SessionReport], now: datetime) -> None:
         if reports:

@@ -26,9 +26,10 @@ import pytest
 from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
 from gateway.api.door import Limits
+from tonewatch.records import Change
 from tonewatch.secrets import Secrets, load_or_generate
 from tonewatch.settings import Settings, to_environment
-from warehouse import keys, sessions, tenants
+from warehouse import changes, keys, sessions, tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 from warehouse.migrate import RolePasswords, create_database, migrate
@@ -351,6 +352,80 @@ async def test_a_tenant_over_its_rate_is_put_off_and_no_other(
     assert (answer.status_code, answer.headers["retry-after"]) == (429, str(limits.per_seconds))
     assert (await door.post("/v1/cmcd", content=line(), headers=bearer(other))).status_code == 200
     assert await kept(warehouse, "flood") == []
+
+
+def change(id_: str = "deploy-1", **more: object) -> dict[str, object]:
+    now = datetime.now(UTC)
+    told = {"id": id_, "kind": "release", "entity": "component:packager", "started": now.isoformat(), "ended": None}
+    return told | {"author": "ci", "summary": "packager 2.4"} | more
+
+
+async def changes_of(warehouse: Warehouse, tenant: str) -> list[Change]:
+    now = datetime.now(UTC)
+    async with warehouse.as_tenant(tenant) as db:
+        return await changes.read(tenant, db, now - timedelta(hours=1), now + timedelta(hours=1))
+
+
+def announcer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+async def test_a_change_is_committed_when_it_is_answered(warehouse: Warehouse, door: httpx.AsyncClient) -> None:
+    key = await key_for(warehouse, "releases", scope="changes")
+    answer = await door.post("/v1/changes", json=change(), headers=announcer(key))
+    assert (answer.status_code, answer.json()) == (200, {"accepted": 1})
+    (kept_change,) = await changes_of(warehouse, "releases")
+    assert (kept_change.id, kept_change.kind, kept_change.entity) == ("deploy-1", "release", "component:packager")
+    more = [change("deploy-2"), change("deploy-3", kind="maintenance")]
+    assert (await door.post("/v1/changes", json=more, headers=announcer(key))).json() == {"accepted": 2}
+    assert len(await changes_of(warehouse, "releases")) == 3
+
+
+async def test_the_same_change_again_replaces_what_was_told(warehouse: Warehouse, door: httpx.AsyncClient) -> None:
+    key = await key_for(warehouse, "updates", scope="changes")
+    ended = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    for told in (change(), change(), change(ended=ended, summary="done")):
+        assert (await door.post("/v1/changes", json=told, headers=announcer(key))).status_code == 200
+    (kept_change,) = await changes_of(warehouse, "updates")
+    assert (kept_change.summary, kept_change.ended) == ("done", datetime.fromisoformat(ended))
+
+
+async def test_changes_with_one_fault_among_them_are_not_kept(warehouse: Warehouse, door: httpx.AsyncClient) -> None:
+    key = await key_for(warehouse, "faulty", scope="changes")
+    past = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    answer = await door.post("/v1/changes", json=[change(), change("two", ended=past)], headers=announcer(key))
+    assert answer.status_code == 400
+    assert answer.json() == {"accepted": 0, "refused": [{"change": 2, "reason": "ended is before started"}]}
+    assert await changes_of(warehouse, "faulty") == []
+
+
+async def test_a_change_needs_a_key_for_changes(warehouse: Warehouse, door: httpx.AsyncClient) -> None:
+    beacons = await key_for(warehouse, "changeless")
+    announces = await key_for(warehouse, "changeless", scope="changes")
+    assert (await door.post("/v1/changes", json=change())).status_code == 401
+    assert (await door.post("/v1/changes", json=change(), headers=announcer(beacons))).status_code == 401
+    assert (await door.post("/v1/cmcd", content=line(), headers=bearer(announces))).status_code == 401
+    assert await changes_of(warehouse, "changeless") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "further", "status"),
+    [
+        (b"", {}, 400),
+        (b"{", {}, 400),
+        (b"[" * 60_000, {}, 400),
+        (b'"' + b"x" * 70_000 + b'"', {}, 413),
+        (b"{}", {"content-type": "text/plain"}, 415),
+        (b"{}", {"content-encoding": "gzip"}, 415),
+    ],
+)
+async def test_a_body_that_is_no_change_is_refused(
+    warehouse: Warehouse, door: httpx.AsyncClient, body: bytes, further: dict[str, str], status: int
+) -> None:
+    key = await key_for(warehouse, "unfit", scope="changes")
+    headers = announcer(key) | {"content-type": "application/json"} | further
+    answer = await door.post("/v1/changes", content=body, headers=headers)
+    assert (answer.status_code, "error" in answer.json()) == (status, True)
 
 
 async def test_logs_are_json_and_metrics_count_lines(stage: Stage, door: httpx.AsyncClient) -> None:

@@ -86,3 +86,10 @@ async def test_metrics_count_requests_and_name_no_strange_path(door: httpx.Async
 async def test_nothing_describes_the_interface_to_strangers(door: httpx.AsyncClient) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert (await door.get(path)).status_code == 404
+
+
+async def test_a_change_without_a_database_is_to_be_sent_again(door: httpx.AsyncClient) -> None:
+    answer = await door.post("/v1/changes", json={}, headers={"authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 503
+    assert "nothing was kept" in answer.json()["error"]
+    assert (await door.post("/v1/changes", json={})).status_code == 401
