@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from tonewatch.records import Action, ActionState, Cause, Incident, Outcome, Verdict
+from tonewatch.records import Action, ActionState, Cause, GuardAnswer, Incident, IncidentState, Notice, Outcome, Verdict
+from warehouse.sessions import Audience
 
 #: What a notice may tell of, and the word that its text begins with.
 HEADLINES: Final = {
     "opened": "Opened",
+    "proposed": "Proposed",
     "acted": "Acted on",
     "mended": "Mended",
     "handed-over": "Over to you",
 }
 _EVIDENCE: Final = 5
 _OTHER_CAUSES: Final = 2
+_CLOSING: Final = "</body></html>"
 
 Section = tuple[str, list[str]]
 
@@ -33,6 +36,9 @@ class Story:
     actions: Sequence[Action]
     verdicts: Sequence[Verdict]
     now: datetime
+    audience: Sequence[Audience] = ()  # of the channels that feel it, since the onset
+    level: str = "L1"
+    unanswered_since: datetime | None = None  # told because nobody has answered since then
 
 
 def subject(story: Story) -> str:
@@ -51,10 +57,8 @@ def plain(story: Story) -> str:
 def rich(story: Story) -> str:
     """The same text as HTML; everything that came from outside is escaped."""
     parts = [f"<h2>{html.escape(_headline(story))}</h2>"]
-    for heading, lines in sections(story):
-        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-        parts.append(f"<h3>{html.escape(heading)}</h3><ul>{items}</ul>")
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><body>{"".join(parts)}</body></html>'
+    parts += [_as_html(section) for section in sections(story)]
+    return f'<!doctype html><html lang="en"><meta charset="utf-8"><body>{"".join(parts)}{_CLOSING}'
 
 
 def sections(story: Story) -> list[Section]:
@@ -62,16 +66,37 @@ def sections(story: Story) -> list[Section]:
     return [
         ("What", [story.incident.title, *_parts(story.incident)]),
         ("Since when", _since(story)),
-        ("Listeners", _listeners(story.incident)),
+        ("Listeners", _listeners(story)),
         ("Cause", _cause(story.causes)),
         ("What was done", _done(story.actions)),
+        *([("Proposal", _proposal(waiting))] if (waiting := _waiting(story)) else []),
         ("Verdict", _verdict(story.verdicts)),
-        ("What you can do", _advice(story)),
+        ("What you can do", _advice(story, waiting)),
     ]
 
 
+def collected(notice: Notice, earlier: Sequence[Notice], *, first: bool) -> Notice:
+    """The notice with a word on the `earlier` ones that it stands for; `first`: nothing of its thread went out yet."""
+    told = ", ".join(f"{each.incident_state} at {_at(each.created)}" for each in earlier if each.created)
+    section = ("Told late", [f"{notice.channel} was away; this message stands also for: {told}"])
+    body = f"{notice.body}\n{section[0]}\n  {section[1][0]}\n"
+    page = notice.html.removesuffix(_CLOSING) + _as_html(section) + _CLOSING if notice.html else ""
+    heading = notice.subject.removeprefix("Re: ") if first else notice.subject
+    return replace(notice, subject=heading, body=body, html=page)
+
+
+def _as_html(section: Section) -> str:
+    heading, lines = section
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h3>{html.escape(heading)}</h3><ul>{items}</ul>"
+
+
 def _headline(story: Story) -> str:
-    return f"{HEADLINES.get(story.state, story.state)}: {story.incident.title}"
+    told = f"{HEADLINES.get(story.state, story.state)}: {story.incident.title}"
+    if story.unanswered_since is None:
+        return told
+    waited = (story.now - story.unanswered_since).total_seconds()
+    return f"{story.level}, unanswered for {_span(waited)}. {told}"
 
 
 def _parts(incident: Incident) -> list[str]:
@@ -89,9 +114,16 @@ def _since(story: Story) -> list[str]:
     return lines
 
 
-def _listeners(incident: Incident) -> list[str]:
+def _listeners(story: Story) -> list[str]:
+    incident = story.incident
     basis = {"measured": "measured by players", "probe": "heard by probes alone"}.get(incident.loss_basis, "inferred")
-    return [f"{incident.listener_minutes_lost:.1f} listener-minutes lost so far ({basis})"]
+    lost = f"{incident.listener_minutes_lost:.1f} listener-minutes lost so far ({basis})"
+    everybody = sum(each.sessions for each in story.audience)
+    if not everybody:
+        return ["No player has reported since the onset", lost]
+    hit = sum(each.hit for each in story.audience)
+    channels = [f"{each.channel} {each.hit} of {each.sessions}" for each in story.audience]
+    return [f"{hit} of {everybody} sessions have lost sound since the onset: {', '.join(channels)}", lost]
 
 
 def _cause(causes: Sequence[Cause]) -> list[str]:
@@ -122,10 +154,30 @@ def _action(action: Action) -> list[str]:
     when = action.finished or action.started or action.intended
     told = f"{action.runbook} of {action.target}: {words[action.state]}" + (f" at {_at(when)}" if when else "")
     lines = [told + (f" ({action.detail})" if action.detail else "")]
-    lines += [f"- {answer.guard} said no: {answer.reason}" for answer in action.guards if not answer.allowed]
+    lines += [f"- {_answer(answer)}" for answer in action.guards if not answer.allowed]
     if action.state is ActionState.FINISHED and action.undo:
         lines.append(f"- To undo it: {action.undo}")
     return lines
+
+
+def _answer(answer: GuardAnswer) -> str:
+    return f"{answer.guard} said {'yes' if answer.allowed else 'no'}: {answer.reason}"
+
+
+def _waiting(story: Story) -> Action | None:
+    """The action that a person may still say yes or no to: the newest one, not begun."""
+    if story.incident.state in {IncidentState.MENDED, IncidentState.CLOSED} or story.state == "mended":
+        return None
+    last = story.actions[-1] if story.actions else None
+    return last if last and last.state in {ActionState.REFUSED, ActionState.INTENDED} else None
+
+
+def _proposal(action: Action) -> list[str]:
+    """What it would do, and what each guard said of it."""
+    lines = [f"{action.runbook} of {action.target} (attempt {action.attempt}, autonomy {action.autonomy})"]
+    lines += [f"- with {name} = {value}" for name, value in action.parameters.items()]
+    lines += [f"- {_answer(answer)}" for answer in action.guards]
+    return [*lines, *([f"- To undo it: {action.undo}"] if action.undo else [])]
 
 
 def _verdict(verdicts: Sequence[Verdict]) -> list[str]:
@@ -143,20 +195,53 @@ def _verdict(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"{words[last.outcome]} ({control})", *([last.reason] if last.reason else [])]
 
 
-def _advice(story: Story) -> list[str]:
-    if story.state == "handed-over":
-        wanted = [f"Consider: {action.runbook} of {action.target}" for action in story.actions if _is_open(action)]
-        return [
-            *wanted,
-            "Tonewatch will not act further on this incident. `tonewatch status` shows how the platform is",
-        ]
+def _advice(story: Story, waiting: Action | None) -> list[str]:
+    lines = [line for action in story.actions for line in _after(action)]
     if story.state == "mended":
-        return ["Nothing; the incident's report has the whole story"]
-    return ["Nothing yet; `tonewatch status` shows how the platform is"]
+        return [*lines, _command(story, "show", "has the whole story", ""), *_nothing_left(lines)]
+    if waiting is not None:
+        lines += _say_yes_or_no(story, waiting)
+    elif story.state == "handed-over":
+        lines += [f"Consider: {a.runbook} of {a.target}" for a in story.actions if a.state is ActionState.FAILED]
+    lines.append(_command(story, "ack", "says that you are at it: nobody further is called"))
+    if story.state == "handed-over":
+        close = f"close {story.incident.id} --verdict real|false-alarm|planned"
+        lines += [
+            f"`tonewatch incidents {close} --tenant {story.incident.tenant}` ends it and says what it was",
+            "Tonewatch will not act further on this incident unless you say so",
+        ]
+    return [*lines, _command(story, "show", "has the whole story; `tonewatch status` shows the platform", "")]
 
 
-def _is_open(action: Action) -> bool:
-    return action.state in {ActionState.REFUSED, ActionState.FAILED}
+def _nothing_left(lines: Sequence[str]) -> list[str]:
+    return [] if lines else ["Nothing else is to be done"]
+
+
+def _say_yes_or_no(story: Story, action: Action) -> list[str]:
+    what = f"{action.runbook} of {action.target}"
+    if action.state is ActionState.INTENDED:
+        return [_command(story, "veto", f"stops {what} before it begins")]
+    return [
+        f"Consider: {what}",
+        _command(story, "approve", "says yes; every other guard is asked again, and the yes holds for 15 minutes"),
+        _command(story, "veto", "says no to it"),
+    ]
+
+
+def _command(story: Story, act: str, what: str, further: str = ' --reason "..."') -> str:
+    incident = story.incident
+    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{further}` {what}"
+
+
+def _after(action: Action) -> list[str]:
+    """What stays to be done by a person after a remedy that takes something away."""
+    if action.runbook != "drain" or action.state is not ActionState.FINISHED:
+        return []
+    name = action.target.partition(":")[2]
+    return [
+        f"{action.target} gets no listeners until you admit it again. When it is well: "
+        f"`curl -u USER:PASSWORD -X POST ROUTING/admit/{name}`, where ROUTING is `routing.url` of the inventory"
+    ]
 
 
 def _at(time: datetime) -> str:

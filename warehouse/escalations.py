@@ -18,7 +18,9 @@ BEGIN = text("""
     insert into escalation (tenant, incident, level, since, policy, stopped_by)
     values (:tenant, :incident, :level, :since, cast(:policy as jsonb), '') on conflict do nothing
 """)
-GET = text(f"select {COLUMNS} from escalation where tenant = :tenant and incident = :incident")  # noqa: S608 - a constant
+GET = text(f"""
+    select {COLUMNS} from escalation where tenant = :tenant and incident = :incident for update
+""")  # noqa: S608 - a constant
 RUNNING = text(f"""
     select {COLUMNS} from escalation where tenant = :tenant and stopped is null order by since, incident
     for update skip locked
@@ -55,7 +57,7 @@ async def begin(
 
 
 async def get(tenant: str, db: Connection, incident: str) -> Escalation | None:
-    """The incident's clock; None: it has none."""
+    """The incident's clock, held for this transaction; None: it has none."""
     found = (await db.execute(GET, {"tenant": tenant, "incident": incident})).mappings().one_or_none()
     return None if found is None else Escalation(**found)
 

@@ -10,8 +10,10 @@ from tonewatch.records import Notice
 class Channel(Protocol):
     """Something that hands a notice to people."""
 
-    async def send(self, notice: Notice) -> None:
+    async def send(self, notice: Notice) -> str | None:
         """Hand over; sending the same notice again carries the same id.
+
+        Gives a receipt where the channel can update what it shows: later notices of the incident then carry it.
 
         Raises ChannelError: it may work later. ChannelRefused: it never will.
         """

@@ -6,7 +6,7 @@ import asyncio
 import re
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -51,7 +51,10 @@ class Server:
 
 
 class Email:
-    """Sends notices from `sender` to `receivers`. `tls`: another trust than the system's (tests)."""
+    """Sends notices from `sender` to `receivers`. `tls`: another trust than the system's (tests).
+
+    `further`: who is told besides them of a notice of a higher level; who is told of L2 is told of L3, too.
+    """
 
     def __init__(
         self,
@@ -61,10 +64,15 @@ class Email:
         *,
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
+        further: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._server = server
         self._sender = _checked(sender, "mail_from")
         self._receivers = tuple(_checked(receiver, "mail_to") for receiver in receivers)
+        self._further = {
+            level: tuple(_checked(each, f"mail_to_{level.lower()}") for each in addresses)
+            for level, addresses in sorted((further or {}).items())
+        }
         self._timeout = timeout
         self._tls = tls
         if not self._receivers:
@@ -72,7 +80,11 @@ class Email:
 
     async def send(self, notice: Notice) -> None:
         # smtplib ends by its own time-out, so that a thread cannot be left behind for long.
-        await asyncio.to_thread(self._send, self.compose(notice))
+        await asyncio.to_thread(self._send, self.compose(notice), self._receivers_of(notice.level))
+
+    def _receivers_of(self, level: str) -> list[str]:
+        further = [address for name, addresses in self._further.items() if name <= level for address in addresses]
+        return list(dict.fromkeys([*self._receivers, *further]))
 
     def compose(self, notice: Notice) -> EmailMessage:
         """The message as it is sent: plain text and HTML, ids that follow from the notice alone."""
@@ -80,7 +92,7 @@ class Email:
         message = EmailMessage()
         message["Subject"] = one_line(notice.subject)
         message["From"] = Address("Tonewatch", addr_spec=self._sender)
-        message["To"] = ", ".join(self._receivers)
+        message["To"] = ", ".join(self._receivers_of(notice.level))
         if notice.created is not None:  # else the server writes when it came
             message["Date"] = format_datetime(notice.created)
         message["Message-ID"] = f"<{notice.dedup_key}@{domain}>"
@@ -95,10 +107,10 @@ class Email:
             message.add_alternative(_sendable(notice.html), subtype="html")
         return message
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: EmailMessage, receivers: list[str]) -> None:
         try:
             with self._connected() as connection:
-                self._deliver(connection, message)
+                self._deliver(connection, message, receivers)
         except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
             # Before a message is named the answer is about the server or our account: mending that lets it through.
             raise ChannelError(f"{self._server.where} did not let us in: {_reason(error)}") from error
@@ -122,9 +134,9 @@ class Email:
             raise
         return connection
 
-    def _deliver(self, connection: smtplib.SMTP, message: EmailMessage) -> None:
+    def _deliver(self, connection: smtplib.SMTP, message: EmailMessage, receivers: list[str]) -> None:
         try:
-            refused = connection.send_message(message, self._sender, list(self._receivers))
+            refused = connection.send_message(message, self._sender, receivers)
         except smtplib.SMTPRecipientsRefused as error:
             refused = error.recipients
             self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=True)

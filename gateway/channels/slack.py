@@ -1,4 +1,8 @@
-"""Slack by an incoming webhook. The webhook's address is a secret and stands in no message."""
+"""Slack: by an incoming webhook, which can only post, or as a bot, which keeps one message per incident up to date.
+
+A webhook gets no answer by which a message could be found again: its notices are messages of their own, held together
+by the same title alone. The webhook's address and the bot's token are secrets and stand in no message.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,21 @@ from typing import Any, Final
 import httpx
 
 from gateway.channels import one_line
+from gateway.http import Fetched, post
 from gateway.http import client as new_client
-from gateway.http import post
 from tonewatch.errors import ChannelError, ChannelRefused
 from tonewatch.records import Notice
 
+API: Final = "https://slack.com/api"
 _HEADER: Final = 150  # Slack's limits, in characters
 _SECTION: Final = 3000
 _SECTIONS: Final = 10
 _TEXT: Final = 3000
 _LONGEST_WAIT_S: Final = 3600.0
+#: What is wrong with the message itself: another try would be refused too. All else a person can mend.
+_OF_THE_MESSAGE: Final = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_too_long", "no_text"})
+#: The message that is to be updated is not there any more, or may not be changed: a new one takes its place.
+_GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 
 
 class Slack:
@@ -31,7 +40,7 @@ class Slack:
         self._client = client
         self._url = webhook_url
         self._timeout = timeout
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes down every address, this one too
+        _keep_addresses_secret()
 
     @classmethod
     @asynccontextmanager
@@ -48,6 +57,91 @@ class Slack:
             # `from None`: the cause's text holds the address.
             raise ChannelError(f"Slack cannot be reached: {_without(str(error), self._url)}") from None
         _require_taken(answer.status, answer.text, answer.headers.get("retry-after", ""))
+
+
+class SlackBot:
+    """Keeps one message per incident in `channel` with the newest state; what changed stands in its thread."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, token: str, channel: str, *, api: str = API, timeout: float = 10.0
+    ) -> None:
+        self._client = client
+        self._token = token
+        self._channel = channel
+        self._api = api
+        self._timeout = timeout
+        _keep_addresses_secret()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, token: str, channel: str) -> AsyncIterator[SlackBot]:
+        """With a client of its own, closed at the end."""
+        async with new_client(timeout_s=10.0, connections=2) as client:
+            yield cls(client, token, channel)
+
+    async def send(self, notice: Notice) -> str:
+        """The receipt `channel/ts` of the message that shows the incident; a notice with one updates that message."""
+        channel, _, shown = notice.receipt.partition("/")
+        if shown and await self._update(notice, channel, shown):
+            # An update alone calls nobody: the thread does, and for what a person must do the channel as well.
+            loud = notice.level != "L1" or notice.incident_state in {"handed-over", "proposed"}
+            reply = {"channel": channel, "thread_ts": shown, "text": _headline(notice), "reply_broadcast": loud}
+            await self._call("chat.postMessage", reply | _marked(notice))
+            return notice.receipt
+        answer = await self._call("chat.postMessage", {"channel": self._channel, **compose(notice), **_marked(notice)})
+        return f"{answer.get('channel') or self._channel}/{answer.get('ts', '')}"
+
+    async def _update(self, notice: Notice, channel: str, shown: str) -> bool:
+        """Whether the message was there to be updated."""
+        answer = await self._call("chat.update", {"channel": channel, "ts": shown, **compose(notice)}, _GONE)
+        return bool(answer["ok"])
+
+    async def _call(self, method: str, payload: dict[str, Any], expected: frozenset[str] = frozenset()) -> Any:
+        """Slack's answer; with `ok` false only for an error that is `expected`. Raises ChannelError, ChannelRefused."""
+        content = json.dumps(payload).encode()
+        headers = {"authorization": f"Bearer {self._token}"}
+        media_type = "application/json; charset=utf-8"
+        answer = await post(
+            self._client,
+            f"{self._api}/{method}",
+            content,
+            media_type=media_type,
+            headers=headers,
+            deadline_s=self._timeout,
+            error=ChannelError,
+        )
+        told = _told(answer, method)
+        problem = str(told.get("error", "")) if not told.get("ok") else ""
+        if problem in _OF_THE_MESSAGE:
+            raise ChannelRefused(f"Slack refused the message: {one_line(problem)}")
+        if problem and problem not in expected:
+            raise ChannelError(f"Slack's {method} said {one_line(problem)}: look at slack_bot_token and slack_channel")
+        return told
+
+
+def _told(answer: Fetched, method: str) -> dict[str, Any]:
+    """The JSON object of an answer. Raises ChannelError: too many requests, Slack is broken, or it is none."""
+    if answer.status == 429:
+        wait = _seconds(answer.headers.get("retry-after", ""))
+        raise ChannelError(f"Slack's {method} wants us to wait", retry_after=wait)
+    try:
+        told = json.loads(answer.text)
+    except ValueError:
+        told = None
+    if not 200 <= answer.status < 300 or not isinstance(told, dict):
+        raise ChannelError(f"Slack's {method} answered {answer.status} {one_line(answer.text, 100)}".rstrip())
+    return told if told.get("ok") else {"ok": False, "error": told.get("error") or "no"}
+
+
+def _marked(notice: Notice) -> dict[str, Any]:
+    """Slack knows no dedup key; a repeat can be told by this one."""
+    payload = {"dedup_key": notice.dedup_key, "incident": notice.incident, "state": notice.incident_state}
+    return {"metadata": {"event_type": "tonewatch_notice", "event_payload": payload}}
+
+
+def _headline(notice: Notice) -> str:
+    lines = notice.body.strip().splitlines()
+    return _escaped(one_line(lines[0] if lines else notice.subject, _TEXT))
 
 
 def compose(notice: Notice) -> dict[str, Any]:
@@ -75,6 +169,10 @@ def _require_taken(status: int, answer: str, retry_after: str) -> None:
     if status >= 500 or status == 408:
         raise ChannelError(told)
     raise ChannelRefused(f"{told}: look at slack_webhook_url")
+
+
+def _keep_addresses_secret() -> None:
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes down every address, the webhook's too
 
 
 def _seconds(text: str) -> float:

@@ -180,6 +180,7 @@ async def test_every_state_of_an_incident_can_be_told(warehouse: Warehouse, tena
 async def test_a_transaction_that_fails_leaves_no_notice(warehouse: Warehouse, tenant: str) -> None:
     async def failing() -> None:
         async with warehouse.as_tenant(tenant) as db:
+            await incidents.save(tenant, db, incident(tenant))
             await notify.enqueue(tenant, db, incident(tenant), [], [], [], "opened", settings(tenant), at(5))
             raise RuntimeError("the watcher dies here")
 
