@@ -1,4 +1,4 @@
-"""The front door: `tonewatch up | down | status | demo | listen | settings`.
+"""The front door: `tonewatch up | down | status | demo | listen | incidents | settings`.
 
 Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
 takes five (research/stack.md 6).
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from console.incidents import app as incidents
 
 if TYPE_CHECKING:
     from console.stack.status import Status
@@ -27,6 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # main() tells our errors in a line; others are for a bug report, unadorned
     rich_markup_mode=None,  # plain help: quick, and the same in a log
 )
+
+app.add_typer(incidents)
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)

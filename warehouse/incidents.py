@@ -34,6 +34,7 @@ ATTACH = text("""
 COLUMNS = """id, state, onset, opened, title, entities, impact_started, impact_ended, listener_minutes_lost,
     loss_basis, severity, incident_class, closed"""
 GET = text(f"select {COLUMNS} from incident where tenant = :tenant and id = :id")  # noqa: S608 - a constant
+HOLD = text(f"select {COLUMNS} from incident where tenant = :tenant and id = :id for update")  # noqa: S608 - a constant
 ACTIVE = text(f"""
     select {COLUMNS} from incident where tenant = :tenant and state <> 'closed' order by opened, id
 """)  # noqa: S608 - a constant
@@ -85,6 +86,12 @@ async def attach(tenant: str, db: Connection, incident_id: str, finding_ids: Ite
 async def get(tenant: str, db: Connection, incident_id: str) -> Incident | None:
     """The incident; None: there is none of that id."""
     found = await _read(tenant, db, GET, {"id": incident_id})
+    return found[0] if found else None
+
+
+async def hold(tenant: str, db: Connection, incident_id: str) -> Incident | None:
+    """The incident, held for this transaction: who else would hold or change it waits. None: there is none."""
+    found = await _read(tenant, db, HOLD, {"id": incident_id})
     return found[0] if found else None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
-COMMANDS = ("up", "down", "status", "demo", "listen", "settings")
+COMMANDS = ("up", "down", "status", "demo", "listen", "incidents", "settings")
 
 
 def tonewatch(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,8 @@ from aiosmtpd.controller import Controller
 
 from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
-from gateway.channels.slack import Slack, compose
+from gateway.channels.slack import Slack, SlackBot, compose
+from gateway.http import client
 from tonewatch.errors import ChannelError, ChannelRefused, PortTaken, SettingsError, StateFolderError
 from tonewatch.records import Notice
 
@@ -309,3 +310,107 @@ async def test_slack_that_is_away_is_worth_another_try_and_its_address_is_not_to
         with pytest.raises(ChannelError) as raised:
             await slack.send(NOTICE)
     assert "SECRET" not in f"{raised.value} {raised.value.__cause__} {caplog.text}"
+
+
+@contextmanager
+def slack_api(*answers: dict[str, Any] | int) -> Iterator[tuple[str, list[tuple[str, str, dict[str, Any]]]]]:
+    """Slack's Web API: gives these answers in turn (a number: that status), then ok with a ts that counts up."""
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            payload = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append((self.path.rpartition("/")[2], self.headers["authorization"], payload))
+            answer = left.pop(0) if left else {"ok": True, "channel": "C1", "ts": f"17.{len(asked)}"}
+            self.send_response(answer if isinstance(answer, int) else 200)
+            self.send_header("retry-after", "7")
+            content = json.dumps(answer).encode()
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/api", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def bot_sends(api: str, notice: Notice) -> str:
+    async with client() as http:
+        return await SlackBot(http, "xoxb-SECRET", "C1", api=api).send(notice)
+
+
+async def test_a_bots_first_notice_is_posted_with_its_dedup_key() -> None:
+    with slack_api() as (api, asked):
+        assert await bot_sends(api, NOTICE) == "C1/17.1"
+    ((method, authorization, payload),) = asked
+    assert (method, authorization, payload["channel"]) == ("chat.postMessage", "Bearer xoxb-SECRET", "C1")
+    assert payload["metadata"]["event_payload"]["dedup_key"] == NOTICE.dedup_key
+    assert payload["blocks"][0]["type"] == "header"
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "loud"), [("mended", "L1", False), ("handed-over", "L1", True), ("opened", "L2", True)]
+)
+async def test_a_bots_later_notice_updates_the_message_and_its_thread(state: str, level: str, loud: bool) -> None:
+    later = replace(NOTICE, incident_state=state, level=level, receipt="C1/17.1", body="Mended: <it>\n\nmore")
+    with slack_api() as (api, asked):
+        assert await bot_sends(api, later) == "C1/17.1"
+    (update, reply) = asked
+    assert (update[0], update[2]["channel"], update[2]["ts"]) == ("chat.update", "C1", "17.1")
+    assert (reply[0], reply[2]["thread_ts"], reply[2]["text"]) == ("chat.postMessage", "17.1", "Mended: &lt;it&gt;")
+    assert reply[2]["reply_broadcast"] is loud
+
+
+async def test_a_message_that_is_gone_is_posted_anew() -> None:
+    with slack_api({"ok": False, "error": "message_not_found"}) as (api, asked):
+        assert await bot_sends(api, replace(NOTICE, receipt="C1/1.0")) == "C1/17.2"
+    assert [method for method, _, _ in asked] == ["chat.update", "chat.postMessage"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "wait"),
+    [
+        ({"ok": False, "error": "invalid_auth"}, ChannelError, None),
+        ({"ok": False, "error": "channel_not_found"}, ChannelError, None),
+        ({"ok": False, "error": "invalid_blocks"}, ChannelRefused, None),
+        ({"ok": False}, ChannelError, None),
+        (429, ChannelError, 7.0),
+        (503, ChannelError, None),
+    ],
+)
+async def test_what_the_bot_is_answered_is_told_apart(
+    answer: dict[str, Any] | int, error: type[ChannelError], wait: float | None
+) -> None:
+    with slack_api(answer) as (api, _), pytest.raises(ChannelError) as raised:
+        await bot_sends(api, NOTICE)
+    assert type(raised.value) is error
+    assert raised.value.retry_after == wait
+    assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("level", "receivers"),
+    [
+        ("L1", ["op@example.org"]),
+        ("L2", ["op@example.org", "two@example.org"]),
+        ("L3", ["op@example.org", "two@example.org", "three@example.org"]),
+    ],
+)
+async def test_a_higher_level_calls_further_people(tmp_path: Path, level: str, receivers: list[str]) -> None:
+    further = {"L3": ["three@example.org", "op@example.org"], "L2": ["two@example.org"]}
+    with Mailbox(tmp_path) as mailbox:
+        server = Server("smtp", "127.0.0.1", mailbox.port)
+        channel = Email(server, "watch@tone.example", ["op@example.org"], timeout=2, further=further)
+        await channel.send(replace(NOTICE, level=level))
+        message = only(mailbox.messages())
+    assert message["to"] == ", ".join(receivers)

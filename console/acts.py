@@ -1,0 +1,185 @@
+"""What a person does with an incident, in one transaction: the label, the audit line and what follows at once.
+
+The watcher takes the act up with its next tick (tasks/heed.py); an ack stops the escalation here and now.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from policy import acts
+from tonewatch.clock import Clock
+from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
+from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest
+from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants
+from warehouse.database import Connection, Warehouse
+
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wants to do. `verdict` and `cause` belong to CLOSE."""
+
+    kind: ActKind
+    incident: str
+    who: str
+    reason: str = ""
+    verdict: str = ""
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done: the labels kept, the approval if it was one, and the lines that tell the person."""
+
+    incident: str
+    labels: tuple[Label, ...]
+    told: tuple[str, ...]
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What an act is held against."""
+
+    incident: Incident
+    action: Action | None
+    labels: Sequence[Label]
+    clock: escalations.Escalation | None
+    approvals: Sequence[Approval]
+
+    def said(self, value: str, subject: str | None = None) -> str:
+        """Who has done this act before, or empty."""
+        of = subject or self.incident.id
+        return next((label.who for label in self.labels if (label.value, label.subject) == (value, of)), "")
+
+
+async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Done:
+    """Do it, or raise and leave everything as it was.
+
+    Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
+    SettingsError: a name, verdict or cause that is none; WarehouseAway.
+    """
+    _check(wish)
+    now = clock.now()
+    async with warehouse.as_tenant(tenant) as db:
+        case = await _case(tenant, db, wish)
+        refusal = _refusal(case, wish, now)
+        if refusal:
+            raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
+        done = _done(case, wish, now)
+        if await labels.put(tenant, db, done.labels) < len(done.labels):
+            raise ActRefused(f"{wish.kind} of incident {wish.incident} was done already")
+        if done.approval is not None:
+            await approvals.put(tenant, db, done.approval)
+        await escalations.stop(tenant, db, wish.incident, wish.kind.value, now)
+        await _audit(tenant, db, case, wish, done, now)
+    return done
+
+
+def _check(wish: Wish) -> None:
+    if not _NAME.fullmatch(wish.who):
+        raise SettingsError(f"{wish.who!r} is no name of a person: 1 to 100 characters on one line (--as)")
+    if wish.kind is ActKind.CLOSE and wish.verdict not in acts.VERDICTS:
+        raise SettingsError(f"{wish.verdict!r} is no verdict; known are {', '.join(acts.VERDICTS)}")
+    if wish.cause is not None:
+        entity, _, kind = wish.cause.rpartition(":")
+        if kind not in set(CauseKind) or not ENTITY_ID.fullmatch(entity):
+            raise SettingsError(
+                f"{wish.cause!r} is no cause: write entity:kind, e.g. component:packager:hang; "
+                f"kinds are {', '.join(CauseKind)}"
+            )
+
+
+async def _case(tenant: str, db: Connection, wish: Wish) -> _Case:
+    """Raises UnknownTenant, UnknownIncident. Acts on one incident wait for one another here."""
+    await tenants.get(tenant, db)
+    incident = await incidents.hold(tenant, db, wish.incident)
+    if incident is None:
+        raise UnknownIncident(f"tenant {tenant} has no incident {wish.incident!r}: see `tonewatch incidents list`")
+    proposed = acts.proposal(await actions.of_incident(tenant, db, incident.id))
+    return _Case(
+        incident,
+        proposed,
+        await labels.of_incident(tenant, db, incident.id),
+        await escalations.get(tenant, db, incident.id),
+        await approvals.of_action(tenant, db, proposed.key) if proposed else [],
+    )
+
+
+def _refusal(case: _Case, wish: Wish, now: datetime) -> str | None:
+    vetoed_by = case.said(ActKind.VETO, case.action.key) if case.action else ""
+    if wish.kind is ActKind.ACK:
+        return acts.why_not_ack(case.incident, _answered(case))
+    if wish.kind is ActKind.APPROVE:
+        return acts.why_not_approve(case.incident, case.action, wish.who, case.approvals, vetoed_by, now)
+    if wish.kind is ActKind.VETO:
+        return acts.why_not_veto(case.incident, case.action, vetoed_by)
+    return acts.why_not_close(case.incident, case.said(ActKind.CLOSE))
+
+
+def _answered(case: _Case) -> str:
+    """What has stopped the escalation; without a clock an ack that was given. Silenced ones can be acked once, too."""
+    if case.clock is not None:
+        return case.clock.stopped_by
+    by = case.said(ActKind.ACK)
+    return f"ack by {by}" if by else ""
+
+
+def _done(case: _Case, wish: Wish, now: datetime) -> Done:
+    incident = case.incident
+    if wish.kind is ActKind.ACK:
+        round_ = case.clock.since.isoformat() if case.clock else ""
+        label = _label(wish, "incident", incident.id, now, round_)
+        return Done(incident.id, (label,), (f"{wish.who} is at incident {incident.id}: nobody further is called",))
+    if wish.kind is ActKind.CLOSE:
+        return _closed(incident, wish, now)
+    action = case.action
+    assert action is not None  # noqa: S101 - tells mypy what _refusal has made sure of
+    label = _label(wish, "action", action.key, now, str(len(case.approvals)))
+    what = f"{action.runbook} of {action.target} (attempt {action.attempt})"
+    if wish.kind is ActKind.VETO:
+        return Done(incident.id, (label,), (f"{wish.who} said no to {what}",))
+    expires = now + acts.APPROVAL_LASTS
+    approval = Approval(label.id, action.key, acts.requester(action), wish.who, wish.reason, now, expires)
+    others = [f"  {answer.guard} had said no: {answer.reason}" for answer in action.guards if not answer.allowed]
+    told = f"{wish.who} said yes to {what}, once, until {expires:%H:%M:%S} UTC; every other guard is asked again"
+    return Done(incident.id, (label,), (told, *others), approval)
+
+
+def _closed(incident: Incident, wish: Wish, now: datetime) -> Done:
+    first = _label(wish, "incident", incident.id, now)
+    further = [f"verdict:{wish.verdict}", *([f"cause:{wish.cause}"] if wish.cause else [])]
+    spoken = [replace(first, id=digest(first.id, value), value=value) for value in further]
+    told = f"{wish.who} closed incident {incident.id}: {wish.verdict}{f', {wish.cause}' if wish.cause else ''}"
+    return Done(incident.id, (first, *spoken), (told,))
+
+
+def _label(wish: Wish, subject_kind: str, subject: str, now: datetime, round_: str = "") -> Label:
+    """`round_`: the same act may be right again, when an approval has expired or an incident has come back."""
+    id_ = digest(subject_kind, subject, wish.kind.value, round_)
+    return Label(id_, subject_kind, subject, wish.kind.value, wish.who, wish.reason, now)
+
+
+async def _audit(tenant: str, db: Connection, case: _Case, wish: Wish, done: Done, now: datetime) -> None:
+    after: dict[str, Any] = {"labels": [label.value for label in done.labels]}
+    if case.action is not None and wish.kind in {ActKind.APPROVE, ActKind.VETO}:
+        after["action"] = case.action.key
+    if done.approval is not None:
+        after["expires"] = done.approval.expires
+    await audit.write(
+        tenant,
+        db,
+        who=wish.who,
+        what=f"incident.{wish.kind}",
+        subject=wish.incident,
+        before={"state": case.incident.state.value},
+        after=after,
+        reason=wish.reason,
+        at=now,
+    )
