@@ -245,7 +245,7 @@ async def _set_clock(
         # Silenced and inhibited incidents have one, too: they are told when what held them back is over.
         policy = load_profile(settings.profile).escalation.model_dump()
         await escalations.begin(tenant, db, incident, story.level if put else "none", now, policy)
-    elif put and (clock.level == "none" or clock.stopped_by in _CALLED_AGAIN_AFTER):
+    elif put and (clock.level == "none" or (clock.stopped_by in _CALLED_AGAIN_AFTER and story.state != "acted")):
         await escalations.restart(tenant, db, incident, story.level, now)
 
 

@@ -17,26 +17,32 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from console.acts import Wish, do
 from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
+from gateway.channels.slack import SlackBot
+from gateway.http import client as new_client
 from tasks import notify
 from tonewatch.clock import ManualClock
 from tonewatch.records import (
     Action,
     ActionState,
+    ActKind,
     Cause,
     CauseKind,
     Change,
+    Entity,
     GuardAnswer,
     Incident,
     IncidentState,
     Notice,
     NoticeState,
     Outcome,
+    SessionReport,
     Verdict,
 )
 from tonewatch.settings import Settings
-from warehouse import changes, incidents, notices, tenants
+from warehouse import actions, changes, entities, incidents, notices, sessions, tenants
 from warehouse.database import Warehouse
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -426,6 +432,269 @@ async def test_a_notice_that_no_channel_can_digest_holds_up_no_other(
             due = await notices.lease_due(db, clock.now(), "w", 60, 10)
         assert await notify.Sender(warehouse, {"email": channel}, clock).send(due) == 1
     assert (await outbox(warehouse, tenant))[0].last_error == "email failed with KeyError"
+
+
+# Escalation.
+
+
+async def wait_and_send(warehouse: Warehouse, chosen: Settings, clock: ManualClock, minutes: float) -> int:
+    clock.advance(minutes * 60)
+    return await send(warehouse, chosen, clock)
+
+
+async def levels(warehouse: Warehouse, tenant: str) -> list[tuple[str, str]]:
+    return [(notice.level, notice.incident_state) for notice in await outbox(warehouse, tenant)]
+
+
+@pytest.mark.parametrize(("severity", "to_l2", "to_l3"), [("critical", 5, 15), ("major", 15, 45)])
+async def test_what_nobody_answers_climbs_to_l3_and_no_further(
+    warehouse: Warehouse, tenant: str, tmp_path: Path, severity: str, to_l2: float, to_l3: float
+) -> None:
+    with Mailbox(tmp_path) as mailbox:
+        chosen = settings(tenant, mailbox.port).model_copy(update={"mail_to_l3": ("boss@example.org",)})
+        handed = replace(incident(tenant, severity=severity), state=IncidentState.HANDED_OVER)
+        await tell(warehouse, tenant, "handed-over", incident=handed, chosen=chosen)
+        clock = ManualClock(at(5))
+        sent = [await send(warehouse, chosen, clock)]
+        sent += [await wait_and_send(warehouse, chosen, clock, m) for m in (to_l2 - 0.1, 0.1, 0.1)]
+        sent += [await wait_and_send(warehouse, chosen, clock, m) for m in (to_l3 - to_l2 - 0.1, 60, 600)]
+        mails = mailbox.messages()
+    assert sent == [1, 0, 1, 0, 1, 0, 0]
+    assert await levels(warehouse, tenant) == [(level, "handed-over") for level in ("L1", "L2", "L3")]
+    assert f"L2, unanswered for {to_l2} min. Over to you" in mails[1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert [mail["to"] for mail in mails] == ["op@example.org"] * 2 + ["op@example.org, boss@example.org"]
+    assert len({mail["references"] for mail in mails}) == 1
+
+
+async def test_an_incident_that_was_acked_climbs_no_further(warehouse: Warehouse, tenant: str, tmp_path: Path) -> None:
+    with Mailbox(tmp_path) as mailbox:
+        chosen, clock = settings(tenant, mailbox.port), ManualClock(at(5))
+        await tell(warehouse, tenant, "opened", chosen=chosen)
+        assert await send(warehouse, chosen, clock) == 1
+        await do(tenant, warehouse, Wish(ActKind.ACK, "i1", "ann"), clock)
+        assert await wait_and_send(warehouse, chosen, clock, 600) == 0
+
+
+async def test_an_incident_that_is_mended_or_closed_climbs_no_further(
+    warehouse: Warehouse, tenant: str, tmp_path: Path
+) -> None:
+    with Mailbox(tmp_path) as mailbox:
+        chosen, clock = settings(tenant, mailbox.port), ManualClock(at(40))
+        for id_, state in (("i1", IncidentState.MENDED), ("i2", IncidentState.CLOSED)):
+            one = replace(incident(tenant, id_), entities=(f"edge:{id_}",))
+            await tell(warehouse, tenant, "opened", incident=one, chosen=chosen)
+            await tell(warehouse, tenant, state, 30, incident=replace(one, state=state), chosen=chosen)
+        assert await send(warehouse, chosen, clock) == 3
+        assert await wait_and_send(warehouse, chosen, clock, 600) == 0
+
+
+async def test_a_step_up_that_is_rolled_back_is_done_after_the_crash(warehouse: Warehouse, tenant: str) -> None:
+    await tell(warehouse, tenant, "opened")
+    chosen, later = settings(tenant), at(5 + 900)
+
+    async def dying() -> None:
+        async with warehouse.as_tenant(tenant) as db:
+            assert await notify.escalate(tenant, db, chosen, later) == 1
+            raise RuntimeError("the watcher dies here")
+
+    with pytest.raises(RuntimeError):
+        await dying()
+    assert await levels(warehouse, tenant) == [("L1", "opened")]
+
+    async def climb() -> int:
+        async with warehouse.as_tenant(tenant) as db:
+            return await notify.escalate(tenant, db, chosen, later)
+
+    assert sorted(await asyncio.gather(*(climb() for _ in range(4)))) == [0, 0, 0, 1]
+    assert await levels(warehouse, tenant) == [("L1", "opened"), ("L2", "opened")]
+
+
+async def test_the_good_end_is_told_to_the_highest_level_that_was_called(warehouse: Warehouse, tenant: str) -> None:
+    await tell(warehouse, tenant, "opened")
+    async with warehouse.as_tenant(tenant) as db:
+        await notify.escalate(tenant, db, settings(tenant), at(905))
+    await tell(warehouse, tenant, "mended", 910)
+    assert await levels(warehouse, tenant) == [("L1", "opened"), ("L2", "opened"), ("L2", "mended")]
+
+
+async def test_what_is_handed_over_again_after_an_approval_is_told_again_and_climbs_anew(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    handed = replace(incident(tenant), state=IncidentState.HANDED_OVER)
+    refused = replace(DEED, state=ActionState.REFUSED, finished=None)
+    await tell(warehouse, tenant, "handed-over", incident=handed)
+    async with warehouse.as_tenant(tenant) as db:
+        await actions.intend(tenant, db, refused)
+    await do(tenant, warehouse, Wish(ActKind.APPROVE, "i1", "ann"), ManualClock(at(100)))
+    await tell(warehouse, tenant, "acted", 110, incident=handed)
+    assert await tell(warehouse, tenant, "handed-over", 200, incident=handed) == 1
+    told = await outbox(warehouse, tenant)
+    assert [(notice.incident_state, notice.round) for notice in told] == [
+        ("handed-over", 1),
+        ("acted", 1),
+        ("handed-over", 2),
+    ]
+    assert len({notice.id for notice in told}) == 3
+    async with warehouse.as_tenant(tenant) as db:
+        assert await notify.escalate(tenant, db, settings(tenant), at(200 + 899)) == 0
+        assert await notify.escalate(tenant, db, settings(tenant), at(200 + 900)) == 1
+
+
+async def test_an_incident_that_comes_back_is_told_again_and_an_undo_opens_nothing(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    for seconds, state in enumerate(("opened", "acted", "opened", "mended", "mended", "opened"), start=5):
+        await tell(warehouse, tenant, state, seconds)
+    assert [s for _, s in await levels(warehouse, tenant)] == ["opened", "acted", "mended", "opened"]
+
+
+async def test_what_was_silenced_is_told_when_the_window_is_over(warehouse: Warehouse, tenant: str) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await changes.save(tenant, db, [Change("m", "maintenance", PART, at(-60), at(60), "op", "planned")])
+    assert await tell(warehouse, tenant, "opened") == 0
+    async with warehouse.as_tenant(tenant) as db:
+        assert await notify.escalate(tenant, db, settings(tenant), at(59)) == 0
+        assert await notify.escalate(tenant, db, settings(tenant), at(61)) == 1
+        assert await notify.escalate(tenant, db, settings(tenant), at(62)) == 0
+    assert await levels(warehouse, tenant) == [("L1", "opened")]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (replace(CAUSE, entity="component:packager"), 1),
+        (replace(CAUSE, kind=CauseKind.BAD_RELEASE), 1),
+        (CAUSE, 0),
+        (replace(CAUSE, kind=CauseKind.PLANNED_WORK), 0),
+    ],
+)
+async def test_maintenance_hides_no_fault_that_it_does_not_explain(
+    warehouse: Warehouse, tenant: str, cause: Cause, expected: int
+) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await changes.save(tenant, db, [Change("m", "maintenance", PART, at(-60), None, "op", "planned")])
+    assert await tell(warehouse, tenant, "opened", evidence=([cause], [], [])) == expected
+
+
+# Listeners hit.
+
+
+async def test_a_notice_counts_the_sessions_that_lost_sound_where_it_is_felt(warehouse: Warehouse, tenant: str) -> None:
+    parts = [
+        Entity(PART, "transcode", {"channel": "channel:ch1"}, ("channel:ch1",)),
+        Entity("channel:ch1", "channel"),
+        Entity("channel:ch2", "channel"),
+    ]
+    heard = [("a", "ch1", 1, 500), ("a", "ch1", 2, 0), ("b", "ch1", 2, 0), ("c", "ch1", -3, 900), ("d", "ch2", 1, 700)]
+    reports = [
+        SessionReport(session, f"channel:{channel}", "edge:e", at(seconds), "t", "p", lost, sequence=place)
+        for place, (session, channel, seconds, lost) in enumerate(heard)
+    ]
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, parts, at(-60))
+        await sessions.save(tenant, db, reports, at(3))
+    await tell(warehouse, tenant, "opened")
+    (notice,) = await outbox(warehouse, tenant)
+    assert "1 of 2 sessions have lost sound since the onset: channel:ch1 1 of 2\n" in notice.body
+
+
+# Updated, not multiplied.
+
+
+async def test_what_waited_for_a_channel_that_was_away_goes_out_as_one(
+    warehouse: Warehouse, tenant: str, clock: ManualClock, tmp_path: Path
+) -> None:
+    port = free_port()
+    chosen = settings(tenant, port)
+    for seconds, state in enumerate(("opened", "acted", "mended"), start=5):
+        await tell(warehouse, tenant, state, seconds, chosen=chosen)
+        assert await send(warehouse, chosen, clock) == 0
+    with Mailbox(tmp_path, port) as mailbox:
+        clock.advance(100)
+        assert await send(warehouse, chosen, clock) == 1
+        clock.advance(1000)
+        assert await send(warehouse, chosen, clock) == 0
+        (mail,) = mailbox.messages()
+    told = await outbox(warehouse, tenant)
+    assert [notice.state for notice in told] == [NoticeState.SUPERSEDED, NoticeState.SUPERSEDED, NoticeState.SENT]
+    text = mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "stands also for: opened at 2026-01-01 12:00:05 UTC, acted at 2026-01-01 12:00:06 UTC" in text
+    assert mail["x-tonewatch-state"] == "mended"
+    assert not mail["subject"].startswith("Re:")
+    assert mail["references"] == f"<{told[0].thread_key}@tone.example>"
+
+
+async def test_a_channel_that_was_never_away_gets_every_notice(
+    warehouse: Warehouse, tenant: str, clock: ManualClock, tmp_path: Path
+) -> None:
+    with Mailbox(tmp_path) as mailbox:
+        chosen = settings(tenant, mailbox.port)
+        for seconds, state in enumerate(("opened", "acted", "mended"), start=5):
+            await tell(warehouse, tenant, state, seconds, chosen=chosen)
+        assert await send(warehouse, chosen, clock) == 3
+
+
+async def test_incidents_that_wait_together_are_not_put_together(
+    warehouse: Warehouse, tenant: str, clock: ManualClock, tmp_path: Path
+) -> None:
+    port = free_port()
+    chosen = settings(tenant, port)
+    for number in range(3):
+        one = replace(incident(tenant, f"i{number}"), entities=(f"edge:e-{number}",))
+        await tell(warehouse, tenant, "opened", 5 + number, incident=one, chosen=chosen)
+    assert await send(warehouse, chosen, clock) == 0
+    with Mailbox(tmp_path, port):
+        clock.advance(100)
+        assert await send(warehouse, chosen, clock) == 3
+
+
+@contextmanager
+def slack_api() -> Iterator[tuple[str, list[tuple[str, dict[str, Any]]]]]:
+    """Slack's Web API as a bot sees it: every call is ok, and every message gets a ts."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            payload = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append((self.path.rpartition("/")[2], payload))
+            content = json.dumps({"ok": True, "channel": "C1", "ts": f"17.{len(asked)}"}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/api", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_a_bot_keeps_one_message_per_incident_also_after_a_restart(
+    warehouse: Warehouse, tenant: str, clock: ManualClock
+) -> None:
+    chosen = settings(tenant, channels=("slack",))
+    with slack_api() as (api, asked):
+        for round_ in (("opened", "acted"), ("mended",)):
+            for seconds, state in enumerate(round_, start=5 + len(asked)):
+                await tell(warehouse, tenant, state, seconds, chosen=chosen)
+            async with warehouse.as_tenant(tenant) as db:
+                due = await notices.lease_due(db, at(60), "w", 60, 10)
+            async with new_client() as http:
+                sender = notify.Sender(warehouse, {"slack": SlackBot(http, "xoxb", "C1", api=api)}, clock)
+                assert await sender.send(due) == len(round_)
+    methods = [method for method, _ in asked]
+    assert methods == ["chat.postMessage", *["chat.update", "chat.postMessage"] * 2]
+    assert {payload["ts"] for method, payload in asked if method == "chat.update"} == {"17.1"}
+    assert {payload["thread_ts"] for _, payload in asked if "thread_ts" in payload} == {"17.1"}
+    assert {notice.receipt for notice in await outbox(warehouse, tenant)} == {"C1/17.1"}
 
 
 def test_waiting_grows_to_a_minute_and_is_the_same_for_the_same_attempt() -> None:
