@@ -18,7 +18,19 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from tonewatch.settings import BARE_NAMES, PREFIX, Escalation, Grant, PageBudget, Profile, Settings, profile_names
+from tonewatch.settings import (
+    BARE_NAMES,
+    PREFIX,
+    CoolDowns,
+    Escalation,
+    Freeze,
+    Grant,
+    Guardrails,
+    PageBudget,
+    Profile,
+    Settings,
+    profile_names,
+)
 
 HOUSE = Path(__file__).resolve().parent.parent
 SETTINGS_PAGE = HOUSE / "docs" / "settings.md"
@@ -89,6 +101,12 @@ def settings_page() -> str:
             _table(PageBudget, "key"),
             "### `escalation`\n",
             _table(Escalation, "key"),
+            "### `guardrails`\n",
+            _table(Guardrails, "key"),
+            "### `guardrails.cool_down_seconds`\n",
+            _table(CoolDowns, "key"),
+            "### Each of `guardrails.freezes`\n",
+            _table(Freeze, "key"),
             "### Each of `grants`\n",
             _table(Grant, "key"),
         ]
@@ -101,7 +119,7 @@ def test_the_settings_page_is_what_the_settings_are() -> None:
     assert SETTINGS_PAGE.read_text(encoding="utf-8") == settings_page(), "run `make snapshot` and read what changed"
 
 
-@pytest.mark.parametrize("model", [Settings, Profile, PageBudget, Escalation, Grant])
+@pytest.mark.parametrize("model", [Settings, Profile, PageBudget, Escalation, Guardrails, CoolDowns, Freeze, Grant])
 def test_every_setting_says_what_it_does(model: type[BaseModel]) -> None:
     assert not [name for name, field in model.model_fields.items() if not field.description]
 
@@ -143,7 +161,7 @@ def _help(*command: str) -> str:
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_in_the_documents_exists(page: str, line: str) -> None:
     words = re.split(r"\btonewatch ", line, maxsplit=1)[1].split()
-    text = _help(words[0])
+    text = _help(*words[: 2 if words[0] == "incidents" else 1])
     for option in (word.split("=")[0] for word in words[1:] if word.startswith("--")):
         assert re.search(rf"{re.escape(option)}\b", text), f"{page}: tonewatch {words[0]} knows no {option}"
 

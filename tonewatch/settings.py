@@ -9,15 +9,25 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tonewatch.errors import SettingsError
@@ -229,6 +239,105 @@ class Escalation(BaseModel):
     l3_minutes: float = Field(45.0, gt=0, description="To L3 otherwise")
 
 
+class CoolDowns(BaseModel):
+    """Seconds before the same runbook may act on the same target again (guardrail 4)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    restart: float = Field(600.0, ge=0, description="After a restart")
+    kill_and_restart: float = Field(600.0, ge=0, description="After a kill-and-restart")
+    switch_input: float = Field(300.0, ge=0, description="After a switch to another input")
+    drain: float = Field(1800.0, ge=0, description="After draining an edge, which takes capacity away")
+    rollback: float = Field(3600.0, ge=0, description="After a rollback")
+
+    def of(self, runbook: str) -> float | None:
+        """Seconds for `runbook`; None for one that has no cool-down and so must not act."""
+        known: dict[str, float] = {name.replace("_", "-"): seconds for name, seconds in self}
+        return known.get(runbook)
+
+
+class Freeze(BaseModel):
+    """A time in which nothing is changed by itself (guardrail 17)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    started: AwareDatetime = Field(description="Its beginning, with a time zone")
+    ended: AwareDatetime = Field(description="Its end, with a time zone")
+    reason: str = Field(description="Why, e.g. the final of the cup")
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.ended <= self.started:
+            raise ValueError("ended must be later than started")
+        return self
+
+
+#: The guardrails' limits in words for people, and whether more of it is wider.
+_WIDER = {
+    "blast_share": ("share of a service that may be out at once", True),
+    "actions_per_quarter_hour": ("actions in 15 minutes", True),
+    "actions_per_day": ("actions in a day", True),
+    "concurrent_per_service": ("actions at once on one service", True),
+    "concurrent": ("actions at once", True),
+    "acts_per_incident": ("acts for one incident", True),
+    "steady_readings": ("readings that a fault must hold for", False),
+    "stale_intervals": ("intervals after which data is stale", True),
+    "least_confidence": ("least confidence to act without a yes", False),
+    "approval_seconds": ("seconds that a yes holds", True),
+    "verify_seconds": ("seconds in which a remedy must show its effect", True),
+    "good_readings": ("good readings that end an impact", False),
+    "worse_share": ("share by which a guarded SLI may get worse", True),
+    "breaker_failures": ("failures that stop a runbook", True),
+    "breaker_half_open_seconds": ("seconds before a stopped runbook may try again", False),
+    "breaker_global_failures": ("failures that stop everything", True),
+    "breaker_last": ("acts of a runbook among which failures are counted", False),
+    "breaker_global_seconds": ("seconds in which failures of all runbooks are counted", False),
+}
+
+
+class Guardrails(BaseModel):
+    """The limits of automatic action; the defaults are those of the guardrail sheet (docs/guardrails.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    blast_share: float = Field(
+        0.10, ge=0, le=1, description="2: share of a service that may be out at once, at least 1"
+    )
+    actions_per_quarter_hour: int = Field(5, ge=0, description="3: actions of the tenant in 15 minutes")
+    actions_per_day: int = Field(20, ge=0, description="3: actions of the tenant in 24 hours")
+    concurrent_per_service: int = Field(1, ge=0, description="3: actions at once on one service")
+    concurrent: int = Field(3, ge=0, description="3: actions at once, over all services")
+    cool_down_seconds: CoolDowns = Field(CoolDowns(), description="4: rest of a target after a runbook acted on it")
+    steady_readings: int = Field(3, ge=1, description="5: readings in a row in which a fault must have held")
+    stale_intervals: float = Field(3.0, gt=0, description="6: intervals of readings after which data is stale")
+    least_confidence: float = Field(0.9, ge=0, le=1, description="7: confidence to act without a person's yes")
+    approval_seconds: float = Field(900.0, gt=0, description="8: how long a yes holds")
+    verify_seconds: float = Field(300.0, gt=0, description="13: time in which a remedy must show its effect")
+    good_readings: int = Field(3, ge=1, description="13: good readings in a row that end an impact")
+    worse_share: float = Field(0.10, ge=0, description="13: share by which a guarded SLI may get worse")
+    breaker_failures: int = Field(2, ge=1, description="15: failures that stop a runbook")
+    breaker_last: int = Field(5, ge=1, description="15: last acts of a runbook among which they are counted")
+    breaker_half_open_seconds: float = Field(3600.0, ge=0, description="15: rest of a stopped runbook before one trial")
+    breaker_global_failures: int = Field(3, ge=1, description="15: failures of all runbooks that stop everything")
+    breaker_global_seconds: float = Field(1800.0, ge=0, description="15: time in which those are counted")
+    freezes: tuple[Freeze, ...] = Field((), description="17: times in which nothing acts by itself")
+    acts_per_incident: int = Field(1, ge=0, description="18: acts for one incident, at its root")
+
+    def opened(self, defaults: Guardrails | None = None) -> list[str]:
+        """In words, each limit that is wider than in `defaults` (by default the sheet's)."""
+        sheet = defaults or Guardrails()
+        told = []
+        for name, (words, more) in _WIDER.items():
+            here, there = getattr(self, name), getattr(sheet, name)
+            if here > there if more else here < there:
+                told.append(f"{words}: {here:g} instead of {there:g}")
+        for name in CoolDowns.model_fields:
+            here, there = getattr(self.cool_down_seconds, name), getattr(sheet.cool_down_seconds, name)
+            if here < there:
+                told.append(f"cool-down of {name.replace('_', '-')}: {here:g} s instead of {there:g} s")
+        return told
+
+
 class Profile(BaseModel):
     """How a tenant is watched: a file in deployments/tenants."""
 
@@ -256,6 +365,7 @@ class Profile(BaseModel):
     )
     budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
+    guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
 
 
@@ -351,8 +461,23 @@ def _explain(error: Exception, model: type[BaseModel]) -> str:
         where = ".".join(str(part) for part in problem["loc"]) or model.__name__
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key; known are {', '.join(model.model_fields)}"
+            message = f"unknown key; known are {', '.join(_model_at(model, problem['loc']).model_fields)}"
         if problem["type"] in ("bool_parsing", "bool_type"):
             message = f"{problem['input']!r} is neither yes nor no; known are true, false, on, off, yes, no, 1, 0"
         lines.append(f"{where}: {message}")
     return "; ".join(lines)
+
+
+def _model_at(model: type[BaseModel], place: tuple[int | str, ...]) -> type[BaseModel]:
+    """The model whose keys stand at the end of `place`."""
+    for step in place[:-1]:
+        if isinstance(step, str) and step in model.model_fields:
+            kinds = _types_in(model.model_fields[step].annotation)
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return model
+
+
+def _types_in(annotation: object) -> Iterator[object]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _types_in(part)

@@ -17,6 +17,8 @@ from tonewatch.settings import (
     BARE_NAMES,
     KNOWN_CHANNELS,
     LATER_CHANNELS,
+    CoolDowns,
+    Guardrails,
     Settings,
     default_state_dir,
     load_profile,
@@ -298,3 +300,48 @@ def _values() -> st.SearchStrategy[dict[str, Any]]:
             "log_level": st.sampled_from(["debug", "info", "warning", "error"]),
         }
     )
+
+
+def test_an_unknown_key_deep_in_a_profile_names_the_keys_that_are_known_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "PROFILES", tmp_path)
+    for text, told in (
+        ("guardrails: {concurent: 9}", "guardrails.concurent: unknown key; known are blast_share, "),
+        ("guardrails: {cool_down_seconds: {reboot: 1}}", "reboot: unknown key; known are restart, kill_and_restart"),
+        ("guardrails: {freezes: [{until: 1}]}", "until: unknown key; known are started, ended, reason"),
+        ("grants: [{runbok: restart}]", "runbok: unknown key; known are runbook, causes"),
+    ):
+        name = str(len(list(tmp_path.iterdir())))
+        (tmp_path / f"{name}.yaml").write_text(f"description: x\n{text}\n", encoding="utf-8")
+        with pytest.raises(SettingsError) as raised:
+            load_profile(name)
+        assert told in str(raised.value)
+
+
+def test_the_demo_says_which_limits_are_wider_and_the_platform_has_none() -> None:
+    opened = load_profile("demo").guardrails.opened()
+    assert "actions in 15 minutes: 16 instead of 5" in opened
+    assert "cool-down of rollback: 120 s instead of 3600 s" in opened
+    assert load_profile("platform").guardrails.opened() == []
+
+
+def test_a_narrower_limit_is_not_told_as_opened() -> None:
+    narrow = Guardrails(actions_per_day=1, steady_readings=9, cool_down_seconds=CoolDowns(drain=9e9))
+    assert narrow.opened() == []
+    assert Guardrails().opened(narrow) != []
+
+
+def test_every_limit_of_the_guardrails_can_be_told_as_opened() -> None:
+    numbers = {name for name, field in Guardrails.model_fields.items() if field.annotation in (int, float)}
+    for name in numbers:
+        told = [Guardrails(**{name: value}).opened() for value in (0.05, 1, 0, 0.5, 1_000_000) if _fits(name, value)]
+        assert any(told), name
+
+
+def _fits(name: str, value: float) -> bool:
+    try:
+        Guardrails(**{name: value})
+    except ValueError:
+        return False
+    return True
