@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from policy import acts
@@ -59,7 +59,9 @@ class _Case:
         return next((label.who for label in self.labels if (label.value, label.subject) == (value, of)), "")
 
 
-async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Done:
+async def do(
+    tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, approval_lasts: timedelta = acts.APPROVAL_LASTS
+) -> Done:
     """Do it, or raise and leave everything as it was.
 
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
@@ -72,7 +74,7 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Don
         refusal = _refusal(case, wish, now)
         if refusal:
             raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
-        done = _done(case, wish, now)
+        done = _done(case, wish, now, approval_lasts)
         if await labels.put(tenant, db, done.labels) < len(done.labels):
             raise ActRefused(f"{wish.kind} of incident {wish.incident} was done already")
         if done.approval is not None:
@@ -131,7 +133,7 @@ def _answered(case: _Case) -> str:
     return f"ack by {by}" if by else ""
 
 
-def _done(case: _Case, wish: Wish, now: datetime) -> Done:
+def _done(case: _Case, wish: Wish, now: datetime, approval_lasts: timedelta) -> Done:
     incident = case.incident
     if wish.kind is ActKind.ACK:
         round_ = case.clock.since.isoformat() if case.clock else ""
@@ -145,7 +147,7 @@ def _done(case: _Case, wish: Wish, now: datetime) -> Done:
     what = f"{action.runbook} of {action.target} (attempt {action.attempt})"
     if wish.kind is ActKind.VETO:
         return Done(incident.id, (label,), (f"{wish.who} said no to {what}",))
-    expires = now + acts.APPROVAL_LASTS
+    expires = now + approval_lasts
     approval = Approval(label.id, action.key, acts.requester(action), wish.who, wish.reason, now, expires)
     others = [f"  {answer.guard} had said no: {answer.reason}" for answer in action.guards if not answer.allowed]
     told = f"{wish.who} said yes to {what}, once, until {expires:%H:%M:%S} UTC; every other guard is asked again"

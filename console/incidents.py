@@ -97,7 +97,7 @@ def approve(
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Say yes to the proposed action. Good once, for 15 minutes; every other guard is asked again."""
+    """Say yes to the proposed action. Good once and not for long (15 min); every other guard is asked again."""
     from tonewatch.records import ActKind
 
     _do(_door(tenant, state_dir), ActKind.APPROVE, incident, author, reason, as_json)
@@ -148,11 +148,15 @@ def _do(
     verdict: str = "",
     cause: str | None = None,
 ) -> None:
+    from datetime import timedelta
+
     from console.acts import Wish, do
     from tonewatch.clock import SYSTEM
+    from tonewatch.settings import load_profile
 
     wish = Wish(kind, incident, author or _user(), reason, verdict, cause)
-    done = door.run(lambda warehouse: do(door.tenant, warehouse, wish, SYSTEM))
+    lasts = timedelta(seconds=load_profile(door.profile).guardrails.approval_seconds)
+    done = door.run(lambda warehouse: do(door.tenant, warehouse, wish, SYSTEM, lasts))
     print(_as_json(done) if as_json else "\n".join(done.told))
 
 
@@ -161,6 +165,7 @@ class _Door:
     """The warehouse of the running stack, as the app role, for one tenant."""
 
     tenant: str
+    profile: str
     database_url: str = field(repr=False)
 
     def run(self, work: Any) -> Any:
@@ -191,7 +196,7 @@ def _door(tenant: str | None, state_dir: Path | None) -> _Door:
     url = settings.database_url or connected(settings).database_url
     if url is None:
         raise NotUp("there is no warehouse to connect to; start one with `tonewatch up`")
-    return _Door(tenant or settings.tenant, url.get_secret_value())
+    return _Door(tenant or settings.tenant, settings.profile, url.get_secret_value())
 
 
 def _user() -> str:

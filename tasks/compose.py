@@ -223,7 +223,7 @@ def _say_yes_or_no(story: Story, action: Action) -> list[str]:
         return [_command(story, "veto", f"stops {what} before it begins")]
     return [
         f"Consider: {what}",
-        _command(story, "approve", "says yes; every other guard is asked again, and the yes holds for 15 minutes"),
+        _command(story, "approve", "says yes, once and not for long; every other guard is asked again"),
         _command(story, "veto", "says no to it"),
     ]
 
