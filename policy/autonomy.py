@@ -13,8 +13,10 @@ ACT = "act"
 
 def granted(profile: Profile, runbook: str, cause: Cause) -> Grant | None:
     """The grant that covers this remedy for this cause, or None."""
-    for grant in profile.grants:
-        covers = grant.runbook == runbook and cause.kind in grant.causes
-        if covers and any(fnmatchcase(cause.entity, pattern) for pattern in grant.entities):
-            return grant
-    return None
+    return next((grant for grant in profile.grants if covers(grant, runbook, cause)), None)
+
+
+def covers(grant: Grant, runbook: str, cause: Cause) -> bool:
+    """Whether the owner's word is about this remedy, this kind of cause and this part."""
+    about = grant.runbook == runbook and cause.kind in grant.causes
+    return about and any(fnmatchcase(cause.entity, pattern) for pattern in grant.entities)
