@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import time
+from pathlib import Path
+from typing import Any
 
 from soundstage import web
-from soundstage.errors import Malformed, Unreachable
-from soundstage.plan import Part, Plan, inventory
+from soundstage.errors import Malformed, Refused, Unreachable
+from soundstage.plan import Part, Plan, inventory, write_atomically
 from soundstage.playlist import parse
 from soundstage.process import Process, start
 
@@ -26,8 +29,39 @@ def audience(players: int, day_s: float, elapsed_s: float) -> int:
     return max(1, round(players * share))
 
 
-def _json(status: int, value: object) -> web.Response:
-    return web.Response(status, json.dumps(value).encode(), "application/json")
+class Routing:
+    """Which edges are drained: no listener is sent there. Kept in `path`, so that a restart changes nothing."""
+
+    def __init__(self, path: Path, edges: tuple[str, ...]) -> None:
+        self._path = path
+        self._edges = edges
+        self.drained: frozenset[str] = frozenset()
+        with contextlib.suppress(FileNotFoundError):
+            self.drained = frozenset(json.loads(path.read_text()))
+
+    def told(self) -> dict[str, list[str]]:
+        """What GET /routing answers: entity ids."""
+        return {"drained": [f"edge:{edge}" for edge in sorted(self.drained)]}
+
+    def drain(self, edge: str) -> None:
+        """Send nobody to `edge` any more; raises Refused for one that is not there or is the last."""
+        if not set(self._edges) - self.drained - {self._known(edge)}:
+            raise Refused(409, f"{edge} is the last edge that takes listeners; admit another one first")
+        self._set(self.drained | {edge})
+
+    def admit(self, edge: str) -> None:
+        """Send listeners to `edge` again; raises Refused for one that is not there."""
+        self._set(self.drained - {self._known(edge)})
+
+    def _known(self, edge: str) -> str:
+        if edge not in self._edges:
+            raise Refused(404, f"no edge {edge}; known are: {', '.join(self._edges)}")
+        return edge
+
+    def _set(self, drained: frozenset[str]) -> None:
+        self.drained = drained
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path, json.dumps(sorted(drained)).encode())
 
 
 class Director(Process):
@@ -37,6 +71,9 @@ class Director(Process):
         super().__init__(plan, part)
         self._open = False
         self._inventory = inventory(plan)
+        self._routing = Routing(plan.routing_path, tuple(edge.name for edge in plan.edges))
+        self._rush_share = 0.0
+        self._rush_until = 0.0
 
     async def work(self) -> None:
         while not self._open:
@@ -47,19 +84,48 @@ class Director(Process):
 
     async def respond(self, request: web.Request) -> web.Response:
         if request.path == "/inventory":
-            return _json(200, self._inventory)
+            return web.json_answer(self._inventory)
         if request.path == "/audience":
-            return _json(200, {"listening": self._listening()})
-        return web.Response(404, b"GET /inventory, /audience, /health or /metrics\n")
+            if request.method == "POST":
+                self.demand_credentials(request)
+                self._rush(request.json())
+            return web.json_answer({"listening": self._listening(), "drained": sorted(self._routing.drained)})
+        if request.path == "/routing" or request.path.startswith("/routing/"):
+            return self._route(request)
+        return web.Response(404, b"GET /inventory, /audience, /routing, /health or /metrics\n")
+
+    def _route(self, request: web.Request) -> web.Response:
+        """GET /routing, POST /routing/drain/EDGE, POST /routing/admit/EDGE."""
+        deed, _, edge = request.path.removeprefix("/routing").removeprefix("/").partition("/")
+        deeds = {"drain": self._routing.drain, "admit": self._routing.admit}
+        if request.method == "POST" and deed in deeds:
+            self.demand_credentials(request)
+            deeds[deed](edge)
+            self.log.info("routing_changed", deed=deed, edge=edge)
+        elif request.method != "GET" or deed:
+            raise Refused(404, "GET /routing, POST /routing/drain/EDGE or POST /routing/admit/EDGE")
+        return web.json_answer(self._routing.told())
+
+    def _rush(self, asked: Any) -> None:
+        """Want at least `share` of the players for `seconds`; raises Malformed."""
+        try:
+            share, seconds = float(asked["share"]), float(asked["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Malformed('a rush is {"share": NUMBER, "seconds": NUMBER}') from error
+        self._rush_share, self._rush_until = share, time.monotonic() + seconds
+        self.log.info("rush_asked_for", share=share, seconds=seconds)
 
     async def health(self) -> web.Response:
         unwell = await self._unwell()
-        return _json(503 if unwell else 200, {"healthy": not unwell, "unwell": unwell})
+        return web.json_answer({"healthy": not unwell, "unwell": unwell}, 503 if unwell else 200)
 
     def _listening(self) -> int:
         if not self._open:
             return 0
-        return audience(self.plan.players, self.plan.day_s, time.time() - self.plan.epoch)
+        usual = audience(self.plan.players, self.plan.day_s, time.time() - self.plan.epoch)
+        if time.monotonic() >= self._rush_until:
+            return usual
+        return max(usual, min(self.plan.seats, round(self.plan.players * self._rush_share)))
 
     async def _playlists(self) -> dict[str, tuple[int, float]]:
         """Per rendition: how many segments the first edge lists, and how old the newest is in seconds."""

@@ -14,17 +14,8 @@ from soundstage.plain import plain_client
 from soundstage.plan import RENDITIONS, Part, Plan
 from soundstage.process import start
 
-PLAYLIST_LIFETIME_S = 1.0
-SEGMENT_LIFETIME_S = 60.0
 KEPT_PER_RENDITION = 20  # what the origin still has, and no more: memory must not grow for minutes after a start
 UPSTREAM_TIMEOUT_S = 1.5  # below the players' time-out, so that they hear of a slow origin from us
-
-
-def lifetime(path: str, response: web.Response) -> float:
-    """Seconds for which an answer may be served again; only good ones are kept."""
-    if response.status != 200:
-        return 0.0
-    return PLAYLIST_LIFETIME_S if path.endswith(".m3u8") else SEGMENT_LIFETIME_S
 
 
 class Edge(MediaServer):
@@ -33,7 +24,7 @@ class Edge(MediaServer):
     def __init__(self, plan: Plan, part: Part) -> None:
         super().__init__(plan, part)
         capacity = KEPT_PER_RENDITION * len(plan.channels) * len(RENDITIONS)
-        self._cache: SingleFlight[web.Response] = SingleFlight(self._fetch, lifetime, time.monotonic, capacity)
+        self._cache: SingleFlight[web.Response] = SingleFlight(self._fetch, self._lifetime, time.monotonic, capacity)
         self._hits = Counter("edge_cache_hits", "Answered from the cache", registry=self.registry)
         self._misses = Counter("edge_cache_misses", "Had to wait for the origin", registry=self.registry)
         self._errors = Counter("edge_upstream_errors", "The origin failed", registry=self.registry)
@@ -53,6 +44,12 @@ class Edge(MediaServer):
 
     def ready(self) -> bool:
         return self._client is not None
+
+    def _lifetime(self, path: str, response: web.Response) -> float:
+        """Seconds for which an answer may be served again; only good ones are kept."""
+        if response.status != 200:
+            return 0.0
+        return self.setting("playlist_lifetime" if path.endswith(".m3u8") else "segment_lifetime")
 
     async def _fetch(self, path: str) -> web.Response:
         if self._client is None:

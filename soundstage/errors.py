@@ -7,6 +7,7 @@ SoundstageError
 │   └── PortTaken      somebody else was faster
 ├── Unreachable        a process of the platform did not answer
 ├── Malformed          a message or a playlist that cannot be read
+├── Refused            a control call that cannot be done, with the HTTP status that says why
 └── FaultError         a fault, or a file of faults, that breaks docs/faults.md
 """
 
@@ -41,6 +42,14 @@ class Unreachable(SoundstageError):
 
 class Malformed(SoundstageError):
     """A message or a playlist cannot be read."""
+
+
+class Refused(SoundstageError):
+    """A control call cannot be done; `status` is the HTTP status that says why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class FaultError(SoundstageError):

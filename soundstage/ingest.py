@@ -11,10 +11,9 @@ from prometheus_client import Counter, Gauge
 
 from soundstage import framing, web
 from soundstage.errors import Malformed
-from soundstage.plan import Part, Plan
+from soundstage.plan import INPUTS, Part, Plan
 from soundstage.process import Process, start
 
-INPUTS = ("primary", "backup")
 RECONNECT_S = 0.25
 SEND_LIMIT_BYTES = 2 * 1024 * 1024
 
@@ -44,8 +43,7 @@ class Ingest(Process):
         name = request.path.removeprefix("/input/")
         if request.method != "POST" or name not in INPUTS:
             return web.Response(404, b"GET /input, POST /input/primary or POST /input/backup\n")
-        if not self.allowed(request):
-            return web.Response(401, b"the supervisor's user and password are needed\n")
+        self.demand_credentials(request)
         self.log.info("input_switched", before=self._active, after=name)
         self._active, self._heard = name, time.monotonic()
         return web.Response(200, name.encode())

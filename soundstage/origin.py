@@ -54,8 +54,8 @@ class Origin(MediaServer):
         except OSError as error:
             self.log.alarm("read_failed", path=path, reason=str(error))
             return web.Response(500, b"cannot read\n")
-        lasting = "max-age=1" if suffix == "m3u8" else "max-age=60"
-        return web.Response(200, body, _TYPES[suffix], {"Cache-Control": lasting})
+        lasting = self.setting("playlist_max_age" if suffix == "m3u8" else "segment_max_age")
+        return web.Response(200, body, _TYPES[suffix], {"Cache-Control": f"max-age={round(lasting)}"})
 
     async def work(self) -> None:
         await self.run_until_cancelled()

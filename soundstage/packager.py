@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 
 from soundstage import containers, framing
+from soundstage.configuration import GOOD
 from soundstage.errors import Malformed
 from soundstage.plan import RATE, RENDITIONS, SEGMENT_SECONDS, Part, Plan, Rendition, write_atomically
 from soundstage.playlist import Entry, Playlist, parse, render_master
 from soundstage.process import Process, start
 
-WINDOW = 8
-KEPT_AFTER = WINDOW + 2  # RFC 8216, 6.2.2: a removed segment stays for its own duration plus the longest playlist's
+WINDOW = int(GOOD["package"]["window"])
+KEPT_BEYOND = 2  # RFC 8216, 6.2.2: a removed segment stays for its own duration plus the longest playlist's
 GAP_US = 60_000
 INIT_NAME = "init.mp4"
 
@@ -56,8 +58,14 @@ class Shelf:
         entries = self.playlist.entries
         return time.time() - entries[-1].end_us / 1e6 if entries else 0.0
 
-    def add(self, header: dict[str, Any], packets: list[bytes]) -> bool:
-        """Publish one segment; False for one that is listed already."""
+    def add(
+        self,
+        header: dict[str, Any],
+        packets: list[bytes],
+        window: int = WINDOW,
+        target_duration: float = SEGMENT_SECONDS,
+    ) -> bool:
+        """Publish one segment in a playlist of at most `window`; False for one that is listed already."""
         entries = self.playlist.entries
         begin = int(header["start_us"])
         if entries and begin < entries[-1].end_us - GAP_US:
@@ -67,12 +75,17 @@ class Shelf:
         uri = f"{sequence}.{'m4s' if self._rendition.codec == 'opus' else 'aac'}"
         write_atomically(self.folder / uri, self._contain(header, packets, sequence))
         entry = Entry(uri, begin, header["samples"] / RATE, broken)
-        self.playlist = self.playlist.add(entry, WINDOW)
+        self.playlist = self.playlist.add(entry, window)
         self._run = header["epoch"]
         write_atomically(self._run_path, self._run.encode())
-        write_atomically(self._path, self.playlist.render().encode())
-        self._remove_old()
+        self.fit(window, target_duration)
+        self._remove_old(window + KEPT_BEYOND)
         return True
+
+    def fit(self, window: int, target_duration: float) -> None:
+        """Write the playlist anew, with at most `window` segments and that target duration."""
+        self.playlist = replace(self.playlist.cut(window), target_duration=target_duration)
+        write_atomically(self._path, self.playlist.render().encode())
 
     def _contain(self, header: dict[str, Any], packets: list[bytes], sequence: int) -> bytes:
         begin = int(header["start_us"])
@@ -83,8 +96,8 @@ class Shelf:
             write_atomically(init, containers.opus_init(bytes.fromhex(header["config"])))
         return containers.opus_fragment(packets, begin, int(header["frame_samples"]), sequence)
 
-    def _remove_old(self) -> None:
-        oldest = self.playlist.media_sequence - KEPT_AFTER
+    def _remove_old(self, kept: int) -> None:
+        oldest = self.playlist.media_sequence - kept
         for path in self.folder.glob("[0-9]*.*"):
             if path.stem.isdigit() and int(path.stem) < oldest:
                 path.unlink(missing_ok=True)
@@ -98,16 +111,18 @@ class Packager(Process):
         segments = Counter("package_segments", "Segments published", ["rendition"], registry=self.registry)
         age = Gauge("package_playlist_age_seconds", "Now minus the newest end", ["rendition"], registry=self.registry)
         number = Gauge("package_media_sequence", "First listed segment", ["rendition"], registry=self.registry)
+        listed = Gauge("package_playlist_segments", "Listed segments", ["rendition"], registry=self.registry)
         self._shelves = {
             (channel, rendition.name): Shelf(plan.media / channel / rendition.name, rendition)
             for channel in plan.channels
             for rendition in RENDITIONS
         }
-        self._segments, self._numbers = {}, {}
+        self._segments, self._numbers, self._listed = {}, {}, {}
         for key, shelf in self._shelves.items():
             name = "/".join(key)
-            self._segments[key], self._numbers[key] = segments.labels(name), number.labels(name)
-            self._numbers[key].set(shelf.playlist.media_sequence)
+            self._segments[key] = segments.labels(name)
+            self._numbers[key], self._listed[key] = number.labels(name), listed.labels(name)
+            self._measure(key)
             age.labels(name).set_function(shelf.age)
 
     async def work(self) -> None:
@@ -115,6 +130,20 @@ class Packager(Process):
             write_atomically(self.plan.media / channel / "master.m3u8", render_master(RENDITIONS).encode())
         await framing.accept(self._take, self.part.data_port)
         await self.run_until_cancelled()
+
+    def _shape(self) -> tuple[int, float]:
+        """The playlists' window in segments and their target duration in seconds, as configured."""
+        return max(1, round(self.setting("window"))), self.setting("target_duration")
+
+    def configured(self) -> None:
+        for key, shelf in self._shelves.items():
+            shelf.fit(*self._shape())
+            self._measure(key)
+
+    def _measure(self, key: tuple[str, str]) -> None:
+        playlist = self._shelves[key].playlist
+        self._numbers[key].set(playlist.media_sequence)
+        self._listed[key].set(len(playlist.entries))
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -130,13 +159,13 @@ class Packager(Process):
     def _publish(self, header: dict[str, Any], body: bytes) -> None:
         key = (header["channel"], header["rendition"])
         shelf = self._shelves[key]
-        if not shelf.add(header, cut_packets(body, header["sizes"])):
+        if not shelf.add(header, cut_packets(body, header["sizes"]), *self._shape()):
             self.log.warning("segment_repeated", rendition="/".join(key))
             return
         if shelf.playlist.entries[-1].discontinuity:
             self.log.warning("discontinuity", rendition="/".join(key))
         self._segments[key].inc()
-        self._numbers[key].set(shelf.playlist.media_sequence)
+        self._measure(key)
 
 
 if __name__ == "__main__":

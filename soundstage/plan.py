@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import secrets
@@ -17,6 +18,7 @@ from soundstage.errors import NotRunning, StartFailed
 
 SEGMENT_SECONDS = 2
 RATE = 48_000
+INPUTS = ("primary", "backup")
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -88,6 +90,24 @@ class Plan:
     def log_path(self, name: str) -> Path:
         """Where the process `name` writes its JSON lines."""
         return self.folder / "logs" / f"{name}.jsonl"
+
+    def configuration_path(self, name: str) -> Path:
+        """Where the versions of the configuration of the process `name` are kept."""
+        return self.folder / "state" / f"{name}.versions.json"
+
+    @property
+    def routing_path(self) -> Path:
+        """Where the director keeps which edges are drained."""
+        return self.folder / "state" / "routing.json"
+
+    def silent_path(self, name: str) -> Path:
+        """The file whose being there makes the studio line of the source `name` silent."""
+        return self.folder / "state" / f"{name}.silent"
+
+    @property
+    def seats(self) -> int:
+        """How many players there may be when more come than on any day."""
+        return self.players + math.ceil(self.players / 2)
 
     @property
     def edges(self) -> tuple[Part, ...]:
@@ -239,8 +259,14 @@ def _component(plan: Plan, part: Part) -> dict[str, Any]:
         "feeds": list(part.feeds),
         "channel": part.channel,
     }
+    component["versions"] = {"url": f"{part.base_url}/version"}
     if part.stage == "ingest":
-        component["inputs"] = {"url": f"{part.base_url}/input", "values": ["primary", "backup"]}
+        channel = (part.channel or "").partition(":")[2]
+        component["inputs"] = {
+            "url": f"{part.base_url}/input",
+            "values": list(INPUTS),
+            "sources": {name: f"component:source-{channel}-{name}" for name in INPUTS},
+        }
     return component
 
 
@@ -273,4 +299,5 @@ def inventory(plan: Plan) -> dict[str, Any]:
         "origin": {"id": origin.entity, "base_url": origin.base_url},
         "edges": [{"id": edge.entity, "base_url": edge.base_url} for edge in plan.edges],
         "control": {"kind": "supervisor", "url": plan.supervisor_url(credentials=False)},
+        "routing": {"url": f"{plan.part('director').base_url}/routing"},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,8 @@ BEHIND_LIMIT_S = 12.0
 LOW_BUFFER_S = 2.5
 REPORT_EVERY_S = 4.0
 RETRY_S = 0.4
+RETURN_AFTER_S = 30.0
+RETURN_WITH_S = 4.5  # more than a time-out: whoever returns too early must not fall silent for it
 _STATES = {"starting": "s", "playing": "p", "stalled": "r"}
 
 
@@ -31,6 +34,10 @@ class Edge:
 
     name: str
     base_url: str
+
+
+class _Steered(Unreachable):
+    """The edge was drained while something was asked of it."""
 
 
 Observe = Callable[[str, str, float], None]
@@ -53,11 +60,16 @@ class Player:
         self.session = str(uuid.uuid4())
         self._rendition = rendition
         self._edges = edges
-        self._edge_index = number // 2 % len(edges)
+        self._home = number // 2 % len(edges)
+        self._edge_index = self._home
+        self._drained: frozenset[str] = frozenset()
+        self._away_since = -math.inf
+        self._limit: asyncio.Timeout | None = None
         self._client = client
         self._observe = observe
         self.playout = Playout(time.monotonic())
         self._newest: int | None = None
+        self._target_s = float(SEGMENT_SECONDS)
         self._throughput_kbps = 0
         self._sequence = 0
         self._reported_absent_s = 0.0
@@ -69,6 +81,36 @@ class Player:
     def edge(self) -> Edge:
         """The edge in use."""
         return self._edges[self._edge_index]
+
+    def steer(self, drained: frozenset[str]) -> None:
+        """Keep off the edges named in `drained`, from now on; what is asked of one of them is asked of another."""
+        if drained == self._drained:
+            return
+        self._drained = drained
+        here, home = self.edge.name, self._edges[self._home].name
+        if here not in drained and (here == home or home in drained):
+            return
+        if here in drained:
+            self._turn_to_another()
+        else:
+            self._edge_index = self._home  # ours is open again
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
+    def _turn_to_another(self) -> None:
+        """Take the next edge that is not drained; the same if there is no other."""
+        count = len(self._edges)
+        for step in range(1, count):
+            index = (self._edge_index + step) % count
+            if self._edges[index].name not in self._drained:
+                self._edge_index, self._away_since = index, time.monotonic()
+                return
+
+    def _come_home(self) -> None:
+        """Back to the edge that was given to us, some time after it failed, if we can afford that it still does."""
+        rested = time.monotonic() - self._away_since > RETURN_AFTER_S
+        if rested and self._edges[self._home].name not in self._drained and self.playout.buffered_s > RETURN_WITH_S:
+            self._edge_index = self._home
 
     def latency_s(self) -> float | None:
         """Wall clock minus the programme's date at the play head; None while there is no sound."""
@@ -82,19 +124,22 @@ class Player:
             try:
                 if playlist_path is None:
                     playlist_path = await self._choose()
+                self._come_home()
                 began = time.monotonic()
                 changed = await self._load(playlist_path)
                 delay = self._reload_after(changed=changed) - (time.monotonic() - began)
+            except _Steered:
+                delay = 0.0
             except (Unreachable, Malformed):
-                self._edge_index = (self._edge_index + 1) % len(self._edges)
+                self._turn_to_another()
                 delay = RETRY_S
             await asyncio.sleep(max(0.05, delay))
 
     def _reload_after(self, *, changed: bool) -> float:
         """Seconds between loads: the target duration after a change, half of it without (RFC 8216, 6.3.4)."""
         if changed:
-            return float(SEGMENT_SECONDS)
-        return SEGMENT_SECONDS / 2 if self.playout.buffered_s > LOW_BUFFER_S else SEGMENT_SECONDS / 4
+            return self._target_s
+        return self._target_s / 2 if self.playout.buffered_s > LOW_BUFFER_S else self._target_s / 4
 
     async def _choose(self) -> str:
         """The path of our rendition's playlist, from the master playlist."""
@@ -107,6 +152,7 @@ class Player:
     async def _load(self, path: str) -> bool:
         """Load the playlist and what is new in it; whether there was anything new."""
         playlist = parse((await self._get(path)).decode())
+        self._target_s = float(playlist.target_duration)
         first = self._first_wanted(playlist)
         folder = path.rpartition("/")[0]
         if self._newest is None and playlist.map_uri:
@@ -135,17 +181,24 @@ class Player:
         return wanted
 
     async def _get(self, path: str, *, segment: bool = False) -> bytes:
-        """A body from the edge in use; raises Unreachable when it fails or takes longer than REQUEST_TIMEOUT_S."""
+        """A body from the edge in use.
+
+        Raises Unreachable when it fails or takes longer than REQUEST_TIMEOUT_S, _Steered when we leave it meanwhile.
+        """
         edge, began = self.edge, time.monotonic()
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S) as self._limit:
                 answer = await self._client.get(edge.base_url + path)
         except (TimeoutError, httpx.TimeoutException) as error:
+            if self.edge is not edge:
+                raise _Steered(f"{edge.name} was drained") from error
             self._observe(edge.name, "timeout", time.monotonic() - began)
             raise Unreachable(f"{edge.name} took too long for {path}") from error
         except httpx.HTTPError as error:
             self._observe(edge.name, "broken", time.monotonic() - began)
             raise Unreachable(f"{edge.name}: {error}") from error
+        finally:
+            self._limit = None
         self._observe(edge.name, str(answer.status_code), time.monotonic() - began)
         if answer.status_code != 200:
             raise Unreachable(f"{edge.name} answered {answer.status_code} for {path}")

@@ -40,8 +40,9 @@ class Players(Process):
     def __init__(self, plan: Plan, part: Part) -> None:
         super().__init__(plan, part)
         self._seats: deque[_Seat] = deque()
-        self._free: deque[int] = deque(range(plan.players))
+        self._free: deque[int] = deque(range(plan.seats))
         self._wanted = 0
+        self._drained: frozenset[str] = frozenset()
         self._edges = tuple(Edge(edge.name, edge.base_url) for edge in plan.edges)
         records.close_left_open(plan.records_path)
         self._records = plan.records_path.open("a", buffering=1)
@@ -86,7 +87,10 @@ class Players(Process):
         url = f"{self.plan.part('director').base_url}/audience"
         while True:
             with contextlib.suppress(Unreachable, ValueError, KeyError):
-                self._wanted = int(json.loads((await web.get(url)).body)["listening"])
+                told = json.loads((await web.get(url)).body)
+                self._wanted, self._drained = int(told["listening"]), frozenset(told["drained"])
+            for seat in self._seats:
+                seat.player.steer(self._drained)
             await asyncio.sleep(AUDIENCE_EVERY_S)
 
     async def _change_audience(self, client: httpx.AsyncClient) -> None:
@@ -104,6 +108,7 @@ class Players(Process):
         channel = self.plan.channels[number % len(self.plan.channels)]
         rendition = RENDITIONS[number // len(self.plan.channels) % len(RENDITIONS)]
         player = Player(number, channel, rendition, self._edges, client, self._observe)
+        player.steer(self._drained)
         task = asyncio.create_task(player.listen())
         task.add_done_callback(self._ended)
         self._seats.append(_Seat(player, task))

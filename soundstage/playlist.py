@@ -35,10 +35,15 @@ class Playlist:
     discontinuity_sequence: int
     entries: tuple[Entry, ...]
     map_uri: str | None = None
+    target_duration: float = SEGMENT_SECONDS
 
     def add(self, entry: Entry, window: int) -> Playlist:
         """The playlist with one more segment at its end, and at most `window` segments."""
-        entries = (*self.entries, entry)
+        return replace(self, entries=(*self.entries, entry)).cut(window)
+
+    def cut(self, window: int) -> Playlist:
+        """The playlist with its newest `window` segments."""
+        entries = self.entries
         gone = entries[: max(0, len(entries) - window)]
         return replace(
             self,
@@ -57,7 +62,7 @@ class Playlist:
         lines = [
             "#EXTM3U",
             f"#EXT-X-VERSION:{7 if self.map_uri else 3}",
-            f"#EXT-X-TARGETDURATION:{SEGMENT_SECONDS}",
+            f"#EXT-X-TARGETDURATION:{round(self.target_duration)}",
             f"#EXT-X-MEDIA-SEQUENCE:{self.media_sequence}",
             f"#EXT-X-DISCONTINUITY-SEQUENCE:{self.discontinuity_sequence}",
         ]
@@ -87,7 +92,11 @@ class _Reader:
     """Collects what the lines say; the tags we do not know are passed over, as RFC 8216 asks."""
 
     def __init__(self) -> None:
-        self.numbers = {"#EXT-X-MEDIA-SEQUENCE": 0, "#EXT-X-DISCONTINUITY-SEQUENCE": 0}
+        self.numbers = {
+            "#EXT-X-MEDIA-SEQUENCE": 0,
+            "#EXT-X-DISCONTINUITY-SEQUENCE": 0,
+            "#EXT-X-TARGETDURATION": SEGMENT_SECONDS,
+        }
         self.map_uri: str | None = None
         self.entries: list[Entry] = []
         self._start_us = 0
@@ -123,8 +132,8 @@ def parse(text: str) -> Playlist:
             reader.line(line.strip())
     except ValueError as error:
         raise Malformed(f"a playlist's tag cannot be read: {error}") from error
-    sequence, discontinuities = reader.numbers.values()
-    return Playlist(sequence, discontinuities, tuple(reader.entries), reader.map_uri)
+    sequence, discontinuities, target = reader.numbers.values()
+    return Playlist(sequence, discontinuities, tuple(reader.entries), reader.map_uri, target)
 
 
 def render_master(renditions: Sequence[Rendition]) -> str:

@@ -23,11 +23,14 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disabl
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from soundstage import web
+from soundstage.configuration import Configuration
+from soundstage.errors import Malformed, Refused
 from soundstage.plan import Part, Plan
 
 LAG_STEP_S = 0.25
 PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
+_RANK = {"info": 0, "warning": 1, "error": 2}
 
 
 def die_with_parent(signal_number: int) -> None:
@@ -36,12 +39,16 @@ def die_with_parent(signal_number: int) -> None:
 
 
 class Log:
-    """JSON lines, one event each. A repeated event is written once a second, with the number of those left out."""
+    """JSON lines, one event each. A repeated event is written once a second, with the number of those left out.
+
+    Events below `level` (info, warning, error) are not written.
+    """
 
     def __init__(self, path: Path, component: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1)
         self._component = component
+        self.level = "info"
         self._last: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
@@ -58,6 +65,8 @@ class Log:
         self._write("error", event, details)
 
     def _write(self, level: str, event: str, details: dict[str, Any]) -> None:
+        if _RANK[level] < _RANK[self.level]:
+            return
         now = time.monotonic()
         if now - self._last.get(event, -1.0e9) < 1.0:
             self._left_out[event] = self._left_out.get(event, 0) + 1
@@ -81,6 +90,12 @@ class Process:
         ProcessCollector(registry=self.registry)
         lag = Gauge("event_loop_lag_seconds", "Worst wake-up delay in the last second", registry=self.registry)
         lag.set_function(lambda: max(self._lags, default=0.0))
+        self.configuration: Configuration | None = None
+        if part.stage:
+            self.configuration = Configuration(plan.configuration_path(part.name), part.stage)
+            version = Gauge("configuration_version", "The version that runs", registry=self.registry)
+            version.set_function(lambda: int(self.configuration.running) if self.configuration else 0)
+            self.log.level = str(self.configuration.values["log_level"])
 
     async def work(self) -> None:
         """What the process is for; runs until it is cancelled."""
@@ -125,7 +140,45 @@ class Process:
             return web.Response(200, generate_latest(self.registry), CONTENT_TYPE_LATEST)
         if request.path == "/health":
             return await self.health()
-        return await self.respond(request)
+        try:
+            if self.configuration and (request.path == "/version" or request.path.startswith("/version/")):
+                return self._versions(self.configuration, request)
+            return await self.respond(request)
+        except Refused as refused:
+            return web.Response(refused.status, f"{refused}\n".encode())
+        except Malformed as malformed:
+            return web.Response(400, f"{malformed}\n".encode())
+
+    def setting(self, name: str) -> float:
+        """A number of the configuration that runs; KeyError if the component has none of that name."""
+        return float(self.configuration.values[name]) if self.configuration else 0.0
+
+    def configured(self) -> None:
+        """Take up what does not take effect by itself, after another version was made to run."""
+
+    def demand_credentials(self, request: web.Request) -> None:
+        """Raise Refused (401) unless the request is `allowed`."""
+        if not self.allowed(request):
+            raise Refused(401, "the supervisor's user and password are needed")
+
+    def _versions(self, configuration: Configuration, request: web.Request) -> web.Response:
+        """GET /version; PUT /version with values adds one; POST /version/NAME lets one run."""
+        name = request.path.removeprefix("/version").removeprefix("/")
+        made: dict[str, str] = {}
+        if request.method == "PUT" and not name:
+            self.demand_credentials(request)
+            made = {"made": configuration.make(request.json())}
+        elif request.method == "POST" and name:
+            self.demand_credentials(request)
+            before = configuration.running
+            configuration.run(name)
+            self.log.level = "info"
+            self.log.info("configuration_switched", before=before, after=name, values=configuration.values)
+            self.log.level = str(configuration.values["log_level"])
+            self.configured()
+        elif request.method != "GET" or name:
+            raise Refused(404, "GET /version, PUT /version or POST /version/NAME")
+        return web.json_answer(configuration.told() | made)
 
     async def _watch_lag(self) -> None:
         while True:

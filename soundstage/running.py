@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def _clean_leftovers(folder: Path, media: Path) -> None:
     janitor.clean(folder, media)
     for old in (folder / "logs").glob("*"):
         old.unlink()  # who follows the logs must not take an earlier run's lines for this one's
-    for old in (folder / "players.jsonl", folder / "truth.jsonl"):
+    shutil.rmtree(folder / "state", ignore_errors=True)  # versions, routing: a new platform begins well
+    for old in (folder / "players.jsonl", folder / "truth.jsonl", folder / "changes.jsonl"):
         if old.exists():
             old.replace(old.with_suffix(".old.jsonl"))
 

@@ -6,13 +6,15 @@ Written by hand because a web framework costs each of them some 15 MiB and 0.3 s
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from soundstage import framing
-from soundstage.errors import Unreachable
+from soundstage.errors import Malformed, Unreachable
 
 HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
@@ -27,6 +29,13 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    def json(self) -> Any:
+        """The body as JSON; raises Malformed when it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise Malformed(f"the body must be JSON: {error}") from error
+
 
 @dataclass(frozen=True)
 class Response:
@@ -36,6 +45,11 @@ class Response:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(status, json.dumps(value).encode(), "application/json")
 
 
 Handler = Callable[[Request], Awaitable[Response]]

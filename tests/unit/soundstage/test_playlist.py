@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundstage.errors import Malformed
-from soundstage.packager import KEPT_AFTER, WINDOW, Shelf
+from soundstage.packager import KEPT_BEYOND, WINDOW, Shelf
 from soundstage.plan import RATE, RENDITIONS
 from soundstage.playlist import Entry, Playlist, parse, parse_master, render_master
 
@@ -66,8 +66,8 @@ def test_dates_are_continuous_and_survive_the_text(tmp_path: Path) -> None:
 
 def test_removed_segments_stay_for_the_longest_playlist_and_are_deleted_then(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, AAC)
-    fill(shelf, WINDOW + KEPT_AFTER + 5)
-    assert len(list(tmp_path.glob("*.aac"))) == WINDOW + KEPT_AFTER
+    fill(shelf, 2 * WINDOW + KEPT_BEYOND + 5)
+    assert len(list(tmp_path.glob("*.aac"))) == 2 * WINDOW + KEPT_BEYOND
 
 
 def test_new_run_of_the_transcoder_is_marked_and_counted_when_it_leaves(tmp_path: Path) -> None:
