@@ -11,11 +11,12 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from flows.detection import DetectionState, summary_text
 from flows.recorder import ended
+from policy.grouping import BLAMED, explained
 from tasks.correlate import Correlated, correlate
 from tonewatch.records import FindingKind, Run
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import findings
+from warehouse import changes, findings
 from warehouse.database import Warehouse
 
 #: A finding older than this opens no incident: whatever it told of is over.
@@ -27,14 +28,18 @@ async def round_of_correlation(
 ) -> Correlated:
     """Place every finding that belongs to no incident yet; the warehouse knows which, also after a crash.
 
-    What a starved watcher saw is left alone, and so is an anomaly that has not lasted.
+    What a starved watcher saw is left alone, and so is an anomaly that has not lasted, and what announced work explains.
     """
     held_back = set(detection.excused.values())
     # What still holds is placed however long ago it began: starvation may have held it back.
     oldest = min((c.met for c in detection.conditions.values()), default=now)
     async with warehouse.as_tenant(tenant) as db:
         unplaced = [f for f in await findings.unplaced(tenant, db, min(now - MEMORY, oldest)) if f.id not in held_back]
-        return await correlate(tenant, db, unplaced, topology, now, lasting(detection, profile, tenant, now))
+        known = await changes.read(tenant, db, min(now - MEMORY, oldest) - BLAMED, now + timedelta(microseconds=1))
+        holding = {condition.finding(tenant).id for condition in detection.conditions.values()}
+        unexplained = [f for f in unplaced if explained(f, known, topology, now, f.id in holding) is None]
+        lasted = lasting(detection, profile, tenant, now)
+        return await correlate(tenant, db, unexplained, topology, now, lasted, known)
 
 
 def lasting(detection: DetectionState, profile: Profile, tenant: str, now: datetime) -> set[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from tonewatch.records import Cause, CauseKind
+from tonewatch.records import Cause, CauseKind, Change
 from tonewatch.topology import Topology
 
 #: Ended by itself. STOPPED is not among them: somebody asked for that.
@@ -17,7 +18,16 @@ ENDED = frozenset({"EXITED", "FATAL", "BACKOFF"})
 ASKED = frozenset({"STOPPED", "STOPPING"})
 #: What is certain when a sign stands alone; evidence adds to it, rivals take from it.
 REFUSED_ALONE = 0.6
-TIMEOUT_ALONE = 0.55
+TIMEOUT_ALONE = 0.6
+#: The rule compared it with a twin or a sibling already: nothing else explains what it saw.
+COMPARED = 0.88
+#: Something was released or reconfigured, and what lies behind it broke afterwards.
+CHANGED_BEFORE = 0.75
+#: ... in a way that only what publishes can break.
+BROKEN_BY_RULE = 0.1
+#: ... at most this long afterwards.
+SOON = timedelta(seconds=90)
+CHANGED_SOON = 0.05
 ENDED_SAYS_SUPERVISOR = 0.3
 RUNS_SAYS_SUPERVISOR = 0.25
 NOTHING_UPSTREAM = 0.05
@@ -33,9 +43,13 @@ class Signs:
     symptoms: frozenset[str]
     process_state: str | None = None  # the supervisor's word, None when it was not asked or did not answer
     exit_detail: str = ""
+    changed: Change | None = None  # the last release or configuration of it before the onset
+    planned: Change | None = None  # the announced work on it that is under way
 
 
-def rank(signs: Sequence[Signs], topology: Topology, incident: str) -> list[Cause]:
+def rank(
+    signs: Sequence[Signs], topology: Topology, incident: str, onset: datetime | None = None
+) -> list[Cause]:
     """Causes of an incident, the most probable first; `unknown` when no sign tells of a change of state.
 
     >>> seen = [Signs("component:a", frozenset({"scrape-refused"}), "EXITED", "killed by signal 9")]
@@ -43,7 +57,7 @@ def rank(signs: Sequence[Signs], topology: Topology, incident: str) -> list[Caus
     'component:a:crash'
     """
     by_entity = {sign.entity: sign for sign in signs}
-    candidates = [c for sign in signs if (c := _candidate(sign, by_entity, topology)) is not None]
+    candidates = [c for sign in signs if (c := _candidate(sign, by_entity, topology, onset)) is not None]
     if not candidates:
         candidates = [_unknown(by_entity, topology)]
     candidates.sort(key=lambda c: (-c[1], c[0].entity))
@@ -64,16 +78,21 @@ def rank(signs: Sequence[Signs], topology: Topology, incident: str) -> list[Caus
 Candidate = tuple[Signs, float, CauseKind, list[str]]
 
 
-def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology) -> Candidate | None:
-    changed = _state_change(sign)
+def _candidate(
+    sign: Signs, known: Mapping[str, Signs], topology: Topology, onset: datetime | None
+) -> Candidate | None:
+    felt = [e for e in known if e != sign.entity and known[e].symptoms and topology.reaches(sign.entity, e)]
+    changed = _state_change(sign) or _bad_change(sign, [known[e] for e in felt], onset)
     if changed is None:
         return None
     kind, confidence, evidence = changed
     upstream = [e for e in known if e != sign.entity and topology.reaches(e, sign.entity) and _is_gone(known[e])]
-    felt = [e for e in known if e != sign.entity and topology.reaches(sign.entity, e)]
+    # What a part does to others behind it cannot be laid to a change of a part before it that answers well.
+    if kind in {CauseKind.BAD_RELEASE, CauseKind.BAD_CONFIG}:
+        upstream += [e for e in felt if _is_gone(known[e])]
     if upstream:
         confidence /= 2
-        evidence.append(f"but {', '.join(sorted(upstream))} upstream changed state as well")
+        evidence.append(f"but {', '.join(sorted(upstream))} changed state as well")
     else:
         confidence += NOTHING_UPSTREAM
         evidence.append("nothing upstream of it changed state")
@@ -81,6 +100,25 @@ def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology) -> C
         confidence += FELT_DOWNSTREAM
         evidence.append(f"felt downstream at {', '.join(sorted(felt))}")
     return sign, min(confidence, 0.99), kind, evidence
+
+
+def _bad_change(
+    sign: Signs, felt: Sequence[Signs], onset: datetime | None
+) -> tuple[CauseKind, float, list[str]] | None:
+    """A release or configuration after which what lies behind the part broke, while the part itself answers."""
+    change = sign.changed
+    if change is None or not (felt or sign.symptoms):
+        return None
+    kind = CauseKind.BAD_RELEASE if change.kind == "release" else CauseKind.BAD_CONFIG
+    confidence = CHANGED_BEFORE
+    evidence = [f"{change.kind} by {change.author} at {change.started:%H:%M:%S}: {change.summary}"]
+    if any("playlist-broken" in each.symptoms for each in felt):
+        confidence += BROKEN_BY_RULE
+        evidence.append("since then its playlists break the rules of HLS")
+    if onset is not None and onset - change.started <= SOON:
+        confidence += CHANGED_SOON
+        evidence.append(f"first signs {max((onset - change.started).total_seconds(), 0.0):.0f} s after it")
+    return kind, confidence, evidence
 
 
 def _is_gone(sign: Signs) -> bool:
@@ -95,7 +133,9 @@ def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:
         confidence = REFUSED_ALONE + ENDED_SAYS_SUPERVISOR
         return CauseKind.CRASH, confidence, [f"its supervisor says that its process has ended{detail}"]
     if sign.process_state in ASKED and sign.symptoms:
-        return CauseKind.PLANNED_WORK, REFUSED_ALONE, ["its supervisor was asked to stop it: somebody's work, no crash"]
+        told = [f"announced by {sign.planned.author}: {sign.planned.summary}"] if sign.planned else []
+        told = [*told, "its supervisor was asked to stop it: somebody's work, no crash"]
+        return CauseKind.PLANNED_WORK, REFUSED_ALONE + (ENDED_SAYS_SUPERVISOR if sign.planned else 0.0), told
     if "scrape-refused" in sign.symptoms:
         if sign.process_state == "RUNNING":
             # Up again, or listening no more: the crash is over or never was; nobody may act on this.
@@ -107,6 +147,10 @@ def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:
             confidence += RUNS_SAYS_SUPERVISOR
             evidence.append("its supervisor says that it runs")
         return CauseKind.HANG, confidence, evidence
+    if "source-silent" in sign.symptoms:
+        return CauseKind.SOURCE_SILENT, COMPARED, ["it carries silence while its twin carries the same programme"]
+    if "path-slow" in sign.symptoms:
+        return CauseKind.LATENCY, COMPARED, ["its fetches from the origin are slow, another edge's are not"]
     return None
 
 

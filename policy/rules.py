@@ -16,6 +16,17 @@ FRESH = timedelta(seconds=10)
 STARVED_RATIO = 0.2
 LEAST_SESSIONS = 3
 UPSTREAM_ERRORS = 5
+#: A source is silent when it carries nothing while its twin, which carries the same programme, is this much louder (dB).
+TWIN_GAP_DB = 30.0
+SILENT_DBFS = -60.0
+SOURCE_SILENT_SECONDS = 4.0
+#: An edge's way to the origin is slow from this mean time per fetch on, while another edge's is not (seconds).
+SLOW_FETCH_SECONDS = 0.4
+SWIFT_FETCH_SECONDS = 0.2
+LEAST_FETCHES = 3
+#: Broken playlists within this time that make a finding: one may be the change itself.
+BROKEN_SPAN = timedelta(seconds=15)
+BROKEN_READINGS = 3
 
 #: Scrape failures that are bad data, not an absent component.
 BAD_DATA = frozenset({"garbage", "huge"})
@@ -177,6 +188,89 @@ def upstream_errors(readings: Readings, now: datetime, profile: Profile) -> Iter
         )
 
 
+def source_silent(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """A source that carries silence while its twin carries the programme: no pause, no quiet music, a dead line."""
+    for entity in entities_with(readings, "source_twin_gap_db"):
+        gaps = trailing_run(readings[entity, "source_twin_gap_db"], below=-TWIN_GAP_DB)
+        level = last(readings, entity, "source_level_dbfs")
+        if not gaps or level is None or level.value > SILENT_DBFS or not _fresh(gaps[-1], now, profile):
+            continue
+        met = [gap for gap in gaps if (gap.time - gaps[0].time).total_seconds() >= SOURCE_SILENT_SECONDS]
+        if not met:
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="source-silent",
+            detector="rule:source-silent",
+            kind=FindingKind.RULE,
+            since=gaps[0].time,
+            met=met[0].time,
+            summary=f"{entity} carries silence, its twin carries the programme",
+            expected=f"a level within {TWIN_GAP_DB:g} dB of its twin's",
+            actual=f"{level.value:.0f} dBFS, {-gaps[-1].value:.0f} dB below its twin",
+        )
+
+
+def playlist_broken(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """Playlists that break a rule of HLS again and again (RFC 8216: window, target duration): no player can help it."""
+    for entity in entities_with(readings, "probe_playlist_broken"):
+        recent = [s for s in readings[entity, "probe_playlist_broken"] if s.value > 0 and s.time > now - BROKEN_SPAN]
+        if len(recent) < BROKEN_READINGS:
+            continue
+        rules = sorted({dict(sample.series.labels).get("rule", "unknown") for sample in recent})
+        yield Condition(
+            entity=entity,
+            symptom="playlist-broken",
+            detector="rule:playlist-broken",
+            kind=FindingKind.RULE,
+            since=recent[0].time,
+            met=recent[BROKEN_READINGS - 1].time,
+            summary=f"{entity} publishes playlists that break the rules of HLS: {', '.join(rules)}",
+            expected="a window of three target durations, segments no longer than the target (RFC 8216)",
+            actual=f"broken in {len(recent)} readings of the last {BROKEN_SPAN.seconds} s",
+        )
+
+
+def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """One edge whose fetches take long while another edge's, from the same origin, do not: its way there is slow.
+
+    A slow origin is slow for all, and so is no finding here.
+    """
+    span = max(FRESH, timedelta(seconds=3 * profile.scrape_seconds))
+    means = {
+        entity: mean
+        for entity in entities_with(readings, "edge_upstream_seconds_count")
+        if (mean := _mean_fetch(readings, entity, now - span)) is not None
+    }
+    for entity, (seconds, since, met) in means.items():
+        swift = [other for other, (theirs, *_) in means.items() if other != entity and theirs <= SWIFT_FETCH_SECONDS]
+        if seconds < SLOW_FETCH_SECONDS or not swift:
+            continue
+        yield Condition(
+            entity=entity,
+            symptom="path-slow",
+            detector="rule:path-slow",
+            kind=FindingKind.RULE,
+            since=since,
+            met=met,
+            summary=f"{entity} waits long for the origin, {', '.join(swift)} does not",
+            expected=f"less than {SLOW_FETCH_SECONDS:g} s a fetch, as elsewhere",
+            actual=f"{seconds:.2f} s a fetch",
+        )
+
+
+def _mean_fetch(readings: Readings, entity: str, start: datetime) -> tuple[float, datetime, datetime] | None:
+    """Mean seconds of an edge's fetches since `start`, and when they began and ended; None: too few, or a restart."""
+    counts = [s for s in readings[entity, "edge_upstream_seconds_count"] if s.time > start]
+    sums = [s for s in readings.get((entity, "edge_upstream_seconds_sum"), ()) if s.time > start]
+    if len(counts) < 2 or len(sums) < 2:
+        return None
+    fetches, seconds = counts[-1].value - counts[0].value, sums[-1].value - sums[0].value
+    if fetches < LEAST_FETCHES or seconds < 0:
+        return None
+    return seconds / fetches, counts[0].time, counts[-1].time
+
+
 def host_starved(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """The watcher's own machine lets nobody run: what it measures now is not the platform's fault."""
     for entity in entities_with(readings, "host_starved_seconds"):
@@ -225,6 +319,9 @@ RULES: tuple[Rule, ...] = (
     playlist_stale,
     playlist_unreachable,
     silence,
+    source_silent,
+    playlist_broken,
+    path_slow,
     listeners_starved,
     upstream_errors,
     segment_damaged,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from feature_store.sessions import session_samples
+from feature_store.twins import twin_samples
 from gateway.http import client
 from gateway.sources import inventory as inventories
 from gateway.sources import logs
 from gateway.sources.inventory import Inventory
 from gateway.sources.prometheus import Exposition, scrape_all
-from tasks.probe import Prober
+from tasks.probe import ProbeFact, Prober
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
 from tonewatch.records import Sample, Series, SessionReport
@@ -31,6 +32,8 @@ REPORTS_PER_ROUND = 5_000
 LEFT_OUT = ("_bucket", "_created")
 #: Facts of the probe that say that a playlist could not be had at all.
 UNREACHABLE = frozenset({"retrieval", "unanswered"})
+#: Facts of the probe that a playlist breaks a rule which every player relies on; others tell of a moment.
+BROKEN = frozenset({"short-window", "segment-too-long", "target-duration"})
 ALARMING = frozenset({"warning", "error", "critical"})
 QUOTABLE = 5
 
@@ -49,6 +52,7 @@ class Collector:
         self._prober: Prober | None = None
         self.inventory: Inventory | None = None
         self.topology = Topology([])
+        self._twins: dict[str, str] = {}
         self.said: dict[str, deque[tuple[datetime, str]]] = defaultdict(lambda: deque(maxlen=QUOTABLE))
         self.bad_lines = 0
 
@@ -89,6 +93,7 @@ class Collector:
             await self._prober.close()
         self._prober = Prober.of(found, thin=THIN, clock=self._clock)
         self.topology = Topology(found.entities())
+        self._twins = twins(found)
         self.inventory = found
 
     async def remember(self, tenant: str, warehouse: Warehouse) -> None:
@@ -104,8 +109,9 @@ class Collector:
         outcomes = await scrape_all(
             self._client, self.inventory.targets, timeout=max(0.5, min(self._profile.scrape_seconds, 2.0) * 0.9)
         )
-        for entity, outcome in outcomes.items():
-            self._waiting.extend(scraped(entity, outcome, now))
+        found = [sample for entity, outcome in outcomes.items() for sample in scraped(entity, outcome, now)]
+        self._waiting.extend(found)
+        self._waiting.extend(twin_samples(found, self._twins))
 
     async def probe(self) -> None:
         """Listen to every rendition once."""
@@ -118,6 +124,7 @@ class Collector:
         missed = {fact.entity for fact in heard.facts if fact.kind in UNREACHABLE} - reached
         for entity in (*sorted(reached), *sorted(missed)):
             self._waiting.append(Sample(Series(entity, "probe_unreachable"), now, float(entity in missed)))
+        self._waiting.extend(broken_samples(heard.facts, reached, now))
 
     async def read_logs(self) -> None:
         """Read what each component has logged since last time."""
@@ -165,6 +172,29 @@ class Collector:
 
 #: Of a channel's further renditions one segment of so many is decoded: loudness needs no more, and decoding costs CPU.
 THIN = 3
+
+
+def twins(inventory: Inventory) -> dict[str, str]:
+    """Source -> the source that carries the same programme: both are inputs of one ingest."""
+    found: dict[str, str] = {}
+    for inputs in inventory.inputs.values():
+        sources = [inputs.sources[name] for name in inputs.values if name in inputs.sources]
+        for source in sources:
+            found |= {source: other for other in sources if other != source and source not in found}
+    return found
+
+
+def broken_samples(facts: Iterable[ProbeFact], reached: Iterable[str], now: datetime) -> list[Sample]:
+    """Per rendition that was reached: 1 for each rule of HLS that its playlist breaks, or 0."""
+    broken: dict[str, set[str]] = {entity: set() for entity in reached}
+    for fact in facts:
+        if fact.kind in BROKEN and fact.entity in broken:
+            broken[fact.entity].add(fact.kind)
+    return [
+        Sample(Series(entity, "probe_playlist_broken", (("rule", rule),) if rule else ()), now, float(bool(rule)))
+        for entity, rules in sorted(broken.items())
+        for rule in (sorted(rules) or [""])
+    ]
 
 
 def scraped(entity: str, outcome: Exposition | SourceError, now: datetime) -> list[Sample]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from policy.grouping import Group, group
-from tonewatch.records import Cause, Finding, Incident, IncidentState, digest
+from tonewatch.records import Cause, CauseKind, Change, Finding, Incident, IncidentState, digest
 from tonewatch.topology import Topology
 from warehouse import incidents
 from warehouse.database import Connection
@@ -31,18 +31,20 @@ async def correlate(
     topology: Topology,
     now: datetime,
     lasting: Collection[str] = (),
+    changes: Sequence[Change] = (),
 ) -> Correlated:
     """Place `findings`, write incidents and their findings, and say which were opened or grew.
 
-    `lasting`: ids of anomalies that have lasted long enough to open an incident by themselves.
+    `lasting`: ids of anomalies that have lasted long enough to open an incident by themselves. `changes`: what was
+    released, reconfigured or announced lately.
     """
     if not findings:
         return Correlated([], [])
     active = {incident.id: incident for incident in await incidents.active(tenant, db)}
-    groups = [Group(i.id, await _root(tenant, db, i), i.onset) for i in active.values()]
+    groups = [await _group(tenant, db, incident) for incident in active.values()]
     opened: list[Incident] = []
     joined: list[Incident] = []
-    for grown in group(findings, groups, topology, lasting):
+    for grown in group(findings, groups, topology, lasting, changes):
         incident = active.get(grown.incident) if grown.incident else None
         if incident is None:
             incident = _open(tenant, grown, now)
@@ -56,9 +58,12 @@ async def correlate(
     return Correlated(opened, joined)
 
 
-async def _root(tenant: str, db: Connection, incident: Incident) -> str:
+async def _group(tenant: str, db: Connection, incident: Incident) -> Group:
     causes: list[Cause] = await incidents.causes(tenant, db, incident.id)
-    return causes[0].entity if causes else incident.entities[0]
+    if not causes:
+        return Group(incident.id, incident.entities[0], incident.onset)
+    known = causes[0].kind is not CauseKind.UNKNOWN
+    return Group(incident.id, causes[0].entity, incident.onset, changed=known)
 
 
 def _open(tenant: str, grown: Group, now: datetime) -> Incident:
@@ -70,6 +75,6 @@ def _open(tenant: str, grown: Group, now: datetime) -> Incident:
         state=IncidentState.OPEN,
         onset=grown.onset,
         opened=now,
-        title=next(f.summary for f in grown.findings if f.entity == grown.root),
+        title=next((f.summary for f in grown.findings if f.entity == grown.root), first.summary),
         entities=(grown.root, *others),
     )
