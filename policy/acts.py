@@ -46,7 +46,7 @@ def why_not_approve(
     vetoed_by: str,
     now: datetime,
 ) -> str | None:
-    """Why a yes to `action` is refused, or None."""
+    """Why a yes to `action` is refused, or None. A second person may say yes too: high risk wants two."""
     if incident.state in _OVER:
         return f"it is {incident.state}: nothing is to be done any more"
     if action is None:
@@ -58,8 +58,8 @@ def why_not_approve(
     for approval in approvals:
         if approval.used is not None:
             return f"{approval.approver} approved it already and the approval was used"
-        if approval.expires > now:
-            return f"{approval.approver} approved it already; that holds until {approval.expires:%H:%M:%S} UTC"
+        if approval.approver == approver and approval.expires > now:
+            return f"{approver} approved it already; that holds until {approval.expires:%H:%M:%S} UTC"
     return None
 
 

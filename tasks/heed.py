@@ -15,8 +15,8 @@ from warehouse.database import Connection
 class Act:
     """What a person did with an incident.
 
-    `action`: the key of the action that was approved or vetoed. Whether an approval still holds says
-    `approvals.redeem`, in the transaction that intends the deed.
+    `action`: the key of the action that was approved or vetoed. Which approvals hold says `approvals.holding`, and
+    `approvals.redeem` uses them up in the transaction that intends the deed.
     """
 
     incident: str

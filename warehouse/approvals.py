@@ -21,16 +21,13 @@ OF_ACTION = text(f"""
     select {COLUMNS} from approval where tenant = :tenant and action = :action order by approved, id
 """)  # noqa: S608 - a constant
 # A veto on the action outweighs every yes, whichever came first.
-REDEEM = text(f"""
-    update approval set used = :now
-    where tenant = :tenant and used is null and id = (
-        select a.id from approval a
-        where a.tenant = :tenant and a.action = :action and a.used is null and a.expires > :now
-          and not exists (select from label l where l.tenant = :tenant and l.subject_kind = 'action'
-              and l.subject = :action and l.value = 'veto')
-        order by a.approved desc, a.id limit 1 for update)
-    returning {COLUMNS}
-""")  # noqa: S608 - a constant
+HOLDS = """
+    where tenant = :tenant and action = :action and used is null and approved <= :now and expires > :now
+      and not exists (select from label l where l.tenant = :tenant and l.subject_kind = 'action'
+          and l.subject = :action and l.value = 'veto')
+"""
+HOLDING = text(f"select {COLUMNS} from approval {HOLDS} order by approved, id")  # noqa: S608 - constants
+REDEEM = text(f"update approval set used = :now {HOLDS} returning {COLUMNS}")  # noqa: S608 - constants
 
 
 async def put(tenant: str, db: Connection, approval: Approval) -> bool:
@@ -44,11 +41,18 @@ async def of_action(tenant: str, db: Connection, action: str) -> list[Approval]:
     return [Approval(**each) for each in found.mappings()]
 
 
-async def redeem(tenant: str, db: Connection, action: str, now: datetime) -> Approval | None:
-    """Use up the newest approval of the action that still holds; call it in the transaction that intends the deed.
-
-    None, and the answer is no: there is none, it was used, it has expired, or somebody said no to the action.
+async def holding(tenant: str, db: Connection, action: str, now: datetime) -> list[Approval]:
+    """The approvals of the action that hold at `now`, the oldest first; empty, and the answer is no: there is none,
+    each was used or has expired, or somebody said no to the action.
     """
-    values = {"tenant": tenant, "action": action, "now": utc(now)}
-    found = (await db.execute(REDEEM, values)).mappings().one_or_none()
-    return None if found is None else Approval(**found)
+    found = await db.execute(HOLDING, {"tenant": tenant, "action": action, "now": utc(now)})
+    return [Approval(**each) for each in found.mappings()]
+
+
+async def redeem(tenant: str, db: Connection, action: str, now: datetime) -> list[Approval]:
+    """Use up those that hold, in the transaction that intends the deed at `now`; gives them, the oldest first.
+
+    Of two that redeem at once, one is given them and the other none.
+    """
+    found = (await db.execute(REDEEM, {"tenant": tenant, "action": action, "now": utc(now)})).mappings()
+    return sorted((Approval(**each) for each in found), key=lambda approval: (approval.approved, approval.id))

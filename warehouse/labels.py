@@ -25,6 +25,10 @@ OF = """
 OF_INCIDENT = text(f"""
     select l.id, l.subject_kind, l.subject, l.value, l.who, l.reason, l.time {OF} order by l.time, l.id
 """)
+VETOED_BY = text("""
+    select who from label where tenant = :tenant and subject_kind = 'action' and subject = :action and value = 'veto'
+    order by time, id limit 1
+""")
 WAITING = text(f"""
     select l.id, coalesce(a.incident, l.subject) as incident, a.key as action, l.value, l.who, l.reason, l.time {OF}
       and l.value = any(cast(:kinds as text[]))
@@ -48,6 +52,12 @@ async def of_incident(tenant: str, db: Connection, incident: str) -> list[Label]
     """What people said of the incident and of its actions, in the order in which they said it."""
     found = await db.execute(OF_INCIDENT, {"tenant": tenant, "incidents": [incident]})
     return [Label(**each) for each in found.mappings()]
+
+
+async def vetoed_by(tenant: str, db: Connection, action: str) -> str:
+    """Who said no to the action with this key; empty: nobody."""
+    found = await db.execute(VETOED_BY, {"tenant": tenant, "action": action})
+    return found.scalar_one_or_none() or ""
 
 
 async def waiting(tenant: str, db: Connection, incidents: Sequence[str]) -> list[dict[str, Any]]:

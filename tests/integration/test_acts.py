@@ -68,7 +68,7 @@ async def kept(warehouse: Warehouse, tenant: str) -> list[Label]:
         return await labels.of_incident(tenant, db, "i1")
 
 
-async def redeem(warehouse: Warehouse, tenant: str, now: datetime) -> Approval | None:
+async def redeem(warehouse: Warehouse, tenant: str, now: datetime) -> list[Approval]:
     async with warehouse.as_tenant(tenant) as db:
         return await approvals.redeem(tenant, db, PROPOSED.key, now)
 
@@ -106,7 +106,7 @@ async def test_the_same_act_twice_is_refused_and_the_first_stands(
     before = await kept(warehouse, tenant)
     clock.advance(1)
     with pytest.raises(ActRefused, match=f"{kind} of incident i1 is refused"):
-        await act(warehouse, tenant, clock, kind, "ben", **more)
+        await act(warehouse, tenant, clock, kind, "ann" if kind is ActKind.APPROVE else "ben", **more)
     assert await kept(warehouse, tenant) == before
 
 
@@ -114,11 +114,13 @@ async def test_of_many_who_do_the_same_at_once_one_succeeds(
     warehouse: Warehouse, tenant: str, clock: ManualClock
 ) -> None:
     await open_incident(warehouse, tenant)
-    tries = (act(warehouse, tenant, clock, ActKind.APPROVE, who) for who in ("ann", "ben", "cleo", "dan"))
+    tries = (act(warehouse, tenant, clock, ActKind.VETO, who) for who in ("ann", "ben", "cleo", "dan"))
     results = await asyncio.gather(*tries, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["ActRefused"] * 3 + ["Done"]
+    (label,) = await kept(warehouse, tenant)
     async with warehouse.as_tenant(tenant) as db:
-        assert len(await approvals.of_action(tenant, db, PROPOSED.key)) == 1
+        assert await labels.vetoed_by(tenant, db, PROPOSED.key) == label.who
+        assert await labels.vetoed_by(tenant, db, "another") == ""
 
 
 async def test_an_unknown_incident_and_an_unknown_tenant_say_what_to_do(
@@ -167,7 +169,7 @@ async def test_an_approval_is_good_once(warehouse: Warehouse, tenant: str, clock
     await open_incident(warehouse, tenant)
     await act(warehouse, tenant, clock, ActKind.APPROVE)
     used = await asyncio.gather(*(redeem(warehouse, tenant, clock.now()) for _ in range(4)))
-    (one,) = [approval for approval in used if approval is not None]
+    (one,) = [approval for each in used for approval in each]
     assert (one.requester, one.approver, one.used) == ("tonewatch", "ann", clock.now())
     with pytest.raises(ActRefused, match="was used"):
         await act(warehouse, tenant, clock, ActKind.APPROVE, "ben")
@@ -179,23 +181,36 @@ async def test_an_approval_expires_and_may_be_given_again(
     await open_incident(warehouse, tenant)
     await act(warehouse, tenant, clock, ActKind.APPROVE)
     clock.advance(APPROVAL_LASTS.total_seconds())
-    assert await redeem(warehouse, tenant, clock.now()) is None
+    assert await redeem(warehouse, tenant, clock.now()) == []
     await act(warehouse, tenant, clock, ActKind.APPROVE, "ben")
-    again = await redeem(warehouse, tenant, clock.now())
-    assert again is not None
-    assert again.approver == "ben"
+    assert [each.approver for each in await redeem(warehouse, tenant, clock.now())] == ["ben"]
+
+
+async def test_two_people_may_say_yes_and_a_look_uses_nothing_up(
+    warehouse: Warehouse, tenant: str, clock: ManualClock
+) -> None:
+    await open_incident(warehouse, tenant)
+    for who in ("ann", "ben"):
+        await act(warehouse, tenant, clock, ActKind.APPROVE, who)
+        clock.advance(1)
+    async with warehouse.as_tenant(tenant) as db:
+        assert await approvals.holding(tenant, db, PROPOSED.key, START) == []  # before they were given
+        held = await approvals.holding(tenant, db, PROPOSED.key, clock.now())
+    assert [each.approver for each in held] == ["ann", "ben"]
+    used = await redeem(warehouse, tenant, clock.now())
+    assert used == [replace(each, used=clock.now()) for each in held]
 
 
 async def test_without_an_approval_the_answer_is_no(warehouse: Warehouse, tenant: str, clock: ManualClock) -> None:
     await open_incident(warehouse, tenant)
-    assert await redeem(warehouse, tenant, clock.now()) is None
+    assert await redeem(warehouse, tenant, clock.now()) == []
 
 
 async def test_a_veto_outweighs_an_approval(warehouse: Warehouse, tenant: str, clock: ManualClock) -> None:
     await open_incident(warehouse, tenant)
     await act(warehouse, tenant, clock, ActKind.APPROVE)
     await act(warehouse, tenant, clock, ActKind.VETO, "ben")
-    assert await redeem(warehouse, tenant, clock.now()) is None
+    assert await redeem(warehouse, tenant, clock.now()) == []
     with pytest.raises(ActRefused, match="ben said no"):
         await act(warehouse, tenant, clock, ActKind.APPROVE, "cleo")
 

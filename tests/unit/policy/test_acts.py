@@ -34,8 +34,9 @@ def test_a_proposal_can_be_approved_by_another_than_who_asked() -> None:
 
 
 def test_an_approval_is_not_given_twice_while_it_holds_nor_after_it_was_used() -> None:
-    assert "already" in (approve(given=(YES,)) or "")
-    assert approve(given=(YES,), later=acts.APPROVAL_LASTS) is None
+    assert "already" in (approve(who="ann", given=(YES,)) or "")
+    assert approve(who="ben", given=(YES,)) is None
+    assert approve(who="ann", given=(YES,), later=acts.APPROVAL_LASTS) is None
     assert "was used" in (approve(given=(replace(YES, used=NOW),), later=acts.APPROVAL_LASTS) or "")
 
 
