@@ -67,10 +67,16 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--day", type=_seconds, default=90.0, help="length of a compressed day in seconds (default 90)")
     run.add_argument("--beacon-url", help="where the players send CMCD beacons (default: nowhere)")
     run.add_argument("--beacon-key-file", type=Path, help="file with the beacons' key; it may come later")
+    run.add_argument("--changes-url", help="where releases and maintenance are announced (default: nowhere)")
+    run.add_argument("--changes-key-file", type=Path, help="file with the key for that; it may come later")
     run.add_argument("--faults-from", type=Path, help="a folder of further faults, checked before the start")
     run.add_argument(
         "--nice", type=int, default=0, help="lower the platform's share of the CPU (default 0, at most 19)"
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.resolve() if path else None
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -81,7 +87,6 @@ def _run(arguments: argparse.Namespace) -> None:
         registry.load(arguments.faults_from)
     if arguments.nice:
         os.nice(arguments.nice)
-    key_file = arguments.beacon_key_file.resolve() if arguments.beacon_key_file else None
     run(
         Wish(
             arguments.dir,
@@ -90,7 +95,9 @@ def _run(arguments: argparse.Namespace) -> None:
             arguments.seed,
             arguments.day,
             arguments.beacon_url,
-            key_file,
+            _absolute(arguments.beacon_key_file),
+            arguments.changes_url,
+            _absolute(arguments.changes_key_file),
         )
     )
 
@@ -101,7 +108,7 @@ def _faults(arguments: argparse.Namespace) -> object:
     faults = registry.load(arguments.faults_from)
     return [
         {"name": name, "is_fault": fault.is_fault, "summary": (fault.__doc__ or "").strip().partition("\n")[0]}
-        for name, fault in sorted(faults.items())
+        for name, fault in faults.items()
     ]
 
 

@@ -15,7 +15,7 @@ from soundstage.plan import RENDITIONS, Part, Plan
 from soundstage.process import start
 
 KEPT_PER_RENDITION = 20  # what the origin still has, and no more: memory must not grow for minutes after a start
-UPSTREAM_TIMEOUT_S = 1.5  # below the players' time-out, so that they hear of a slow origin from us
+UPSTREAM_TIMEOUT_S = 1.8  # below the players' time-out, so that they hear of a slow origin from us
 
 
 class Edge(MediaServer):
@@ -32,7 +32,7 @@ class Edge(MediaServer):
         self._client: httpx.AsyncClient | None = None
 
     async def work(self) -> None:
-        base_url = self.plan.part("origin").base_url
+        base_url = f"http://127.0.0.1:{self.part.data_port}"  # the link to the origin
         async with plain_client(base_url=base_url, timeout=UPSTREAM_TIMEOUT_S) as client:
             self._client = client
             await self.run_until_cancelled()

@@ -37,7 +37,8 @@ def open_stage(folder: Path, seed: int) -> Iterator[Stage]:
         except httpx.HTTPError as error:
             raise Unreachable(f"the soundstage in {folder} does not answer: {error}") from error
         supervisor = Supervisor(announced["supervisor_url"])
-        yield Stage(folder, inventory, seed, random.Random(seed), supervisor, client)  # noqa: S311 - a repeatable choice
+        rng = random.Random(seed)  # noqa: S311 - a repeatable choice
+        yield Stage(folder, inventory, seed, rng, supervisor, client, announced)
 
 
 def _call(fault: Fault, step: str, *arguments: Any) -> Any:

@@ -45,7 +45,7 @@ RENDITIONS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One process. `stage` is None for those that are not the operator's (players, director)."""
+    """One process. `stage` is None for those that are not the operator's (players, links, director)."""
 
     name: str
     entity: str
@@ -75,6 +75,8 @@ class Plan:
     epoch: float
     beacon_url: str | None
     beacon_key_file: Path | None
+    changes_url: str | None
+    changes_key_file: Path | None
     user: str
     password: str
     supervisor_port: int
@@ -135,14 +137,14 @@ class Plan:
             values = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise NotRunning(f"no plan at {path}; start a soundstage with `python -m soundstage run`") from error
-        key_file = values["beacon_key_file"]
+        key_files = {name: values[name] for name in ("beacon_key_file", "changes_key_file")}
         return cls(
             **{
                 **values,
                 "folder": Path(values["folder"]),
                 "media": Path(values["media"]),
                 "channels": tuple(values["channels"]),
-                "beacon_key_file": Path(key_file) if key_file else None,
+                **{name: Path(file) if file else None for name, file in key_files.items()},
                 "parts": tuple(Part(**{**part, "feeds": tuple(part["feeds"])}) for part in values["parts"]),
             }
         )
@@ -211,7 +213,10 @@ def _parts(channels: tuple[str, ...], ports: list[int]) -> tuple[Part, ...]:
         )
     )
     parts.append(Part("origin", "component:origin", "origin", "origin", None, edges, ports.pop()))
-    parts.extend(Part(edge.partition(":")[2], edge, "edge", "edge", None, (), ports.pop()) for edge in edges)
+    for edge in edges:
+        # An edge's data port is where its link to the origin listens.
+        parts.append(Part(edge.partition(":")[2], edge, "edge", "edge", None, (), ports.pop(), ports.pop()))
+    parts.append(Part("links", "links", "links", None, None, (), ports.pop()))
     parts.append(Part("players", "players", "players", None, None, (), ports.pop()))
     parts.append(Part("director", "director", "director", None, None, (), ports.pop()))
     return tuple(parts)
@@ -227,10 +232,12 @@ def make(
     day_s: float = 90.0,
     beacon_url: str | None = None,
     beacon_key_file: Path | None = None,
+    changes_url: str | None = None,
+    changes_key_file: Path | None = None,
 ) -> Plan:
     """Plan a soundstage with free ports and a fresh supervisor password."""
     names = tuple(f"ch{number}" for number in range(1, channels + 1))
-    ports = free_ports(channels * 7 + 8)
+    ports = free_ports(channels * 7 + 11)
     supervisor_port = ports.pop()
     return Plan(
         folder=folder,
@@ -242,6 +249,8 @@ def make(
         epoch=float(int(time.time())),
         beacon_url=beacon_url,
         beacon_key_file=beacon_key_file,
+        changes_url=changes_url,
+        changes_key_file=changes_key_file,
         user="soundstage",
         password=secrets.token_hex(16),
         supervisor_port=supervisor_port,

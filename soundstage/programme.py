@@ -18,6 +18,8 @@ Samples = npt.NDArray[np.float32]
 ITEM_S = 20
 TABLE = 2048
 FADE = RATE // 50
+QUIET_DBFS = -47.0
+QUIET_FADE = RATE
 _A4 = 440.0
 _FORMANTS = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))  # a i u e o
 
@@ -162,6 +164,27 @@ class Ambience:
         return np.stack([left + chirp, right + chirp * np.float32(0.6)], axis=1)
 
 
+class Quiet:
+    """A passage of music at QUIET_DBFS instead of the programme, from sample `begin` to sample `end`."""
+
+    def __init__(self, rng: np.random.Generator, begin: int, end: int) -> None:
+        self._begin, self._end = begin, end
+        self._music = Music(rng)
+        power = float(np.mean(np.square(self._music.render(0, 4 * RATE))))
+        self._gain = np.float32(10 ** (QUIET_DBFS / 20) / np.sqrt(power))
+
+    def over(self, samples: Samples, start: int) -> Samples:
+        """The programme's `samples` from sample `start`, with the passage faded over them where it is due."""
+        at = start + np.arange(len(samples))
+        inside = np.minimum(at - self._begin, self._end - at)
+        if inside.max() <= 0:
+            return samples
+        share = np.clip(inside / QUIET_FADE, 0.0, 1.0).astype(np.float32)[:, None]
+        # Within the item, which knows its notes for ITEM_S seconds only.
+        music = self._music.render((start - self._begin) % (ITEM_S * RATE - len(samples)), len(samples))
+        return np.asarray(samples * (1 - share) + music * self._gain * share, np.float32)
+
+
 class Programme:
     """An endless programme, given by its seed alone."""
 
@@ -171,6 +194,11 @@ class Programme:
         for number in range(3):  # made now, since making them on air would hold the event loop up
             _noise(number)
         self._item: Item = Ambience(_rng(seed))
+        self._quiet: Quiet | None = None
+
+    def quieten(self, begin: int, end: int) -> None:
+        """Play a quiet passage of music between two samples of the programme."""
+        self._quiet = Quiet(_rng(self._seed, 31), begin, end)
 
     def kind(self, slot: int) -> str:
         """What is on air in the given slot of ITEM_S seconds: "Music", "Speech" or "Ambience"."""
@@ -191,10 +219,11 @@ class Programme:
 
     def render(self, start: int, count: int) -> Samples:
         """`count` stereo samples from sample `start` of the programme; float32 within [-1, 1], shape (count, 2)."""
-        pieces = []
+        pieces, first = [], start
         while count > 0:
             slot, within = divmod(start, ITEM_S * RATE)
             piece = min(count, ITEM_S * RATE - within)
             pieces.append(self._render_within(slot, within, piece))
             start, count = start + piece, count - piece
-        return np.clip(np.concatenate(pieces), -1.0, 1.0)
+        samples = np.clip(np.concatenate(pieces), -1.0, 1.0)
+        return self._quiet.over(samples, first) if self._quiet else samples

@@ -41,6 +41,8 @@ class Wish:
     day_s: float = 90.0
     beacon_url: str | None = None
     beacon_key_file: Path | None = None
+    changes_url: str | None = None
+    changes_key_file: Path | None = None
 
 
 class _Told(Exception):
@@ -173,6 +175,9 @@ def _announce(plan: Plan, started_s: float) -> None:
         "supervisor_url": plan.supervisor_url(credentials=True),
         "pid": os.getpid(),
         "players_metrics_url": f"{plan.part('players').base_url}/metrics",
+        "links_url": f"{plan.part('links').base_url}/links",
+        "changes_url": plan.changes_url,
+        "changes_key_file": str(plan.changes_key_file) if plan.changes_key_file else None,
         "started_s": round(started_s, 2),
     }
     write_atomically(plan.folder / "stage.json", json.dumps(stage, indent=1).encode(), mode=0o600)
@@ -196,6 +201,8 @@ def _plan(wish: Wish, folder: Path) -> Plan:
         day_s=wish.day_s,
         beacon_url=wish.beacon_url,
         beacon_key_file=wish.beacon_key_file,
+        changes_url=wish.changes_url,
+        changes_key_file=wish.changes_key_file,
     )
 
 

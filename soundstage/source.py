@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import time
 
 import numpy as np
 from prometheus_client import Counter, Gauge
 
-from soundstage import framing
+from soundstage import framing, web
+from soundstage.errors import Malformed
 from soundstage.plan import RATE, Part, Plan
 from soundstage.process import Process, start
 from soundstage.programme import Programme, Samples
@@ -42,13 +42,10 @@ class Source(Process):
         self._listeners: set[asyncio.StreamWriter] = set()
         self._samples = Counter("source_samples", "Samples made", registry=self.registry)
         self._level = Gauge("source_level_dbfs", "RMS level of the newest chunk", registry=self.registry)
-        self._muted = False
+        self._silence = plan.silent_path(part.name)
+        self._silent = self._silence.exists()
 
     async def work(self) -> None:
-        # A studio line that carries silence looks alive to every process behind it: faults switch it by signal.
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, self._mute, True)
-        loop.add_signal_handler(signal.SIGUSR2, self._mute, False)
         await framing.accept(self._connected, self.part.data_port)
         index = self._due()
         while True:
@@ -56,8 +53,32 @@ class Source(Process):
             self._send(index)
             index += 1
 
-    def _mute(self, muted: bool) -> None:
-        self._muted = muted
+    async def respond(self, request: web.Request) -> web.Response:
+        deed = {"/line/silent": self._mute, "/line/sound": self._unmute, "/passage": self._quieten}.get(request.path)
+        if request.method != "POST" or deed is None:
+            return web.Response(404, b"POST /line/silent, /line/sound or /passage\n")
+        self.demand_credentials(request)
+        deed(request)
+        return web.Response(200, b"done\n")
+
+    # A studio line that carries silence looks alive to every process behind it. It is silent where the studio is, so
+    # a restart of this process changes nothing: that is why there is a file.
+    def _mute(self, _: web.Request) -> None:
+        self._silence.parent.mkdir(parents=True, exist_ok=True)
+        self._silence.touch()
+        self._silent = True
+
+    def _unmute(self, _: web.Request) -> None:
+        self._silence.unlink(missing_ok=True)
+        self._silent = False
+
+    def _quieten(self, request: web.Request) -> None:
+        try:
+            moments = [float(request.json()[name]) for name in ("from", "until")]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Malformed('a passage is {"from": UNIX_SECONDS, "until": UNIX_SECONDS}') from error
+        begin, end = (round((moment - self.plan.epoch) * RATE) for moment in moments)
+        self._programme.quieten(begin, end)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.log.info("listener_connected")
@@ -82,7 +103,7 @@ class Source(Process):
 
     def _send(self, index: int) -> None:
         samples = self._programme.render(index * CHUNK_SAMPLES, CHUNK_SAMPLES)
-        if self._muted:
+        if self._silent:
             samples = np.zeros_like(samples)
         self._samples.inc(CHUNK_SAMPLES)
         self._level.set(dbfs(samples))

@@ -15,6 +15,11 @@ from soundstage.faults.base import CAUSE_KINDS, Fault, Truth
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _OWN_FOLDER = Path(__file__).resolve().parent
 _NOT_FAULTS = {"__init__", "base", "registry"}
+# One after the other: what hurts most first, and what is none at last, so that nothing is put down to its aftermath.
+ORDER = (
+    *("transcoder-crash", "packager-hang", "origin-crash", "edge-hang", "source-silent", "bad-release", "edge-latency"),
+    *("maintenance-restart", "prime-time-ramp", "quiet-passage"),
+)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -63,8 +68,9 @@ def _faults_in(path: Path) -> list[type[Fault]]:
 
 
 def load(outside: Path | None = None) -> dict[str, type[Fault]]:
-    """Every fault by name; `outside` is a folder whose *.py files are loaded too.
+    """Every fault by name, in an order in which all can be injected.
 
+    `outside` is a folder whose *.py files are loaded too.
     Raises FaultError for a folder, file or class that cannot be used.
     """
     paths = [path for path in sorted(_OWN_FOLDER.glob("*.py")) if path.stem not in _NOT_FAULTS]
@@ -81,7 +87,8 @@ def load(outside: Path | None = None) -> dict[str, type[Fault]]:
             if fault.name in faults:
                 raise FaultError(f"{path}: the name '{fault.name}' is taken by another fault")
             faults[fault.name] = fault
-    return faults
+    rank = {name: number for number, name in enumerate(ORDER)}
+    return dict(sorted(faults.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0])))
 
 
 def _check_texts(name: str, truth: Truth) -> None:
@@ -96,6 +103,8 @@ def check_truth(fault: Fault, truth: object) -> Truth:
     if not isinstance(truth, Truth):
         raise FaultError(f"fault '{fault.name}': truth() must return a soundstage.faults.base.Truth")
     _check_texts(fault.name, truth)
+    if truth.lasts_s is not None and not 0 <= truth.lasts_s < 3_600:
+        raise FaultError(f"fault '{fault.name}': truth().lasts_s must be seconds, or None")
     if not isinstance(truth.entity, str) or ":" not in truth.entity:
         raise FaultError(f"fault '{fault.name}': truth().entity must be an entity id such as 'component:origin'")
     if fault.is_fault:
