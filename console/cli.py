@@ -1,4 +1,4 @@
-"""The front door: `tonewatch up | down | status | demo | listen | incidents | settings`.
+"""The front door: `tonewatch up | down | status | demo | listen | incidents | report | remediation | settings`.
 
 Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
 takes five (research/stack.md 6).
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from console.incidents import app as incidents
+from console.report import app as report
 
 if TYPE_CHECKING:
     from console.stack.status import Status
@@ -31,6 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(incidents)
+app.add_typer(report)
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
@@ -211,6 +214,52 @@ def key(
 
     settings = _settings(state_dir)
     print(_run(make_key(settings, tenant or settings.tenant, purpose, scope, days)))
+
+
+class Wanted(StrEnum):
+    """What is to become of the kill switch."""
+
+    ON = "on"
+    OFF = "off"
+    STATUS = "status"
+
+
+@app.command()
+def remediation(
+    wanted: Annotated[Wanted, typer.Argument(help="on, off, or status: how it stands.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the audit.")] = "",
+    author: Annotated[
+        str | None, typer.Option("--as", help="Who says so. Default: the user of this machine.", show_default=False)
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="In whose audit it stands. Default: the settings' tenant.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """The kill switch: off stops every remedy within a second. Works whether or not the stack is up.
+
+    Exit status of `status`: 0 when remedies may act, 1 when they are stopped.
+    """
+    import getpass
+    from dataclasses import asdict
+
+    from console.remediation import standing, turn
+
+    settings = _settings(state_dir)
+    if wanted is Wanted.STATUS:
+        found = standing(settings)
+    else:
+        found = _run(turn(settings, wanted is Wanted.ON, author or getpass.getuser(), reason, tenant))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        print(f"remediation: {found.switch}" + ("" if found.acts else "; no remedy acts by itself"))
+        print(f"  {found.file}" + ("" if found.auto_remediation else "; the setting AUTO_REMEDIATION is off"))
+        if found.note:
+            print(f"  {found.note}")
+    if wanted is Wanted.STATUS and not found.acts:
+        raise typer.Exit(1)
 
 
 @app.command(name="settings")

@@ -19,7 +19,7 @@ from console.stack.parts import PARTS, Part
 from console.stack.state import PartRecord, Record, StateFolder, check_machine
 from console.stack.status import Status, boot, living_parts, status_of
 from console.stack.wiring import Wiring, wire
-from tonewatch import secrets
+from tonewatch import secrets, switch
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import PartFailed, StackError
 from tonewatch.settings import Settings
@@ -77,6 +77,7 @@ class Stack:
             await asyncio.to_thread(end_leftovers, self.folder)
             self.folder.clear_scratch()
             run = random.token_hex(6)
+            switch.install(self.folder.path)
             self._wiring = wire(self._given, self.folder, secrets.load_or_generate(self.folder.path), run)
             self._begin(self._wiring)
             await asyncio.gather(*self._ready.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
-COMMANDS = ("up", "down", "status", "demo", "listen", "incidents", "settings")
+COMMANDS = ("up", "down", "status", "demo", "listen", "incidents", "report", "remediation", "settings")
 
 
 def tonewatch(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -113,3 +113,19 @@ def test_wrong_option_is_a_usage_error() -> None:
     told = tonewatch("demo", "--channels", "0")
     assert told.returncode == 2
     assert "--channels" in told.stderr
+
+
+def test_remediation_is_switched_without_a_stack_and_says_how_it_stands(tmp_path: Path) -> None:
+    here = ("--state-dir", str(tmp_path), "--json")
+    missing = tonewatch("remediation", "status", *here)
+    assert (missing.returncode, json.loads(missing.stdout)["switch"]) == (1, "unreadable")
+    for word, status in (("on", 0), ("off", 1)):
+        told = tonewatch("remediation", word, "--reason", "a test", *here)
+        assert told.returncode == 0
+        assert json.loads(told.stdout)["audited"] is False
+        assert (tmp_path / "switches" / "remediation").read_text() == f"{word}\n"
+        assert tonewatch("remediation", "status", *here).returncode == status
+    told = tonewatch("remediation", "on", "--state-dir", str(tmp_path), AUTO_REMEDIATION="off")
+    assert "no remedy acts by itself" in told.stdout
+    assert tonewatch("remediation", "status", *here, AUTO_REMEDIATION="off").returncode == 1
+    assert tonewatch("remediation", "maybe", *here).returncode == 2
