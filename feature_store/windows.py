@@ -2,13 +2,13 @@
 
 A window is half-open, (end - seconds, end], in event time. What is computed depends on the samples in the window alone:
 not on their order, nor on what else is handed over, so that a replay gives bit for bit what the live watcher saw.
+All series of a family are computed at once, in columns: sums over series go in the order of their labels, one by one.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,8 +21,10 @@ from tonewatch.records import Sample
 
 Floats = npt.NDArray[np.float64]
 Indexes = npt.NDArray[np.int64]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+#: What a series is known by: entity, metric, labels.
+Name = tuple[str, str, tuple[tuple[str, str], ...]]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,26 +44,52 @@ class FeatureFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    """One series in time order. times: microseconds; rises: increase since the sample before, resets handled."""
+class Lines:
+    """Series in columns: those of number i are times[bounds[i]:bounds[i + 1]], in order, finite, one for each time.
 
-    labels: Mapping[str, str]
+    times: microseconds since 1970. Build them with `lines_of`, or `tidy` what may hold repeats.
+    """
+
+    bounds: Indexes
     times: Indexes
     values: Floats
-    rises: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """The series that a feature is computed from, above and below its fraction line, and the rows they count for."""
+
+    feature: Feature
+    above: Indexes
+    above_rows: Indexes
+    below: Indexes
+    below_rows: Indexes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Which series give which feature of which entity: the part that stays while no series comes or goes."""
+
+    family: str
+    rows: tuple[str, ...]
+    columns: tuple[_Column, ...]
+    needed: tuple[tuple[Indexes, Indexes], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """One series cut into windows: its samples first..last (exclusive) lie in each."""
+    """Series cut into windows, (series, windows): samples first..last (exclusive) lie in each."""
 
-    line: _Line
+    lines: Lines
+    rises: Floats
     first: Indexes
     last: Indexes
+    starts: Indexes
+    stops: Indexes
 
-    @property
-    def counts(self) -> Indexes:
-        return self.last - self.first
+    def of(self, series: Indexes) -> tuple[Indexes, Indexes]:
+        """First and last of some series, with the windows in one row."""
+        return self.first[series].ravel(), self.last[series].ravel()
 
 
 def window_features(
@@ -80,120 +108,181 @@ def window_features(
     between two samples as configured. Of samples that differ for the same series and time the largest value counts;
     values that are no finite number are left out. Raises ModelError: no such family.
     """
-    lines = _lines(samples, metrics(family), entities)
-    rows = sorted(entities if entities is not None else lines)
-    stops = np.array([_microseconds(end) for end in ends], dtype=np.int64)
-    starts = stops - round(seconds * 1e6)
-    blocks, coverages = [], []
-    for entity in rows:
-        cuts = _cut(lines.get(entity, {}), starts, stops)
-        columns = [_compute(feature, cuts, len(ends)) for feature in features(family)]
-        blocks.append(np.column_stack(columns))
-        coverages.append(_coverage(needed(family), cuts, starts, stops, seconds / every))
-    return FeatureFrame(
-        family=family,
-        entities=tuple(entity for entity in rows for _ in ends),
-        ends=tuple(end for _ in rows for end in ends),
-        names=feature_names(family),
-        values=np.concatenate(blocks) if blocks else np.empty((0, len(features(family)))),
-        coverage=np.concatenate(coverages) if coverages else np.empty(0),
-    )
+    names, lines = lines_of(samples, metrics(family), entities)
+    return compute(plan(family, names, entities), lines, ends, seconds, every=every)
 
 
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def _lines(
+def lines_of(
     samples: Iterable[Sample], wanted: frozenset[str], entities: Collection[str] | None
-) -> dict[str, dict[str, list[_Line]]]:
-    """Entity -> metric -> its series, ordered by labels: sums over them come out the same in every run."""
+) -> tuple[list[Name], Lines]:
+    """The wanted series of the samples, by name in order, and their columns."""
     among = None if entities is None else frozenset(entities)
-    points: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[tuple[int, float]]] = defaultdict(list)
+    points: dict[Name, list[tuple[int, float]]] = {}
     for sample in samples:
         series = sample.series
         if series.metric in wanted and (among is None or series.entity in among) and math.isfinite(sample.value):
-            points[series.entity, series.metric, series.labels].append((_microseconds(sample.time), sample.value))
-    found: dict[str, dict[str, list[_Line]]] = {}
-    for entity, metric, labels in sorted(points):
-        line = _line(dict(labels), points[entity, metric, labels])
-        found.setdefault(entity, {}).setdefault(metric, []).append(line)
+            key = (series.entity, series.metric, series.labels)
+            points.setdefault(key, []).append((microseconds(sample.time), sample.value))
+    names = sorted(points)
+    bounds = np.cumsum([0, *(len(points[name]) for name in names)], dtype=np.int64)
+    flat = [point for name in names for point in points[name]]
+    times = np.array([time for time, _ in flat], dtype=np.int64)
+    return names, tidy(bounds, times, np.array([value for _, value in flat], dtype=np.float64))
+
+
+def tidy(bounds: Indexes, times: Indexes, values: Floats) -> Lines:
+    """Columns in order of time within each series, finite, and of equal times the largest value alone."""
+    series = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    kept = np.isfinite(values)
+    same = series[1:] == series[:-1]
+    if not (kept.all() and (times[1:] > times[:-1])[same].all()):
+        order = np.lexsort((values, times, series))
+        series, times, values, kept = series[order], times[order], values[order], kept[order]
+        series, times, values = series[kept], times[kept], values[kept]
+        last = np.append((series[1:] != series[:-1]) | (times[1:] != times[:-1]), True)[: len(series)]
+        series, times, values = series[last], times[last], values[last]
+        bounds = np.searchsorted(series, np.arange(len(bounds)))
+    return Lines(bounds, times, values)
+
+
+def plan(family: str, names: Sequence[Name], entities: Collection[str] | None = None) -> Plan:
+    """Place the series, which are `names` in order, under the features of `family`. Raises ModelError."""
+    rows = tuple(sorted(entities)) if entities is not None else tuple(dict.fromkeys(entity for entity, _, _ in names))
+    row_of = {entity: row for row, entity in enumerate(rows)}
+    of_metric: dict[str, list[int]] = {}
+    for number, (entity, metric, _) in enumerate(names):
+        if entity in row_of:
+            of_metric.setdefault(metric, []).append(number)
+
+    def chosen(wanted: tuple[str, ...], where: tuple[tuple[str, str], ...] = ()) -> tuple[Indexes, Indexes]:
+        found = [n for metric in wanted for n in of_metric.get(metric, ()) if not where or _matches(names[n], where)]
+        return np.array(found, dtype=np.int64), np.array([row_of[names[n][0]] for n in found], dtype=np.int64)
+
+    columns = tuple(_Column(each, *chosen(each.metrics, each.where), *chosen(each.per)) for each in features(family))
+    return Plan(family, rows, columns, tuple(chosen((metric,)) for metric in needed(family)))
+
+
+def compute(
+    placed: Plan, lines: Lines, ends: Sequence[datetime], seconds: float, *, every: float = 1.0
+) -> FeatureFrame:
+    """The rows of features of every entity of the plan for the windows (end - seconds, end]."""
+    stops = np.array([microseconds(end) for end in ends], dtype=np.int64)
+    cut = _cut(lines, stops - round(seconds * 1e6), stops)
+    height = len(placed.rows)
+    columns = [_compute(column, cut, height) for column in placed.columns]
+    return FeatureFrame(
+        family=placed.family,
+        entities=tuple(entity for entity in placed.rows for _ in ends),
+        ends=tuple(ends) * height,
+        names=feature_names(placed.family),
+        values=np.column_stack(columns),
+        coverage=_coverage(placed, cut, seconds / every),
+    )
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since 1970."""
+    return (time - EPOCH) // MICROSECOND
+
+
+def _matches(name: Name, where: tuple[tuple[str, str], ...]) -> bool:
+    labels = dict(name[2])
+    return all(labels.get(label, "").startswith(prefix) for label, prefix in where)
+
+
+def _cut(lines: Lines, starts: Indexes, stops: Indexes) -> _Cut:
+    steps = np.diff(lines.values, prepend=0.0)
+    rises = np.where(steps < 0, lines.values, steps)  # a counter that fell began again at 0
+    first = lines.bounds[:-1]
+    rises[first[first < len(rises)]] = 0.0
+    series = np.repeat(np.arange(len(first)), np.diff(lines.bounds))
+    firsts, lasts = (
+        _positions(series, lines.times, len(first), starts),
+        _positions(series, lines.times, len(first), stops),
+    )
+    return _Cut(lines, rises, firsts, lasts, starts, stops)
+
+
+def _positions(owners: Indexes, times: Indexes, count: int, bounds: Indexes) -> Indexes:
+    """Where each bound falls among each owner's times, after equal ones: (owners, bounds), positions in `times`.
+
+    One search over all: an owner's times are lifted above those of the owner before.
+    """
+    if not len(times):
+        return np.zeros((count, len(bounds)), dtype=np.int64)
+    lowest, highest = times.min(), times.max()
+    span = highest - lowest + 2
+    lifted = owners * span + (times - lowest + 1)
+    asked = np.arange(count)[:, None] * span + np.clip(bounds - lowest + 1, 0, span - 1)
+    found: Indexes = np.searchsorted(lifted, asked, "right")
     return found
 
 
-def _line(labels: Mapping[str, str], points: list[tuple[int, float]]) -> _Line:
-    latest = dict(sorted(points))  # of equal times the largest value stays
-    times = np.fromiter(latest.keys(), dtype=np.int64, count=len(latest))
-    values = np.fromiter(latest.values(), dtype=np.float64, count=len(latest))
-    steps = np.diff(values, prepend=values[:1])
-    return _Line(labels, times, values, np.where(steps < 0, values, steps))  # a counter that fell began again at 0
-
-
-def _cut(lines: Mapping[str, list[_Line]], starts: Indexes, stops: Indexes) -> dict[str, list[_Cut]]:
-    return {
-        metric: [
-            _Cut(line, np.searchsorted(line.times, starts, "right"), np.searchsorted(line.times, stops, "right"))
-            for line in of_metric
-        ]
-        for metric, of_metric in lines.items()
-    }
-
-
-def _compute(feature: Feature, cuts: Mapping[str, list[_Cut]], count: int) -> Floats:
-    chosen = [cut for metric in feature.metrics for cut in cuts.get(metric, ()) if _matches(cut.line, feature.where)]
-    match feature.reading:
+def _compute(column: _Column, cut: _Cut, height: int) -> Floats:
+    match column.feature.reading:
         case Reading.RATE:
-            return _total([_per_second(cut) for cut in chosen], count)
+            return _total(_per_second(cut, column.above), column.above_rows, cut, height)[0]
         case Reading.RATIO:
-            below = _total([_increase(cut) for metric in feature.per for cut in cuts.get(metric, ())], count)
-            above = np.nan_to_num(_total([_increase(cut) for cut in chosen], count))
+            below = _total(_increase(cut, column.below), column.below_rows, cut, height)[0]
+            above = np.nan_to_num(_total(_increase(cut, column.above), column.above_rows, cut, height)[0])
             return above / np.where(below > 0, below, np.nan)
         case Reading.MEAN:
-            means = [_mean(cut) for cut in chosen]
-            present = np.sum([np.isfinite(mean) for mean in means], axis=0) if means else np.zeros(count)
-            return _total(means, count) / np.maximum(present, 1)
+            total, present = _total(_mean(cut, column.above), column.above_rows, cut, height)
+            return total / np.maximum(present, 1)
         case Reading.MAX:
-            highest = np.max([_max(cut) for cut in chosen], axis=0) if chosen else np.full(count, -np.inf)
+            highest = np.full(height * len(cut.stops), -np.inf)
+            np.maximum.at(highest, _cells(column.above_rows, cut), _max(cut, column.above))
             return np.where(np.isfinite(highest), highest, np.nan)
 
 
-def _matches(line: _Line, where: tuple[tuple[str, str], ...]) -> bool:
-    return all(line.labels.get(label, "").startswith(prefix) for label, prefix in where)
+def _cells(rows: Indexes, cut: _Cut) -> Indexes:
+    """The place of each series' windows in a column: an entity's windows stand together."""
+    width = len(cut.stops)
+    return (rows[:, None] * width + np.arange(width)).ravel()
 
 
-def _total(parts: Sequence[Floats], count: int) -> Floats:
-    """Sum over series, each (windows,); NaN where no series has a value."""
-    total = np.full(count, np.nan)
-    for part in parts:
-        total = np.where(np.isnan(total), part, np.where(np.isnan(part), total, total + part))
-    return total
+def _total(parts: Floats, rows: Indexes, cut: _Cut, height: int) -> tuple[Floats, Indexes]:
+    """Sums over each row's series, and how many had a value; NaN where none had.
+
+    bincount adds one by one: a series without a value adds 0 and changes no bit.
+    """
+    cells, size = _cells(rows, cut), height * len(cut.stops)
+    there = ~np.isnan(parts)
+    present = np.bincount(cells, weights=there, minlength=size)
+    total = np.bincount(cells, weights=np.where(there, parts, 0.0), minlength=size)
+    return np.where(present > 0, total, np.nan), present.astype(np.int64)
 
 
-def _increase(cut: _Cut) -> Floats:
+def _increase(cut: _Cut, series: Indexes) -> Floats:
     """What was counted between the first and the last sample of the window; NaN for fewer than two."""
-    inner = np.minimum(cut.first + 1, cut.last)  # the rise into the window's first sample happened before it
-    rises = _between(np.add, cut.line.rises, inner, cut.last)
-    rises[cut.counts < 2] = np.nan
+    first, last = cut.of(series)
+    # The rise into the window's first sample happened before it.
+    rises = _between(np.add, cut.rises, np.minimum(first + 1, last), last)
+    rises[last - first < 2] = np.nan
     return rises
 
 
-def _per_second(cut: _Cut) -> Floats:
-    span = np.full(len(cut.first), np.nan)
-    full = cut.counts >= 2
-    span[full] = (cut.line.times[cut.last[full] - 1] - cut.line.times[cut.first[full]]) / 1e6
-    rates: Floats = _increase(cut) / span
+def _per_second(cut: _Cut, series: Indexes) -> Floats:
+    first, last = cut.of(series)
+    span = np.full(len(first), np.nan)
+    full = last - first >= 2
+    span[full] = (cut.lines.times[last[full] - 1] - cut.lines.times[first[full]]) / 1e6
+    rates: Floats = _increase(cut, series) / span
     return rates
 
 
-def _mean(cut: _Cut) -> Floats:
-    total = _between(np.add, cut.line.values, cut.first, cut.last)
-    total[cut.counts == 0] = np.nan
-    return total / np.maximum(cut.counts, 1)
+def _mean(cut: _Cut, series: Indexes) -> Floats:
+    first, last = cut.of(series)
+    total = _between(np.add, cut.lines.values, first, last)
+    total[last == first] = np.nan
+    means: Floats = total / np.maximum(last - first, 1)
+    return means
 
 
-def _max(cut: _Cut) -> Floats:
-    highest = _between(np.maximum, cut.line.values, cut.first, cut.last)
-    highest[cut.counts == 0] = -np.inf
+def _max(cut: _Cut, series: Indexes) -> Floats:
+    first, last = cut.of(series)
+    highest = _between(np.maximum, cut.lines.values, first, last)
+    highest[last == first] = -np.inf
     return highest
 
 
@@ -202,20 +291,37 @@ def _between(reduce: np.ufunc, values: Floats, first: Indexes, last: Indexes) ->
 
     Where a window is empty the result means nothing: callers mask it.
     """
+    if not len(first):
+        return np.empty(0)
     padded = np.append(values, 0.0)  # reduceat takes no index behind the end
     bounds = np.column_stack((first, last)).ravel()
     reduced: Floats = reduce.reduceat(padded, bounds)
     return reduced[::2].copy()
 
 
-def _coverage(
-    wanted: tuple[str, ...], cuts: Mapping[str, list[_Cut]], starts: Indexes, stops: Indexes, expected: float
-) -> Floats:
-    shares = np.zeros(len(stops))
-    for metric in wanted:
-        if metric not in cuts:
-            continue
-        times = np.unique(np.concatenate([cut.line.times for cut in cuts[metric]]))
-        counts = np.searchsorted(times, stops, "right") - np.searchsorted(times, starts, "right")
-        shares += np.minimum(1.0, counts / expected)
-    return shares / len(wanted)
+def _coverage(placed: Plan, cut: _Cut, expected: float) -> Floats:
+    height, width = len(placed.rows), len(cut.stops)
+    shares = np.zeros(height * width)
+    for series, rows in placed.needed:
+        if len(np.unique(rows)) == len(rows):
+            counts = np.zeros((height, width), dtype=np.int64)
+            counts[rows] = cut.last[series] - cut.first[series]
+        else:
+            counts = _moments(series, rows, cut, height)
+        shares += np.minimum(1.0, counts.ravel() / expected)
+    return shares / max(len(placed.needed), 1)
+
+
+def _moments(series: Indexes, rows: Indexes, cut: _Cut, height: int) -> Indexes:
+    """How many different times each row's series have in each window: those of one scrape are one."""
+    bounds = cut.lines.bounds
+    sizes = bounds[series + 1] - bounds[series]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    times = cut.lines.times[np.repeat(bounds[series], sizes) + within]
+    owners = np.repeat(rows, sizes)
+    order = np.lexsort((times, owners))
+    owners, times = owners[order], times[order]
+    fresh = np.append(True, (owners[1:] != owners[:-1]) | (times[1:] != times[:-1]))[: len(owners)]
+    owners, times = owners[fresh], times[fresh]
+    counts: Indexes = _positions(owners, times, height, cut.stops) - _positions(owners, times, height, cut.starts)
+    return counts

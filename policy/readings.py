@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import takewhile
+from typing import Protocol, runtime_checkable
 
 from tonewatch.records import Sample
 
@@ -11,8 +13,26 @@ from tonewatch.records import Sample
 Readings = Mapping[tuple[str, str], Sequence[Sample]]
 
 
+@runtime_checkable
+class Indexed(Protocol):
+    """Readings that know by heart who has a metric; all others are looked through."""
+
+    def entities_with(self, metric: str) -> list[str]:
+        """Entities that have at least one sample of `metric`, by name."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """Samples that can be cut at a time without being looked at one by one."""
+
+    def after(self, time: datetime) -> Sequence[Sample]:
+        """The samples later than `time`."""
+
+
 def entities_with(readings: Readings, metric: str) -> list[str]:
     """Entities that have at least one sample of `metric`, by name."""
+    if isinstance(readings, Indexed):
+        return readings.entities_with(metric)
     return sorted(entity for (entity, name), samples in readings.items() if name == metric and samples)
 
 
@@ -20,6 +40,13 @@ def last(readings: Readings, entity: str, metric: str) -> Sample | None:
     """The newest sample, or None."""
     samples = readings.get((entity, metric))
     return samples[-1] if samples else None
+
+
+def after(samples: Sequence[Sample], time: datetime) -> Sequence[Sample]:
+    """The samples later than `time`, in order of time."""
+    if isinstance(samples, Timed):
+        return samples.after(time)
+    return [sample for sample in samples if sample.time > time]
 
 
 def trailing_run(samples: Sequence[Sample], below: float | None = None, above: float | None = None) -> list[Sample]:

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from feature_store.definitions import by_family
 from feature_store.recent import Recent
-from feature_store.windows import FeatureFrame, Floats, window_features
+from feature_store.windows import FeatureFrame, Floats
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
 from tonewatch.records import FindingKind
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from ml.detectors.base import Detector
     from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
+Flags = npt.NDArray[np.bool_]
 #: A window with fewer of the expected samples is not judged: missing telemetry is no anomaly.
 LEAST_COVERAGE = 0.6
 #: Features named in a finding: those that lie farthest from the calm ones.
@@ -57,54 +61,52 @@ def anomalies(
     """Entities whose last `debounce_windows` windows, one tick apart, all score above their champion's threshold."""
     tick = timedelta(seconds=profile.tick_seconds)
     ends = [now - step * tick for step in reversed(range(profile.debounce_windows))]
-    start = ends[0] - timedelta(seconds=profile.window_seconds)
     for family, entities in by_family(topology.entities.values()).items():
         champion = champions.get(family)
         if champion is None:
             continue
-        frame = window_features(
-            family,
-            list(recent.between(start, now)),
-            ends,
-            profile.window_seconds,
-            entities=entities,
-            every=profile.scrape_seconds,
-        )
+        frame = recent.features(family, ends, profile.window_seconds, entities=entities, every=profile.scrape_seconds)
         yield from _anomalous(frame, champion, len(ends), profile)
 
 
 def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: Profile) -> Iterator[Condition]:
     detector = champion.detector
     judged = detector.usable(frame.values) & (frame.coverage >= LEAST_COVERAGE)
-    for first in range(0, len(frame.entities), windows):
-        rows = slice(first, first + windows)
-        if not judged[rows].all():
-            continue
-        scores = detector.score(frame.values[rows])
-        if (scores <= champion.threshold).any() or not _notable(detector, frame.values[rows]):
-            continue
-        explained = dict(list(detector.explain(frame.values[rows][-1]).items())[:EXPLAINED])
-        seconds = timedelta(seconds=profile.window_seconds)
+    asked = _in_all(judged, windows)
+    rows = frame.values[np.repeat(asked, windows)]
+    # Few calm windows hold anything notable, and a look at that costs a fraction of the forest's score.
+    asked[asked] = _in_all(_notable(detector, rows), windows)
+    rows = frame.values[np.repeat(asked, windows)]
+    scores = detector.score(rows).reshape(-1, windows)
+    strange = (scores > champion.threshold).all(axis=1)
+    for place in np.flatnonzero(strange):
+        first = int(np.flatnonzero(asked)[place]) * windows
+        explained = dict(list(detector.explain(frame.values[first + windows - 1]).items())[:EXPLAINED])
         yield Condition(
             entity=frame.entities[first],
             symptom="anomaly",
             detector=f"isolation-forest:{frame.family}",
             kind=FindingKind.SIGNAL,
-            since=frame.ends[first] - seconds,
+            since=frame.ends[first] - timedelta(seconds=profile.window_seconds),
             met=frame.ends[first + windows - 1],
             summary=f"{frame.entities[first]} behaves unlike its calm days",
             expected=f"a score of at most {champion.threshold:.3f}",
-            actual=f"{float(scores.min()):.3f} or more in {windows} windows; {_worded(explained)}",
-            score=float(scores[-1]),
+            actual=f"{float(scores[place].min()):.3f} or more in {windows} windows; {_worded(explained)}",
+            score=float(scores[place, -1]),
             rate=champion.rate,
             features=tuple(explained.items()),
             model_version=f"{frame.family}-isolation-forest/{champion.version}",
         )
 
 
-def _notable(detector: Detector, rows: Floats) -> bool:
-    """Whether every window holds a feature far from the calm ones: rare is not yet worth telling."""
-    return all(any(abs(far) >= NOTABLE for far in detector.explain(row).values()) for row in rows)
+def _in_all(rows: Flags, windows: int) -> Flags:
+    """Per entity: whether it is so in all its windows."""
+    return np.asarray(rows.reshape(-1, windows).all(axis=1))
+
+
+def _notable(detector: Detector, rows: Floats) -> Flags:
+    """Which windows hold a feature far from the calm ones: rare is not yet worth telling."""
+    return np.asarray((np.abs(detector.distances(rows)) >= NOTABLE).any(axis=1))
 
 
 def _worded(explained: Mapping[str, float]) -> str:

@@ -41,6 +41,13 @@ class Detector(ABC):
         Features that the row lacks are left out.
         """
 
+    @abstractmethod
+    def distances(self, rows: Floats) -> Floats:
+        """What explain() tells of each row, shape (rows, features), in the order of the columns; NaN: it lacks it.
+
+        Raises ModelError: see `refuse_unusable`.
+        """
+
     def usable(self, rows: Floats) -> npt.NDArray[np.bool_]:
         """Which rows hold enough features to be scored: at most half may be missing."""
         self._check_shape(rows)

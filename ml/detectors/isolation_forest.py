@@ -79,12 +79,16 @@ class ForestDetector(Detector):
         return self._strangeness(self._distances(rows))
 
     def explain(self, row: Floats) -> dict[str, float]:
-        rows = np.atleast_2d(row)
-        self.refuse_unusable(rows)
-        distances = self._distances(rows)[0]
-        present = [index for index in range(len(self.names)) if np.isfinite(rows[0, index])]
+        distances = self.distances(np.atleast_2d(row))[0]
+        present = [index for index in range(len(self.names)) if not np.isnan(distances[index])]
         present.sort(key=lambda index: -abs(distances[index]))
         return {self.names[index]: float(distances[index]) for index in present}
+
+    def distances(self, rows: Floats) -> Floats:
+        self.refuse_unusable(rows)
+        if len(rows) == 0:
+            return np.empty(rows.shape)
+        return np.where(np.isfinite(rows), self._distances(rows), np.nan)
 
     def noticed(self, threshold: float) -> dict[str, float]:
         """Per feature, the shift in robust standard deviations that alone lifts a typical row above `threshold`.
