@@ -21,6 +21,7 @@ from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
 from flows.remediation import show_remediation, step
+from gateway.platforms.controls import Controls
 from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
 from tasks.notify import send_due
@@ -56,7 +57,10 @@ class Watcher:
         self.warehouse = Warehouse.from_settings(settings)
         self.cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         self.collector = Collector(self.profile, clock, settings.inventory_url or "")
-        self.platform = Supervisor(settings.supervisor_url.get_secret_value()) if settings.supervisor_url else None
+        control = settings.supervisor_url.get_secret_value() if settings.supervisor_url else None
+        self.platform = Supervisor(control) if control else None
+        self.controls = Controls(control) if control else None
+        self.began = clock.now()
         self.detection = DetectionState()
         self.host = Sleeper()
         self.lag = 0.0
@@ -148,7 +152,6 @@ class Watcher:
 
     async def _advance(self, now: datetime) -> None:
         """A step for each incident; one that is stuck keeps no other from going on."""
-        inventory = self.collector.inventory
         scene = Scene(
             settings=self.settings,
             profile=self.profile,
@@ -157,8 +160,10 @@ class Watcher:
             holder=self.holder,
             detection=self.detection,
             topology=self.collector.topology,
-            processes=inventory.processes if inventory else {},
+            inventory=self.collector.inventory,
             platform=self.platform,
+            controls=self.controls,
+            began=self.began,
             reports=self.settings.state_dir / "reports",
             roots={work.incident.id: work.root for work in self.work.values()},
             said={entity: list(lines) for entity, lines in self.collector.said.items()},
@@ -275,6 +280,9 @@ class Watcher:
         await self.runs.close_all()
         await asyncio.to_thread(self.recorder.stop, 3.0)
         await self.collector.close()
+        for control in (self.platform, self.controls):
+            if control is not None:
+                await control.close()
         await self.cache.close()
         await self.warehouse.close()
 

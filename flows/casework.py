@@ -11,11 +11,16 @@ from pathlib import Path
 
 from flows.detection import DetectionState
 from gateway.platforms import Platform
+from gateway.platforms.controls import Controls
+from gateway.platforms.remedies import Remedy, Undo, bound
+from gateway.sources.inventory import Inventory
 from policy.conditions import Condition
 from policy.severity import listener_minutes_lost, severity
 from tasks import notify
 from tasks.correlate import ECHO
+from tasks.decide import UNDO
 from tasks.report import report_incident
+from tasks.survey import Site
 from tasks.verify import Watch
 from tonewatch.clock import Clock
 from tonewatch.errors import TonewatchError
@@ -27,6 +32,8 @@ from warehouse.database import Connection, Warehouse
 
 #: Sessions report every few seconds: a loss is looked for from a little before the onset.
 BEFORE_ONSET = timedelta(seconds=5)
+#: Guards whose no a person's yes can lift.
+APPROVABLE = frozenset({"consent", "confidence-for-risk"})
 log = logging.getLogger(__name__)
 
 
@@ -41,16 +48,30 @@ class Scene:
     holder: str
     detection: DetectionState
     topology: Topology
-    processes: Mapping[str, str]
+    inventory: Inventory | None
     platform: Platform | None
+    controls: Controls | None
     reports: Path
+    #: Since when this watcher has readings: what was known before it died is not held against an incident.
+    began: datetime | None = None
     said: Mapping[str, Sequence[tuple[datetime, str]]] = field(default_factory=dict)
     #: Incident -> the part that it is about: what is one incident's business is no other's.
     roots: Mapping[str, str] = field(default_factory=dict)
 
-    def host_starved(self) -> bool:
-        """Whether the watcher's own machine is starved now."""
-        return any(condition.kind is FindingKind.HOST for condition in self.detection.conditions.values())
+    def site(self) -> Site:
+        """What guardrails may look at."""
+        conditions = self.detection.conditions
+        starved = any(condition.kind is FindingKind.HOST for condition in conditions.values())
+        readings = self.detection.recent.readings
+        return Site(self.settings, self.profile, self.topology, readings, conditions, starved)
+
+    def remedy(self, action: Action) -> Remedy | None:
+        """What `action` is done with, or None: the platform gives no means for it."""
+        name = action.runbook.removeprefix(UNDO)
+        found = bound(name, action.target, self.inventory, self.platform, self.controls)
+        if found is None or name == action.runbook:
+            return found
+        return Undo(found, action.parameters.get("prior", ""))
 
 
 @dataclass(slots=True)
@@ -65,6 +86,7 @@ class Work:
     acting: asyncio.Task[Action] | None = None
     why: str = ""
     grown: bool = False  # findings have joined since the last diagnosis
+    waiting_since: datetime | None = None  # since when an intent waits for readings that let it act
     quiet_since: datetime | None = None  # since when nothing of it is seen
 
     def grow(self, incident: Incident) -> None:
@@ -104,9 +126,14 @@ async def load_work(tenant: str, warehouse: Warehouse) -> dict[str, Work]:
                 incident,
                 await incidents.causes(tenant, db, incident.id),
                 done[-1] if done else None,
-                judged[-1] if judged else None,
+                _verdict_on(done[-1], judged) if done else None,
             )
     return work
+
+
+def _verdict_on(action: Action, judged: Sequence[Verdict]) -> Verdict | None:
+    """The verdict on the action, or on the one that it takes back."""
+    return next((v for v in judged if v.action in {action.key, action.parameters.get("of")}), None)
 
 
 async def measured(tenant: str, db: Connection, scene: Scene, work: Work, now: datetime) -> Incident:
@@ -132,17 +159,22 @@ def _first(starved: list[SessionReport]) -> datetime | None:
     return min((r.time - timedelta(milliseconds=r.starved_ms) for r in starved), default=None)
 
 
+async def close(tenant: str, db: Connection, scene: Scene, work: Work, reason: str, now: datetime) -> None:
+    """Close it in the caller's transaction, with what it has cost."""
+    before = work.incident.state
+    known = await measured(tenant, db, scene, work, now)
+    work.incident = replace(known, state=IncidentState.CLOSED, closed=now)
+    await incidents.save(tenant, db, work.incident)
+    await _audit(tenant, db, scene, work, before.value, now, reason)
+
+
 async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     """Close once nothing of it has been seen for the time that echoes take: later faults are incidents of their own."""
     work.quiet_since = None if holding(scene, work) else work.quiet_since or now
     if work.quiet_since is None or now - work.quiet_since < ECHO:
         return
-    before = work.incident.state
     async with scene.warehouse.as_tenant(tenant) as db:
-        known = await measured(tenant, db, scene, work, now)
-        work.incident = replace(known, state=IncidentState.CLOSED, closed=now)
-        await incidents.save(tenant, db, work.incident)
-        await _audit(tenant, db, scene, work, before.value, now, "nothing of it has been seen since")
+        await close(tenant, db, scene, work, "nothing of it has been seen since", now)
     await report(tenant, scene, work)
 
 
@@ -160,13 +192,23 @@ def holding(scene: Scene, work: Work) -> list[Condition]:
 async def hand_over(tenant: str, db: Connection, scene: Scene, work: Work, reason: str, now: datetime) -> None:
     """Give it to a person, with what it has cost so far."""
     work.incident = await measured(tenant, db, scene, work, now)
-    await move(tenant, db, scene, work, IncidentState.HANDED_OVER, reason, now)
+    # What only lacks a person's yes is a proposal.
+    refused = [answer.guard for answer in work.action.guards if not answer.allowed] if work.action else []
+    tells = "proposed" if refused and set(refused) <= APPROVABLE and work.verdict is None else ""
+    await move(tenant, db, scene, work, IncidentState.HANDED_OVER, reason, now, tells)
 
 
 async def move(
-    tenant: str, db: Connection, scene: Scene, work: Work, state: IncidentState, reason: str, now: datetime
+    tenant: str,
+    db: Connection,
+    scene: Scene,
+    work: Work,
+    state: IncidentState,
+    reason: str,
+    now: datetime,
+    tells: str = "",
 ) -> None:
-    """Write the new state, its notices and its audit line in the caller's transaction."""
+    """Write the new state, its notices and its audit line in the caller's transaction; `tells`: what of, if not it."""
     before = work.incident.state
     work.incident = replace(work.incident, state=state)
     await incidents.save(tenant, db, work.incident)
@@ -175,9 +217,9 @@ async def move(
         db,
         work.incident,
         work.causes,
-        [work.action] if work.action else [],
-        [work.verdict] if work.verdict else [],
-        state,
+        await actions.of_incident(tenant, db, work.incident.id),
+        await verdicts.of_incident(tenant, db, work.incident.id),
+        tells or state,
         scene.settings,
         now,
     )

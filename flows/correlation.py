@@ -28,7 +28,7 @@ async def round_of_correlation(
 ) -> Correlated:
     """Place every finding that belongs to no incident yet; the warehouse knows which, also after a crash.
 
-    What a starved watcher saw is left alone, and so is an anomaly that has not lasted, and what announced work explains.
+    What a starved watcher saw is left alone; so are an anomaly that has not lasted and what announced work explains.
     """
     held_back = set(detection.excused.values())
     # What still holds is placed however long ago it began: starvation may have held it back.

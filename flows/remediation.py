@@ -16,31 +16,44 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
 
-from flows.casework import Scene, Work, close_when_quiet, hand_over, holding, measured, move, report
+from flows.casework import Scene, Work, close, close_when_quiet, hand_over, holding, measured, move, report
 from flows.detection import summary_text
 from flows.recorder import ended
 from gateway.platforms import ProcessState
-from tasks.act import act
-from tasks.decide import ask_again, decide
+from gateway.platforms.remedies import Look
+from policy import autonomy, guardrails
+from policy.guardrails import Lease, Measured, Moment, why_not
+from tasks.act import WAITS, Before, act, write_audit
+from tasks.decide import PASSING, UNDO, decide, draft, undo_of
 from tasks.diagnose import ask_states, diagnose
-from tasks.verify import Watch, verify
+from tasks.heed import Act, heed
+from tasks.survey import survey
+from tasks.verify import Watch, self_healing, verify
 from tonewatch.errors import PlatformError
 from tonewatch.records import (
     Action,
     ActionState,
+    ActKind,
+    Approval,
     Cause,
+    CauseKind,
     FindingKind,
+    GuardAnswer,
     Incident,
     IncidentState,
     Outcome,
     Run,
+    Verdict,
 )
 from tonewatch.topology import Topology
-from warehouse import actions, incidents, verdicts
+from warehouse import actions, approvals, audit, incidents, verdicts
+from warehouse.database import Connection
 
 #: How long diagnosis may wait for evidence before an uncertain incident goes to a person.
 EVIDENCE = timedelta(seconds=20)
-DONE = frozenset({ActionState.FINISHED, ActionState.FAILED})
+#: How long an intent may wait for readings that let it act.
+PATIENCE = timedelta(seconds=45)
+DONE = frozenset({ActionState.FINISHED, ActionState.FAILED, ActionState.REFUSED})
 log = logging.getLogger(__name__)
 
 
@@ -49,10 +62,70 @@ async def step(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
 
     `work` changes only when what the step wrote is committed: after an error it stands where the warehouse stands.
     """
-    draft = copy(work)
-    await STEP_OF[work.incident.state](tenant, scene, draft, now)
+    draft_of = copy(work)
+    if not await _heed(tenant, scene, draft_of, now):
+        await STEP_OF[work.incident.state](tenant, scene, draft_of, now)
     for each in fields(work):
-        setattr(work, each.name, getattr(draft, each.name))
+        setattr(work, each.name, getattr(draft_of, each.name))
+
+
+# What people said
+
+
+async def _heed(tenant: str, scene: Scene, work: Work, now: datetime) -> bool:
+    """Take up what people did with the incident; whether that was the step of this tick."""
+    moved = False
+    async with scene.warehouse.as_tenant(tenant) as db:
+        for each in await heed(tenant, db, [work.incident.id]):
+            work.why = f"{each.kind.value} by {each.who}" + (f": {each.reason}" if each.reason else "")
+            moved = await _take_up(tenant, db, scene, work, each, now) or moved
+    if not moved:
+        return False
+    if work.incident.state is IncidentState.ACTING:
+        _start_acting(tenant, scene, work)
+    else:
+        await report(tenant, scene, work)
+    return True
+
+
+async def _take_up(tenant: str, db: Connection, scene: Scene, work: Work, said: Act, now: datetime) -> bool:
+    """What one act of a person causes, in the transaction that takes it up; whether the incident moved."""
+    if said.kind is ActKind.CLOSE:
+        await close(tenant, db, scene, work, work.why, now)
+        return True
+    if said.kind is ActKind.APPROVE and work.incident.state is IncidentState.HANDED_OVER:
+        return await _approved(tenant, db, scene, work, said, now)
+    if said.kind is ActKind.VETO and work.incident.state in {IncidentState.OPEN, IncidentState.DIAGNOSED}:
+        await hand_over(tenant, db, scene, work, work.why, now)
+        return True
+    return False
+
+
+async def _approved(tenant: str, db: Connection, scene: Scene, work: Work, said: Act, now: datetime) -> bool:
+    """A person's yes: the proposal is decided on anew, as things are now; every guard is asked."""
+    held = await actions.of_incident(tenant, db, work.incident.id)
+    proposal = next((a for a in held if a.key == said.action and a.state is ActionState.REFUSED), None)
+    if proposal is None or not work.causes:
+        return False
+    look = await _look(scene, proposal)
+    anew = draft(work.causes[0], scene.site(), look, held, now)
+    if anew is None or anew.key != proposal.key:
+        work.why = "what was approved fits the incident no longer"
+        return False
+    yes = await approvals.redeem(tenant, db, proposal.key, now)
+    who = {"approved_by": ", ".join(approval.approver for approval in yes)}
+    anew = replace(anew, parameters={**anew.parameters, **who})
+    decided = await decide(tenant, db, scene.site(), work.incident, work.causes[0], anew, look, yes, now)
+    await _keep_decision(tenant, db, scene, work, decided)
+    if decided.state is ActionState.INTENDED:
+        await move(tenant, db, scene, work, IncidentState.ACTING, work.why, now)
+    else:
+        work.why = why_not(decided.guards)
+        await hand_over(tenant, db, scene, work, work.why, now)
+    return True
+
+
+# Diagnosed, decided
 
 
 async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
@@ -64,11 +137,12 @@ async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> Non
         if work.incident.state is IncidentState.OPEN:
             work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
             await incidents.save(tenant, db, work.incident)
-    await _decide_with(tenant, scene, work, now, states)
+    await _decide_with(tenant, scene, work, now)
 
 
 async def _ask(scene: Scene, entities: Sequence[str]) -> dict[str, ProcessState]:
-    return await ask_states(scene.platform, {e: scene.processes[e] for e in entities if e in scene.processes})
+    processes = scene.inventory.processes if scene.inventory else {}
+    return await ask_states(scene.platform, {e: processes[e] for e in entities if e in processes})
 
 
 def _suspects(incident: Incident, topology: Topology) -> list[str]:
@@ -77,29 +151,34 @@ def _suspects(incident: Incident, topology: Topology) -> list[str]:
     return sorted({*incident.entities, *upstream})
 
 
-async def _decide_with(
-    tenant: str, scene: Scene, work: Work, now: datetime, states: Mapping[str, ProcessState]
-) -> None:
-    cause = work.causes[0]
+async def _look(scene: Scene, action: Action) -> Look | None:
+    remedy = scene.remedy(action)
+    if remedy is None:
+        return None
+    try:
+        return await remedy.look()
+    except PlatformError as error:
+        log.warning("%s of %s: %s", action.runbook, action.target, error)
+        return None
+
+
+async def _decide_with(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
+    cause, site = work.causes[0], scene.site()
     async with scene.warehouse.as_tenant(tenant) as db:
-        decided = decide(
-            cause,
-            scene.profile,
-            remediation_enabled=scene.settings.auto_remediation,
-            target_state=states[cause.entity].state if cause.entity in states else None,
-            target_known=cause.entity in scene.topology.entities,
-            host_starved=scene.host_starved(),
-            earlier=await actions.of_incident(tenant, db, work.incident.id),
-            now=now,
-        )
+        earlier = await actions.of_incident(tenant, db, work.incident.id)
+    wanted = draft(cause, site, None, earlier, now)
+    look = await _look(scene, wanted) if wanted is not None else None
+    wanted = draft(cause, site, look, earlier, now)
+    async with scene.warehouse.as_tenant(tenant) as db:
+        decided = None
+        if wanted is not None:
+            decided = await decide(tenant, db, site, work.incident, cause, wanted, look, (), now)
         allowed = decided is not None and decided.state is ActionState.INTENDED
         work.why = f"{cause.name}, confidence {cause.confidence:.2f}" if allowed else _why_not(decided, cause)
-        waiting = work.incident.state is IncidentState.DIAGNOSED and now - work.incident.opened < EVIDENCE
-        if not allowed and waiting:
+        if not allowed and _may_wait(scene, work, decided, now):
             return
         if decided is not None:
-            await actions.intend(tenant, db, decided)
-            work.action, work.watch = decided, Watch()
+            await _keep_decision(tenant, db, scene, work, decided)
         if allowed:
             await move(tenant, db, scene, work, IncidentState.ACTING, work.why, now)
         else:
@@ -110,18 +189,72 @@ async def _decide_with(
         await report(tenant, scene, work)
 
 
+def _may_wait(scene: Scene, work: Work, decided: Action | None, now: datetime) -> bool:
+    """Whether more evidence may come: not long after the opening, or after this watcher has begun to see."""
+    since = max(work.incident.opened, scene.began or work.incident.opened)
+    if work.incident.state is not IncidentState.DIAGNOSED:
+        return False
+    refused = {answer.guard for answer in decided.guards if not answer.allowed} if decided else set()
+    patience = PATIENCE if refused and refused <= PASSING else EVIDENCE
+    return now - since < patience
+
+
+async def _keep_decision(tenant: str, db: Connection, scene: Scene, work: Work, decided: Action) -> None:
+    """Write down what was decided, and in the audit, before anything is done."""
+    if not await actions.intend(tenant, db, decided):
+        await actions.update(tenant, db, decided)
+    await write_audit(tenant, db, None, decided, scene.holder, scene.clock)
+    work.action, work.watch, work.verdict, work.waiting_since = decided, Watch(), None, None
+
+
 def _why_not(decided: Action | None, cause: Cause) -> str:
-    if decided is None:
-        return f"no runbook fits {cause.name}"
-    return "; ".join(f"{answer.guard}: {answer.reason}" for answer in decided.guards if not answer.allowed)
+    return f"no runbook fits {cause.name}" if decided is None else why_not(decided.guards)
+
+
+# Acting
 
 
 def _start_acting(tenant: str, scene: Scene, work: Work) -> None:
-    if scene.platform is None or work.action is None or work.action.target not in scene.processes:
-        raise PlatformError("there is no platform, or no process of that name, to act on")
-    process = scene.processes[work.action.target]
-    deed = act(tenant, scene.warehouse, scene.clock, scene.platform, process, work.action, scene.holder)
+    remedy = scene.remedy(work.action) if work.action is not None else None
+    if remedy is None or work.action is None:
+        raise PlatformError("the platform gives no means for what was decided on")
+    action, incident, cause = work.action, work.incident, work.causes[0]
+    verdict, watch = work.verdict, work.watch
+
+    async def guards(db: Connection, before: Before) -> tuple[GuardAnswer, ...]:
+        return await _ask_before(tenant, db, scene, incident, cause, before, verdict, watch)
+
+    deed = act(tenant, scene.warehouse, scene.clock, remedy, action, scene.holder, guards)
     work.acting = asyncio.create_task(deed)
+
+
+async def _ask_before(
+    tenant: str,
+    db: Connection,
+    scene: Scene,
+    incident: Incident,
+    cause: Cause,
+    before: Before,
+    verdict: Verdict | None,
+    watch: Watch,
+) -> tuple[GuardAnswer, ...]:
+    """Every guard once more, right before the deed: time has passed, and others may have acted."""
+    stored, now = before.stored, scene.clock.now()
+    yes: Sequence[Approval] = await approvals.of_action(tenant, db, stored.key)
+    grant = autonomy.granted(scene.profile, stored.runbook, cause)
+    attempt = await survey(tenant, db, scene.site(), incident, cause, stored, grant, before.look, yes, now)
+    undone = [a for a in attempt.undone or () if a.key != stored.key and a.started is not None]
+    attempt = replace(
+        attempt,
+        stored=stored,
+        lease=before.lease,
+        sent=before.sent,
+        found_done=before.found_done,
+        audited=before.audited,
+        undone=undone,
+        measured=Measured(verdict, watch.good, 0.0, watch.worse) if verdict is not None else None,
+    )
+    return guardrails.ask(attempt, Moment.UNDO if stored.runbook.startswith(UNDO) else Moment.BEFORE)
 
 
 async def _await_act(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
@@ -142,74 +275,124 @@ async def _await_act(tenant: str, scene: Scene, work: Work, now: datetime) -> No
 
 
 async def _carry_on(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
-    """Another watcher's intent, or one whose deed broke off: every guard is asked anew before it is done."""
+    """Another watcher's intent, one whose deed broke off, or one that waits for readings: the act looks and asks."""
     work.action = await _stored(tenant, scene, work)
     if work.action is None or work.action.state in DONE:
         await _acted(tenant, scene, work, now)
         return
-    if work.action.state is ActionState.STARTED:
-        _start_acting(tenant, scene, work)  # looks before it does anything
-        return
-    states = await _ask(scene, [work.action.target])
-    answers = ask_again(
-        work.action,
-        work.causes[0],
-        scene.profile,
-        remediation_enabled=scene.settings.auto_remediation,
-        target_state=states[work.action.target].state if work.action.target in states else None,
-        target_known=work.action.target in scene.topology.entities,
-        host_starved=scene.host_starved(),
-    )
-    if answers.state is ActionState.INTENDED:
-        _start_acting(tenant, scene, work)
-        return
-    work.action = answers
-    async with scene.warehouse.as_tenant(tenant) as db:
-        await actions.update(tenant, db, answers)
-        await hand_over(tenant, db, scene, work, _why_not(answers, work.causes[0]), now)
-    await report(tenant, scene, work)
+    _start_acting(tenant, scene, work)
 
 
 async def _stored(tenant: str, scene: Scene, work: Work) -> Action | None:
     """The action as the warehouse holds it."""
     async with scene.warehouse.as_tenant(tenant) as db:
-        held = await actions.of_incident(tenant, db, work.incident.id)
-    return next((a for a in held if work.action is not None and a.key == work.action.key), None)
+        return await actions.get(tenant, db, work.action.key) if work.action is not None else None
 
 
 async def _acted(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     acted = work.action
     if acted is not None and acted.state not in DONE:
-        return  # somebody else holds the lease
-    if acted is not None and acted.state is ActionState.FINISHED:
-        work.why = acted.detail
-        async with scene.warehouse.as_tenant(tenant) as db:
-            await move(tenant, db, scene, work, IncidentState.VERIFYING, acted.detail, now)
-        return
-    work.why = acted.detail if acted else "the action that was decided on is nowhere written down"
+        # Somebody else holds the lease, or it waits for readings that let it act.
+        if not await _waited_long(tenant, scene, work, acted, now):
+            return
+        acted = work.action
+    work.why = (acted.detail or why_not(acted.guards)) if acted else "what was decided on is nowhere written down"
+    undone = acted is not None and acted.runbook.startswith(UNDO)
     async with scene.warehouse.as_tenant(tenant) as db:
+        if acted is not None and acted.state is ActionState.FINISHED and not undone:
+            await move(tenant, db, scene, work, IncidentState.VERIFYING, acted.detail, now)
+            return
+        if undone and acted is not None and work.verdict is not None:
+            told = "undone" if acted.state is ActionState.FINISHED else "not undone"
+            work.why = f"{work.verdict.reason}; {told}: {work.why}"
         await hand_over(tenant, db, scene, work, work.why, now)
     await report(tenant, scene, work)
+
+
+async def _waited_long(tenant: str, scene: Scene, work: Work, waiting: Action, now: datetime) -> bool:
+    """Whether an intent has waited for good readings for too long: then it is refused, and a person's."""
+    refused = {answer.guard for answer in waiting.guards if not answer.allowed}
+    if waiting.state is not ActionState.INTENDED or not refused or not refused <= WAITS:
+        return False
+    work.waiting_since = work.waiting_since or now
+    if now - work.waiting_since < PATIENCE:
+        return False
+    work.action = replace(waiting, state=ActionState.REFUSED)
+    async with scene.warehouse.as_tenant(tenant) as db:
+        await actions.update(tenant, db, work.action)
+    return True
+
+
+# Verifying
 
 
 async def _verify(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     if work.action is None:
         return
     readings = scene.detection.recent.readings
-    verdict = verify(work.watch, work.incident, work.action, readings, scene.topology, scene.profile, now)
+    kind = work.causes[0].kind if work.causes else CauseKind.UNKNOWN
+    async with scene.warehouse.as_tenant(tenant) as db:
+        healed, every = await verdicts.self_healed(tenant, db, kind, work.incident.id)
+    chance = self_healing(healed, every)
+    verdict = verify(
+        work.watch, work.incident, work.action, readings, scene.topology, scene.profile, now, self_healing=chance
+    )
     work.why = f"{work.watch.good} of {scene.profile.verify_readings} good readings"
     if verdict is None:
         return
-    work.verdict = verdict
-    work.why = verdict.reason
+    work.verdict, work.why = verdict, verdict.reason
     async with scene.warehouse.as_tenant(tenant) as db:
+        answers = await _ask_after(tenant, db, scene, work, verdict, now)
         await verdicts.save(tenant, db, verdict)
-        if verdict.outcome is Outcome.WORKED:
+        if guardrails.all_allow(answers, Moment.AFTER):
             work.incident = await measured(tenant, db, scene, work, now)
             await move(tenant, db, scene, work, IncidentState.MENDED, verdict.reason, now)
+        elif _is_to_be_undone(work.action, verdict):
+            undo = undo_of(work.action, verdict, now)
+            await actions.intend(tenant, db, undo)
+            await write_audit(tenant, db, None, undo, scene.holder, scene.clock)
+            work.action = undo
+            await move(tenant, db, scene, work, IncidentState.ACTING, f"undo: {verdict.reason}", now)
         else:
-            await hand_over(tenant, db, scene, work, verdict.reason, now)
-    await report(tenant, scene, work)
+            await hand_over(tenant, db, scene, work, why_not(answers), now)
+    if work.incident.state is IncidentState.ACTING:
+        _start_acting(tenant, scene, work)
+    else:
+        await report(tenant, scene, work)
+
+
+async def _ask_after(
+    tenant: str, db: Connection, scene: Scene, work: Work, verdict: Verdict, now: datetime
+) -> tuple[GuardAnswer, ...]:
+    """May it be called a success?"""
+    action = work.action
+    if action is None:
+        return ()
+    cause = work.causes[0]
+    attempt = await survey(tenant, db, scene.site(), work.incident, cause, action, None, None, (), now)
+    shown = work.watch.good_since or now
+    seconds = max(0.0, (shown - (action.finished or now)).total_seconds())
+    attempt = replace(
+        attempt,
+        stored=action,
+        lease=Lease(None, None),
+        audited=await audit.holds(tenant, db, f"action.{action.runbook}", action.key),
+        measured=Measured(verdict, work.watch.good, seconds, work.watch.worse),
+    )
+    return guardrails.ask(attempt, Moment.AFTER)
+
+
+#: Runbooks whose target gave nothing before: they are taken back for harm alone, not for having been of no use.
+_NOTHING_TO_LOSE = frozenset({"restart", "kill-and-restart"})
+
+
+def _is_to_be_undone(action: Action, verdict: Verdict) -> bool:
+    if verdict.outcome is Outcome.WORKED or action.runbook.startswith(UNDO):
+        return False
+    return verdict.outcome is Outcome.HARMED or action.runbook not in _NOTHING_TO_LOSE
+
+
+# After it
 
 
 async def _settle(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
@@ -228,7 +411,8 @@ async def _settle(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
 
 async def _wait_for_person(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     """A handed-over incident is a person's; new findings may show the true cause, and quiet ends it."""
-    if work.grown:
+    judged = work.verdict is not None and work.verdict.outcome is Outcome.HARMED
+    if work.grown and not judged:
         await _diagnose(tenant, scene, work, now)
     else:
         await close_when_quiet(tenant, scene, work, now)

@@ -47,9 +47,7 @@ class Signs:
     planned: Change | None = None  # the announced work on it that is under way
 
 
-def rank(
-    signs: Sequence[Signs], topology: Topology, incident: str, onset: datetime | None = None
-) -> list[Cause]:
+def rank(signs: Sequence[Signs], topology: Topology, incident: str, onset: datetime | None = None) -> list[Cause]:
     """Causes of an incident, the most probable first; `unknown` when no sign tells of a change of state.
 
     >>> seen = [Signs("component:a", frozenset({"scrape-refused"}), "EXITED", "killed by signal 9")]
@@ -78,9 +76,7 @@ def rank(
 Candidate = tuple[Signs, float, CauseKind, list[str]]
 
 
-def _candidate(
-    sign: Signs, known: Mapping[str, Signs], topology: Topology, onset: datetime | None
-) -> Candidate | None:
+def _candidate(sign: Signs, known: Mapping[str, Signs], topology: Topology, onset: datetime | None) -> Candidate | None:
     felt = [e for e in known if e != sign.entity and known[e].symptoms and topology.reaches(sign.entity, e)]
     changed = _state_change(sign) or _bad_change(sign, [known[e] for e in felt], onset)
     if changed is None:

@@ -16,7 +16,7 @@ FRESH = timedelta(seconds=10)
 STARVED_RATIO = 0.2
 LEAST_SESSIONS = 3
 UPSTREAM_ERRORS = 5
-#: A source is silent when it carries nothing while its twin, which carries the same programme, is this much louder (dB).
+#: A source is silent when it carries nothing while its twin, with the same programme, is this much louder (dB).
 TWIN_GAP_DB = 30.0
 SILENT_DBFS = -60.0
 SOURCE_SILENT_SECONDS = 4.0

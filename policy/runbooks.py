@@ -48,8 +48,8 @@ RUNBOOKS: Final = (
         Risk.LOW,
         Touches.PROCESS,
         _REST.restart,
-        False,
-        "none: a restart has no prior state to go back to",
+        True,
+        "stop it again: it had ended before",
     ),
     Runbook(
         "kill-and-restart",
@@ -57,8 +57,8 @@ RUNBOOKS: Final = (
         Risk.LOW,
         Touches.PROCESS,
         _REST.kill_and_restart,
-        False,
-        "none: what hung is not brought back",
+        True,
+        "stop it: it did not answer before either",
     ),
     Runbook(
         "switch-input",

@@ -21,9 +21,31 @@ OVERDUE = "playlist_overdue_seconds"
 STARVED = "sessions_starved_ratio"
 UNREACHABLE = "playlist_unreachable_ratio"
 DOWN = "target_down_ratio"
+SILENT = "silence_seconds"
+BROKEN = "playlist_broken_ratio"
+SLOW = "sessions_slow_ratio"
+COLLATERAL = "parts_behind_down_ratio"
 #: How much worse than forecast an SLI must be to count as harm: a tenth (guardrail 13), and more than noise.
 SHARE = 0.10
-LEAST = {OVERDUE: 1.0, STARVED: 0.05, UNREACHABLE: 0.05, DOWN: 0.05}
+LEAST = {
+    OVERDUE: 1.0,
+    STARVED: 0.05,
+    UNREACHABLE: 0.05,
+    DOWN: 0.05,
+    SILENT: 2.0,
+    BROKEN: 0.05,
+    SLOW: 0.05,
+    COLLATERAL: 0.05,
+}
+#: Measured and judged, but no reason to credit a remedy: that a part runs again, or that others do.
+NO_CREDIT = frozenset({DOWN, COLLATERAL})
+#: Why a verdict is inconclusive when what was broken stayed so.
+NOT_BACK = "the platform's SLIs did not come back into band in time"
+#: What players report trails what they hear: what it says shortly after an act tells of the time before it.
+TRAILING = frozenset({STARVED, SLOW})
+#: Silence on air (seconds up to the newest segment heard) that is still in band.
+SILENT_IN_BAND = 2.0
+SLOW_IN_BAND = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +110,32 @@ def in_band(
         overdue = last(readings, rendition, "probe_playlist_overdue_seconds")
         if overdue is None or overdue.time < fresh or overdue.value >= profile.playlist_overdue_seconds:
             return False
-    for channel in channels:
-        starved = last(readings, channel, "sessions_starved_ratio")
-        if starved is not None and starved.value > STARVED_IN_BAND:
+        silent = last(readings, rendition, "probe_silence_seconds")
+        if silent is not None and silent.value > SILENT_IN_BAND:
             return False
+        if any(s.value > 0 for s in readings.get((rendition, "probe_playlist_broken"), ()) if s.time > fresh):
+            return False
+    for channel in channels:
+        for metric, most in (("sessions_starved_ratio", STARVED_IN_BAND), ("sessions_slow_ratio", SLOW_IN_BAND)):
+            heard = last(readings, channel, metric)
+            if heard is not None and heard.time >= fresh and heard.value > most:
+                return False
     return True
 
 
-def effects(readings: Readings, target: str, split: Cohorts, topology: Topology, moments: Moments) -> dict[str, Effect]:
+def effects(
+    readings: Readings,
+    target: str,
+    split: Cohorts,
+    topology: Topology,
+    moments: Moments,
+    *,
+    self_healing: float = 0.0,
+) -> dict[str, Effect]:
     """Each SLI's effect. Before: from onset to the act, and the reports that trail it. After: since the first good
-    reading. Forecast without the act: of a dead target total loss, growing with time; else what was before."""
+    reading. Forecast without the act: of a dead target total loss, growing with time; else what was before; in both
+    cases less the chance `self_healing` (0 to 1) that such a fault ends by itself.
+    """
     # Without a dead target all is lost, but only where no other way leads past it.
     dead = _is_dead(readings, target, moments)
     cut_off = dead and all(topology.cuts(target, channel) for channel in split.touched)
@@ -109,6 +147,10 @@ def effects(readings: Readings, target: str, split: Cohorts, topology: Topology,
         (UNREACHABLE, "probe_unreachable", touched, untouched, at_once, cut_off),
         (STARVED, "sessions_starved_ratio", list(split.touched), list(split.untouched), trailing, cut_off),
         (DOWN, "down", [target], [], at_once, dead),
+        (SILENT, "probe_silence_seconds", touched, untouched, at_once, False),
+        (BROKEN, "probe_playlist_broken", touched, untouched, at_once, False),
+        (SLOW, "sessions_slow_ratio", list(split.touched), list(split.untouched), trailing, False),
+        (COLLATERAL, "down", _behind(target, topology), [], at_once, False),
     ):
         windows: tuple[tuple[datetime, datetime | None], ...] = (
             (moments.onset - timedelta(microseconds=1), until),
@@ -119,7 +161,11 @@ def effects(readings: Readings, target: str, split: Cohorts, topology: Topology,
             held = [_values(readings, control, metric, *window) for window in windows]
             grown = (moments.good_since - moments.acted).total_seconds()
             worst = max(before) + grown if name == OVERDUE else 1.0
-            found[name] = _effect(before, after, worst if lost else fmean(before), held[0], held[1])
+            # Silence counts up while it lasts: without the act it would have gone on.
+            worst = max(before) + grown if name == SILENT and max(before) > LEAST[SILENT] else worst
+            growing = lost or (name == SILENT and max(before) > LEAST[SILENT])
+            forecast = (worst if growing else fmean(before)) * (1.0 - self_healing)
+            found[name] = _effect(before, after, forecast, held[0], held[1])
     return found
 
 
@@ -141,18 +187,27 @@ def has_control(readings: Readings, split: Cohorts, topology: Topology) -> bool:
 
 def judge(recovered: bool, measured: Mapping[str, Effect]) -> tuple[Outcome, str]:
     """`worked` needs recovery and an effect that is there; too little data is never success."""
-    worse = [n for n, e in measured.items() if e.change_low > 0 and e.change > max(LEAST[n], SHARE * e.forecast)]
+    worse = got_worse(measured)
     if worse:
         return Outcome.HARMED, f"worse than without the act: {', '.join(sorted(worse))}"
     if not recovered:
-        return Outcome.INCONCLUSIVE, "the platform's SLIs did not come back into band in time"
+        return Outcome.INCONCLUSIVE, NOT_BACK
     out = {name: e for name, e in measured.items() if e.worst_before > LEAST[name]}
     # That the part runs again says little where listeners or playlists can be asked.
-    asked = {name: e for name, e in out.items() if name != DOWN} or out
-    better = [name for name, e in asked.items() if e.effect < 0 and e.after < e.worst_before]
+    asked = {name: e for name, e in out.items() if name not in NO_CREDIT} or out
+    better = [name for name, e in asked.items() if e.effect < -LEAST[name] / 2 and e.after < e.worst_before]
     if not better:
         return Outcome.INCONCLUSIVE, "in band again, but no SLI was measurably out of band before the act"
     return Outcome.WORKED, f"back in band; better than without the act: {', '.join(sorted(better))}"
+
+
+def got_worse(measured: Mapping[str, Effect]) -> dict[str, float]:
+    """The SLIs that are worse than forecast without the act, by more than noise -> by which share of it."""
+    return {
+        name: e.change / max(e.forecast, LEAST[name])
+        for name, e in measured.items()
+        if e.change_low > 0 and e.change > max(LEAST[name], SHARE * e.forecast)
+    }
 
 
 def as_json(measured: Mapping[str, Effect]) -> dict[str, Any]:
@@ -162,6 +217,15 @@ def as_json(measured: Mapping[str, Effect]) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _behind(target: str, topology: Topology) -> list[str]:
+    """The components that the target feeds, at however many removes."""
+    return [
+        entity
+        for entity in topology.entities
+        if entity != target and entity.partition(":")[0] in {"component", "edge"} and topology.reaches(target, entity)
+    ]
 
 
 def _renditions(channels: Sequence[str], topology: Topology) -> list[str]:

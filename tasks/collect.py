@@ -179,8 +179,8 @@ def twins(inventory: Inventory) -> dict[str, str]:
     found: dict[str, str] = {}
     for inputs in inventory.inputs.values():
         sources = [inputs.sources[name] for name in inputs.values if name in inputs.sources]
-        for source in sources:
-            found |= {source: other for other in sources if other != source and source not in found}
+        if len(sources) > 1:
+            found |= dict.fromkeys(sources[1:], sources[0]) | {sources[0]: sources[1]}
     return found
 
 

@@ -6,70 +6,82 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from policy import autonomy, guardrails
-from tonewatch.records import Action, ActionState, Cause, CauseKind
-from tonewatch.settings import Profile
+from gateway.platforms.remedies import Look
+from policy import autonomy, guardrails, runbooks
+from policy.guardrails import Moment
+from tasks.survey import Site, survey, target_state
+from tonewatch.records import Action, ActionState, Approval, Cause, Incident, Verdict
+from warehouse.database import Connection
 
-#: Which runbook is right for which cause. A cause without one is handed to a person.
-RUNBOOKS = {CauseKind.CRASH: "restart", CauseKind.HANG: "restart"}
+UNDO = "undo-"
+_BEGUN = frozenset({ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED})
+#: Refusals that a few more readings may lift; any other is an answer.
+PASSING = frozenset({"steady-fault", "fresh-data"})
 
 
-def decide(
-    cause: Cause,
-    profile: Profile,
-    *,
-    remediation_enabled: bool,
-    target_state: str | None,
-    target_known: bool,
-    host_starved: bool,
-    earlier: Sequence[Action],
-    now: datetime,
-) -> Action | None:
-    """The action for `cause` with every guard's answer: state `intended` if all allow it, `refused` otherwise.
+def draft(cause: Cause, site: Site, look: Look | None, earlier: Sequence[Action], now: datetime) -> Action | None:
+    """The action that is right for `cause`, intended at `now`; None when no runbook fits.
 
-    None when no runbook fits the cause.
+    It keeps what it was decided on, so that it is seen when somebody else is quicker, and what undo goes back to.
+    A proposal that was not begun keeps its attempt, and so its key: what a person approves is what is done.
     """
-    runbook = RUNBOOKS.get(cause.kind)
+    runbook = runbooks.for_cause(cause.kind)
     if runbook is None:
         return None
-    grant = autonomy.granted(profile, runbook, cause)
-    tried = [a for a in earlier if (a.runbook, a.target) == (runbook, cause.entity)]
-    action = Action(
+    grant = autonomy.granted(site.profile, runbook.name, cause)
+    state = target_state(look)
+    tried = [a for a in earlier if (a.runbook, a.target) == (runbook.name, cause.entity) and a.state in _BEGUN]
+    parameters = {"granted_by": grant.granted_by, "grant": grant.reason} if grant else {}
+    if look is not None and state is not None:
+        parameters |= {"prior": look.prior, "decided_on": state.fingerprint}
+        parameters |= {"pid": str(state.pid)} if state.pid else {}
+        parameters |= {"wanted": state.previous} if state.previous else {}
+    return Action(
         incident=cause.incident,
-        runbook=runbook,
+        runbook=runbook.name,
         target=cause.entity,
         attempt=len(tried) + 1,
         state=ActionState.INTENDED,
         autonomy=autonomy.ACT if grant else autonomy.PROPOSE,
-        parameters={"granted_by": grant.granted_by, "grant": grant.reason} if grant else {},
+        parameters=parameters,
         intended=now,
-        undo="none: a restart has no prior state to go back to",
+        undo=runbook.undo,
     )
-    answers = guardrails.ask(
-        guardrails.Attempt(action, cause, grant, remediation_enabled, target_known, target_state, host_starved, earlier)
-    )
-    state = ActionState.INTENDED if guardrails.all_allow(answers) else ActionState.REFUSED
-    return replace(action, state=state, guards=answers)
 
 
-def ask_again(
-    action: Action,
+async def decide(
+    tenant: str,
+    db: Connection,
+    site: Site,
+    incident: Incident,
     cause: Cause,
-    profile: Profile,
-    *,
-    remediation_enabled: bool,
-    target_state: str | None,
-    target_known: bool,
-    host_starved: bool,
+    action: Action,
+    look: Look | None,
+    approvals: Sequence[Approval],
+    now: datetime,
 ) -> Action:
-    """An intended action with every guard's answer as of now: time has passed since it was decided on."""
-    grant = autonomy.granted(profile, action.runbook, cause)
-    return _answered(
-        guardrails.Attempt(action, cause, grant, remediation_enabled, target_known, target_state, host_starved, ())
+    """`action` with every guard's answer: state `intended` if all allow it, `refused` otherwise."""
+    grant = autonomy.granted(site.profile, action.runbook, cause)
+    attempt = await survey(tenant, db, site, incident, cause, action, grant, look, approvals, now)
+    answers = guardrails.ask(attempt, Moment.DECIDE)
+    allowed = guardrails.all_allow(answers, Moment.DECIDE)
+    return replace(action, state=ActionState.INTENDED if allowed else ActionState.REFUSED, guards=answers)
+
+
+def undo_of(action: Action, verdict: Verdict, now: datetime) -> Action:
+    """The action that takes back what `action` did, since `verdict` found it harmful or of no use."""
+    kept = {name: action.parameters[name] for name in ("prior",) if name in action.parameters}
+    kept |= {"decided_on": action.parameters["after"]} if "after" in action.parameters else {}
+    return replace(
+        action,
+        runbook=UNDO + action.runbook,
+        attempt=1,
+        state=ActionState.INTENDED,
+        parameters={**kept, "of": action.key, "why": f"{verdict.outcome}: {verdict.reason}"},
+        guards=(),
+        intended=now,
+        started=None,
+        finished=None,
+        undo="",
+        detail="",
     )
-
-
-def _answered(attempt: guardrails.Attempt) -> Action:
-    answers = guardrails.ask(attempt)
-    state = ActionState.INTENDED if guardrails.all_allow(answers) else ActionState.REFUSED
-    return replace(attempt.action, state=state, guards=answers)

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 
 from gateway.platforms import Platform, ProcessState
 from ml.causes import ENDED, Signs, rank
+from policy.grouping import BLAMED, BREAKING, CAUSE_SEEN_LATER
 from tonewatch.errors import BoundaryError
-from tonewatch.records import Cause, Incident
+from tonewatch.records import Cause, Change, Incident
 from tonewatch.topology import Topology
-from warehouse import findings, incidents
+from warehouse import changes, findings, incidents
 from warehouse.database import Connection
 
 #: Log lines quoted as evidence.
@@ -42,19 +43,24 @@ async def diagnose(
     symptoms: dict[str, set[str]] = defaultdict(set)
     for finding in await findings.of_incident(tenant, db, incident.id):
         symptoms[finding.entity].add(finding.symptom)
+    known = await changes.read(tenant, db, incident.onset - BLAMED, now)
+    lately = _changed(known, symptoms, incident, topology)
     signs = [
         Signs(
             entity,
-            frozenset(seen),
+            frozenset(symptoms.get(entity, ())),
             states[entity].state if entity in states else None,
             states[entity].detail if entity in states else "",
+            changed=lately.get(entity),
+            planned=next((c for c in known if c.kind == "maintenance" and c.entity == entity), None),
         )
-        for entity, seen in symptoms.items()
+        for entity in dict.fromkeys((*symptoms, *lately))
     ]
     # A part that ended about the onset is a suspect even when it raised no finding; one that ended long ago is not.
-    silent = [e for e, state in states.items() if e not in symptoms and _ended_lately(state, incident)]
+    listed = {sign.entity for sign in signs}
+    silent = [e for e, state in states.items() if e not in listed and _ended_lately(state, incident)]
     signs += [Signs(entity, frozenset(), states[entity].state, states[entity].detail) for entity in silent]
-    causes = rank(signs, topology, incident.id)
+    causes = rank(signs, topology, incident.id, incident.onset)
     quoted = [
         f"{entity} logged: {event} at {time:%H:%M:%S}"
         for entity, lines in said.items()
@@ -64,6 +70,19 @@ async def diagnose(
     causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
     await incidents.set_causes(tenant, db, incident.id, causes, at=now)
     return causes
+
+
+def _changed(
+    known: Sequence[Change], symptoms: Mapping[str, set[str]], incident: Incident, topology: Topology
+) -> dict[str, Change]:
+    """The last release or configuration of each part that lies before what the incident shows."""
+    found: dict[str, Change] = {}
+    for change in sorted(known, key=lambda each: each.started):
+        soon = incident.onset - BLAMED <= change.started <= incident.onset + CAUSE_SEEN_LATER
+        felt = any(topology.reaches(change.entity, entity) for entity in symptoms)
+        if change.kind in BREAKING and soon and felt:
+            found[change.entity] = change
+    return found
 
 
 def _ended_lately(state: ProcessState, incident: Incident) -> bool:

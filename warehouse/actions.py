@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping, text
 
 from tonewatch.records import Action, ActionState, GuardAnswer
 from warehouse.database import Connection
-from warehouse.rows import packed, row
+from warehouse.rows import packed, row, utc
 
 INTEND = text("""
     insert into action (tenant, key, incident, runbook, target, attempt, state, autonomy, parameters, guards, intended,
@@ -31,6 +32,18 @@ OF_INCIDENT = text("""
     from action where tenant = :tenant and incident = :incident
     order by intended nulls last, attempt, runbook, target
 """)
+ONE = text("""
+    select incident, runbook, target, attempt, state, autonomy, parameters, guards, intended, started, finished, undo,
+        detail
+    from action where tenant = :tenant and key = :key
+""")
+SINCE = text("""
+    select incident, runbook, target, attempt, state, autonomy, parameters, guards, intended, started, finished, undo,
+        detail
+    from action where tenant = :tenant and coalesce(finished, started, intended) >= :start
+    order by coalesce(finished, started, intended), key
+""")
+FENCE = text("select fence from action where tenant = :tenant and key = :key")
 # The database's clock, here alone: workers whose clocks differ must agree on when a lease ends.
 LEASE = text("""
     update action set lease_holder = :holder, lease_until = clock_timestamp() + make_interval(secs => :seconds),
@@ -59,6 +72,24 @@ async def of_incident(tenant: str, db: Connection, incident: str) -> list[Action
     """The actions of an incident in the order in which they were intended."""
     found = await db.execute(OF_INCIDENT, {"tenant": tenant, "incident": incident})
     return [_action(each) for each in found.mappings()]
+
+
+async def get(tenant: str, db: Connection, key: str) -> Action | None:
+    """The action with that key, or None."""
+    found = (await db.execute(ONE, {"tenant": tenant, "key": key})).mappings().first()
+    return _action(found) if found is not None else None
+
+
+async def since(tenant: str, db: Connection, start: datetime) -> list[Action]:
+    """The tenant's actions whose last step was at `start` or later, the oldest first."""
+    found = await db.execute(SINCE, {"tenant": tenant, "start": utc(start)})
+    return [_action(each) for each in found.mappings()]
+
+
+async def fence(tenant: str, db: Connection, key: str) -> int | None:
+    """The token of the action's newest lease, or None: there is no such action."""
+    newest: int | None = (await db.execute(FENCE, {"tenant": tenant, "key": key})).scalar_one_or_none()
+    return newest
 
 
 async def lease(tenant: str, db: Connection, key: str, holder: str, seconds: float) -> int | None:

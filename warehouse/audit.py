@@ -20,6 +20,10 @@ READ = text("""
     where tenant = :tenant order by seq desc limit :limit
 """)
 
+HOLDS = text("""
+    select exists (select from audit where tenant = :tenant and what = :what and after ->> 'action' = :action)
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
@@ -57,6 +61,11 @@ async def read(tenant: str, db: Connection, limit: int) -> list[AuditLine]:
     """The last `limit` lines, the newest first."""
     found = await db.execute(READ, {"tenant": tenant, "limit": limit})
     return [AuditLine(**each) for each in found.mappings()]
+
+
+async def holds(tenant: str, db: Connection, what: str, action: str) -> bool:
+    """Whether a line of this kind tells of the action with that key."""
+    return bool((await db.execute(HOLDS, {"tenant": tenant, "what": what, "action": action})).scalar_one())
 
 
 def _state(value: Any) -> str | None:

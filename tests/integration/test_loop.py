@@ -22,7 +22,9 @@ from flows.correlation import round_of_correlation
 from flows.detection import Batch, DetectionState, restore, tick
 from flows.remediation import step
 from gateway.platforms.supervisor import Supervisor
+from gateway.sources.inventory import Inventory
 from tests.unit.platform_parts import START, at, series, two_channels
+from tonewatch import switch
 from tonewatch.clock import ManualClock
 from tonewatch.errors import PlatformError, WarehouseAway, WarehouseError
 from tonewatch.records import ActionState, IncidentState, Outcome, Sample
@@ -77,6 +79,20 @@ async def platform(supervisor_url: str) -> AsyncIterator[Supervisor]:
         yield platform
 
 
+def inventory() -> Inventory:
+    """What the platform says of itself: the transcoder that the supervisor runs, and where playlists are."""
+    component = {
+        "id": TARGET,
+        "stage": "transcode",
+        "process": PROCESS,
+        "metrics_url": "http://127.0.0.1:1/metrics",
+    }
+    origin = {"id": "component:origin", "base_url": "http://127.0.0.1:1"}
+    return Inventory.model_validate(
+        {"platform": "test", "segment_seconds": 2, "components": [component], "origin": origin}
+    )
+
+
 @dataclass
 class Loop:
     """One watcher's loop, driven by hand on a clock of its own."""
@@ -117,9 +133,10 @@ class Loop:
             holder="watcher:test",
             detection=self.detection,
             topology=two_channels(),
-            processes={TARGET: PROCESS},
+            inventory=inventory(),
             platform=self.platform,
-            reports=self.folder,
+            controls=None,
+            reports=self.folder / "reports",
             roots={work.incident.id: work.root for work in self.work.values()},
         )
 
@@ -135,6 +152,8 @@ class Loop:
             series("channel:ch2", "sessions_playing", [6.0], first + 4),
             series("channel:ch2", "sessions_starved_ratio", [0.0], first + 4),
         ]
+        parts = [e for e in two_channels().entities if e.partition(":")[0] in {"component", "edge"} and e != TARGET]
+        lines += [series(part, "up", [1.0] * 5, first) for part in parts]
         if not up:
             lines.append(series(TARGET, "scrape_failed", [1.0] * 5, first, reason="refused"))
         return [sample for line in lines for sample in line]
@@ -155,7 +174,14 @@ class Loop:
 
 @pytest.fixture
 async def loop(tenant: str, warehouse: Warehouse, platform: Supervisor, tmp_path: Path) -> Loop:
-    settings = Settings(tenant=tenant, profile="demo", mail_to=("ops@radio.example",), smtp_url="smtp://127.0.0.1:1")
+    settings = Settings(
+        tenant=tenant,
+        profile="demo",
+        mail_to=("ops@radio.example",),
+        smtp_url="smtp://127.0.0.1:1",
+        state_dir=tmp_path / "state",
+    )
+    switch.install(settings.state_dir)
     return Loop(tenant, warehouse, platform, tmp_path, settings)
 
 
@@ -184,7 +210,7 @@ async def test_crash_is_diagnosed_mended_verified_and_closed(loop: Loop) -> None
     assert {"detect", "diagnose", "decide", "act", "verify", "notify"} <= set(steps)
     assert len({notice.thread_key for notice in sent}) == 1
     assert {"action.restart", "incident.state"} <= {line.what for line in written}
-    assert sorted(path.suffix for path in loop.folder.iterdir()) == [".html", ".md"]
+    assert sorted(path.suffix for path in (loop.folder / "reports").iterdir()) == [".html", ".md"]
 
 
 async def test_part_that_fails_again_after_the_verdict_opens_the_case_again(loop: Loop) -> None:
@@ -209,7 +235,7 @@ async def test_handed_over_incident_closes_when_quiet_and_a_later_fault_is_anoth
         await loop.tick(loop.telemetry(up=False, overdue=6.0))
     first = loop.only()
     assert first.incident.state is IncidentState.HANDED_OVER
-    assert list(loop.folder.glob("*.md")), "a hand-over is reported too"
+    assert list((loop.folder / "reports").glob("*.md")), "a hand-over is reported too"
     await loop.platform.start(PROCESS)  # a person has mended it
     for _ in range(14):
         await loop.tick(loop.telemetry(up=True))
@@ -226,7 +252,9 @@ async def test_act_that_breaks_off_is_carried_on_and_sticks_nothing(loop: Loop) 
     work.acting.cancel()
     with suppress(asyncio.CancelledError):
         await work.acting
-    for _ in range(7):
+    await loop.tick(loop.telemetry(up=False, overdue=6.0))  # the tick that sees that it broke off
+    await loop.tick(loop.telemetry(up=False, overdue=11.0))
+    for _ in range(6):
         await loop.tick(loop.telemetry(up=True))
     assert work.incident.state is IncidentState.MENDED
     assert (await loop.platform.state(PROCESS)).state == "RUNNING"
@@ -240,7 +268,8 @@ async def test_heir_asks_the_guards_again_before_it_acts(loop: Loop) -> None:
     await loop.platform.start(PROCESS)  # somebody was quicker
     running = await loop.platform.state(PROCESS)
     heir = await heir_of(loop)
-    await heir.tick(heir.telemetry(up=True))
+    for _ in range(2):  # it asks, and takes the answer up
+        await heir.tick(heir.telemetry(up=True))
     assert heir.only().incident.state is IncidentState.HANDED_OVER
     assert (await loop.platform.state(PROCESS)).pid == running.pid
 
@@ -285,6 +314,7 @@ async def test_next_watcher_does_what_the_dead_one_only_intended(loop: Loop) -> 
     dead.acting.cancel()  # before its first step: the intent is committed, nothing was done
     heir = await heir_of(loop)
     assert heir.only().incident.state is IncidentState.ACTING
+    await heir.tick(heir.telemetry(up=False, overdue=6.0))
     for _ in range(6):
         await heir.tick(heir.telemetry(up=True))
     assert heir.only().incident.state is IncidentState.MENDED
