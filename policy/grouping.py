@@ -86,13 +86,15 @@ def group(
         if finding.kind not in OPENING:
             continue
         # Of several that it may belong to, the one that began last: an old incident does not take a new one's signs.
-        home = max((g for g in groups if _belongs(finding, g, topology)), key=lambda g: g.onset, default=None)
+        blamed = _blamed(finding, changes, topology)
+        homes = [g for g in groups if _belongs(finding, g, topology) and not _outdated(g, blamed)]
+        home = max(homes, key=lambda g: g.onset, default=None)
         if home is None:
             if finding.kind is FindingKind.SIGNAL and finding.id not in lasting:
                 continue
             home = max((g for g in groups if _shares(finding, g, topology)), key=lambda g: g.onset, default=None)
         if home is None:
-            home = Group(None, _blamed(finding, changes, topology) or finding.entity, finding.started)
+            home = Group(None, blamed.entity if blamed else finding.entity, finding.started)
             groups.append(home)
         home.findings.append(finding)
         home.onset = min(home.onset, finding.started)
@@ -110,7 +112,12 @@ def _order(finding: Finding) -> tuple[bool, bool, datetime, str, str]:
     return (not changed, finding.kind is FindingKind.SIGNAL, finding.started, finding.entity, finding.detector)
 
 
-def _blamed(finding: Finding, changes: Sequence[Change], topology: Topology) -> str | None:
+def _outdated(group: Group, blamed: Change | None) -> bool:
+    """Whether what is blamed was changed only after the group began, so that it tells of another thing."""
+    return blamed is not None and group.root != blamed.entity and group.onset + CAUSE_SEEN_LATER < blamed.started
+
+
+def _blamed(finding: Finding, changes: Sequence[Change], topology: Topology) -> Change | None:
     """What was changed last before the finding, upstream of it; None for a change of state, which is its own."""
     if finding.symptom in STATE_CHANGES or finding.kind is FindingKind.SIGNAL:
         return None
@@ -121,7 +128,7 @@ def _blamed(finding: Finding, changes: Sequence[Change], topology: Topology) -> 
         and change.started - CAUSE_SEEN_LATER <= finding.started <= change.started + BLAMED
         and topology.reaches(change.entity, finding.entity)
     ]
-    return max(blamed, key=lambda change: change.started).entity if blamed else None
+    return max(blamed, key=lambda change: change.started, default=None)
 
 
 def _shares(finding: Finding, group: Group, topology: Topology) -> bool:

@@ -27,6 +27,7 @@ LEARNED_DAYS = 2  # whole compressed days of clean samples that the models are t
 CALM_SECONDS = (10.0, 40.0)  # before a fault; drawn by the seed
 WATCHED_SECONDS = 120.0  # how long the loop has to mend a fault
 HARMLESS_SECONDS = 60.0  # how long something that is no fault is watched
+AFTERWARDS_SECONDS = 20.0  # how long its traces are looked for when it is over
 PATIENCE_SECONDS = 60.0  # for what ought to happen by itself: first samples, champions, mails
 SETTLED_SECONDS = 15.0  # no new champion for so long: the watcher has taken up all there are
 OVER = frozenset({IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED})
@@ -55,7 +56,7 @@ class Rehearsal:
         """Make the API key for the players' beacons and write it, readable by us alone, where they look for it."""
         async with self._warehouse.as_tenant(self._tenant) as db:
             now = SYSTEM.now()
-            key = await keys.create(self._tenant, db, purpose="demo's players", scopes=("beacons",), now=now)
+            key = await keys.create(self._tenant, db, purpose="demo", scopes=("beacons", "changes"), now=now)
         draft = key_file.with_suffix(".part")
         draft.touch(mode=0o600)
         draft.write_text(key + "\n", encoding="ascii")
@@ -123,7 +124,9 @@ class Rehearsal:
         await self._until_picture_of(SYSTEM.now() + timedelta(seconds=calm), calm + PATIENCE_SECONDS)
         truth = await self._sound.inject(fault, self._seed)
         self._truths.append(truth)
-        watched = WATCHED_SECONDS if truth.is_fault else HARMLESS_SECONDS
+        watched = (
+            WATCHED_SECONDS if truth.is_fault else max(HARMLESS_SECONDS, (truth.lasts_s or 0.0) + AFTERWARDS_SECONDS)
+        )
         self._show.enter(f"injected {truth.name} into {truth.entity}; the loop has {watched:.0f} s")
         over = await until(lambda: self._is_over(truth), watched, every=1.0)
         self._show.say(f"{truth.name}: over" if over else f"{truth.name}: {watched:.0f} s have passed")

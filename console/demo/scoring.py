@@ -34,6 +34,7 @@ class Truth:
     wrong: tuple[str, ...] = ()
     path: tuple[str, ...] = ()  # entities, from the cause to where it is felt
     healed: datetime | None = None
+    lasts_s: float | None = None  # how long it goes on by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def parse_truth(document: Mapping[str, Any]) -> Truth:
             right=tuple(document.get("right", ())),
             wrong=tuple(document.get("wrong", ())),
             path=tuple(document.get("path", ())),
+            lasts_s=None if document.get("lasts_s") is None else float(document["lasts_s"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FaultError(f"the soundstage told no usable truth of the fault ({error!r}): {document}") from error
@@ -166,7 +168,8 @@ def _seconds(span: timedelta) -> float:
 
 def _deed(actions: Sequence[Action]) -> Action | None:
     """The last action that reached the platform; a refused or merely intended one did not."""
-    done = [a for a in actions if a.state in (ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED)]
+    begun = (ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED)
+    done = [a for a in actions if a.state in begun and not a.runbook.startswith("undo-")]
     return max(done, key=lambda action: action.attempt, default=None)
 
 
@@ -216,6 +219,8 @@ def is_right(action: Action | None, truth: Truth) -> bool:
     names = {f"{action.runbook} {action.target}", f"{action.runbook}:{action.target}"}
     if action.target == truth.entity:
         names.add(action.runbook)
+        # Killing what hangs before bringing it up is a restart that does not ask.
+        names |= {"restart", "kill and restart"} if action.runbook == "kill-and-restart" else set()
     return bool(names & set(truth.right))
 
 

@@ -41,6 +41,7 @@ class Plan:
     day_seconds: float
     beacon_url: str
     beacon_key_file: Path  # read by the players once it exists
+    changes_url: str  # where releases and maintenance are announced, with the same key
     faults_from: Path | None = None
 
 
@@ -147,6 +148,7 @@ def _run_command(plan: Plan) -> list[str]:
     command = _soundstage("run", "--dir", str(plan.folder), "--channels", str(plan.channels))
     command += ["--players", str(plan.players), "--seed", str(plan.seed), "--day", f"{plan.day_seconds:g}"]
     command += ["--beacon-url", plan.beacon_url, "--beacon-key-file", str(plan.beacon_key_file)]
+    command += ["--changes-url", plan.changes_url, "--changes-key-file", str(plan.beacon_key_file)]
     return command + _faults_from(plan.faults_from)
 
 
