@@ -13,6 +13,7 @@ import httpx
 
 from soundstage.beacons import Token, Value, line
 from soundstage.errors import Malformed, Unreachable
+from soundstage.hearing import silent_spans
 from soundstage.plan import SEGMENT_SECONDS, Rendition
 from soundstage.playlist import Playlist, parse, parse_master
 from soundstage.playout import Piece, Playout
@@ -24,7 +25,7 @@ LOW_BUFFER_S = 2.5
 REPORT_EVERY_S = 4.0
 RETRY_S = 0.4
 RETURN_AFTER_S = 30.0
-RETURN_WITH_S = 4.5  # more than a time-out: whoever returns too early must not fall silent for it
+RETURN_WITH_S = 3.0  # more than a time-out: whoever returns too early must not fall silent for it
 _STATES = {"starting": "s", "playing": "p", "stalled": "r"}
 
 
@@ -159,9 +160,10 @@ class Player:
             await self._get(f"{folder}/{playlist.map_uri}")
         for sequence in range(first, playlist.next_sequence):
             entry = playlist.entries[sequence - playlist.media_sequence]
-            await self._get(f"{folder}/{entry.uri}", segment=True)
+            body = await self._get(f"{folder}/{entry.uri}", segment=True)
             self._newest = sequence
-            self.playout.add(Piece(entry.start_us / 1e6, entry.duration), time.monotonic())
+            silent = silent_spans(body, self._rendition.codec, entry.duration)
+            self.playout.add(Piece(entry.start_us / 1e6, entry.duration, silent), time.monotonic())
         return first < playlist.next_sequence
 
     def _first_wanted(self, playlist: Playlist) -> int:

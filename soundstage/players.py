@@ -58,6 +58,7 @@ class Players(Process):
 
         self._sessions = gauge("player_sessions", "Sessions at this moment")
         self._stalled = gauge("player_stalled", "Sessions with sound due and absent")
+        self._silent = gauge("player_silent", "Sessions that play digital silence, which no beacon tells")
         self._latency = gauge("player_latency_seconds", "Median of wall clock minus programme date at the play head")
         self._buffer = gauge("player_buffer_seconds", "Median of sound at hand")
         self._stalls = Counter("player_stalls", "Stalls", registry=self.registry)
@@ -149,6 +150,7 @@ class Players(Process):
         latencies = [latency for player in players if (latency := player.latency_s()) is not None]
         self._sessions.set(len(players))
         self._stalled.set(sum(player.playout.starved for player in players))
+        self._silent.set(sum(player.playout.silent for player in players))
         self._latency.set(statistics.median(latencies) if latencies else 0.0)
         self._buffer.set(statistics.median(player.playout.buffered_s for player in players) if players else 0.0)
 
@@ -162,7 +164,7 @@ class Players(Process):
             self._records.write(self._stretch(player, absence).line())
             if absence.end is None:
                 self._stalls.inc(absence.kind == "stall")
-            else:
+            elif absence.kind != "silence":
                 self._starved.inc(absence.end - absence.start)
 
     def _stretch(self, player: Player, absence: Absence) -> records.Stretch:

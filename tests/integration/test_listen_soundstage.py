@@ -69,7 +69,7 @@ def test_sound_is_heard_and_ten_seconds_of_silence_are_found_within_sixteen(
     running: Running, listening: Listening
 ) -> None:
     wait_for(lambda: listening.lines[-1].get("momentary_lufs", -120) > -60, 20, "loudness")
-    truth = command("inject", "source-silence", "--dir", str(running.folder), "--faults-from", str(EXAMPLES))
+    truth = command("inject", "source-silent", "--dir", str(running.folder))
     try:
         line = listening.until("silence", 30)
         assert 10 <= when(line["time"]) - when(truth["injected"]) <= 16

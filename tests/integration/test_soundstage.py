@@ -175,12 +175,13 @@ def test_killed_transcoder_costs_sound_until_it_is_started_again(running: Runnin
 
 def test_fault_from_outside_the_project_is_injected_and_healed(running: Running) -> None:
     outside = ["--faults-from", str(EXAMPLES)]
-    truth = command("inject", "origin-crash", "--dir", str(running.folder), *outside)
-    assert truth["cause"] == "component:origin:crash"
-    edge = running.inventory["edges"][0]["base_url"]
-    wait_for(lambda: httpx.get(f"{edge}/ch1/aac-64/index.m3u8").status_code == 502, 10, "the edge has no origin")
+    truth = command("inject", "edge-crash", "--dir", str(running.folder), *outside)
+    assert truth["cause"] == f"{truth['entity']}:crash"
+    (edge,) = (edge["base_url"] for edge in running.inventory["edges"] if edge["id"] == truth["entity"])
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{edge}/ch1/aac-64/index.m3u8")
     command("heal", truth["id"], "--dir", str(running.folder))
-    wait_for(lambda: httpx.get(f"{edge}/ch1/aac-64/index.m3u8").status_code == 200, 10, "the origin is back")
+    wait_for(lambda: httpx.get(f"{edge}/ch1/aac-64/index.m3u8").status_code == 200, 10, "the edge is back")
 
 
 def test_ingest_takes_the_backup_without_a_gap(running: Running) -> None:
@@ -198,7 +199,7 @@ def test_ingest_takes_the_backup_without_a_gap(running: Running) -> None:
     running.supervisor.startProcess("source-ch1-primary")
 
 
-@pytest.mark.parametrize("process", ["packager", "ingest-ch1", "edge-1", "edge-2", "players", "director"])
+@pytest.mark.parametrize("process", ["packager", "ingest-ch1", "edge-1", "edge-2", "links", "players", "director"])
 def test_chain_goes_on_after_a_part_was_killed_and_started_again(running: Running, process: str) -> None:
     os.kill(running.supervisor.getProcessInfo(process)["pid"], signal.SIGKILL)
     wait_for(lambda: running.supervisor.getProcessInfo(process)["statename"] == "EXITED", 10, "it is gone")

@@ -31,7 +31,7 @@ def load(tmp_path: Path, text: str) -> dict[str, type[Fault]]:
 
 def test_built_in_and_example_faults_keep_the_contract() -> None:
     faults = registry.load(EXAMPLES)
-    assert {"transcoder-crash", "origin-crash"} <= set(faults)
+    assert list(faults) == [*registry.ORDER, "edge-crash", "ingest-hang"]
     assert all(fault.__doc__ for fault in faults.values())
 
 
@@ -103,7 +103,11 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_faults_command_lists_json() -> None:
     listed = json.loads(command("faults", "--faults-from", str(EXAMPLES)).stdout)
-    assert {k: listed[0][k] for k in ("name", "is_fault")} == {"name": "origin-crash", "is_fault": True}
+    told = {fault["name"]: fault["is_fault"] for fault in listed}
+    assert list(told) == [*registry.ORDER, "edge-crash", "ingest-hang"]
+    harmless = {name for name, is_fault in told.items() if not is_fault}
+    assert harmless == {"maintenance-restart", "prime-time-ramp", "quiet-passage"}
+    assert all(fault["summary"] for fault in listed)
 
 
 def test_broken_file_gives_a_message_and_status_2_without_a_traceback(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_documented_inventory_has_the_keys_that_are_published(plan: Plan) -> Non
 def test_supervisor_restarts_nothing_by_itself_and_takes_any_path(tmp_path: Path) -> None:
     odd = tmp_path / "100% odd dir"
     text = configuration(make(odd, odd / "media"), odd / "plan.json")
-    assert text.count("autorestart=false") == text.count("[program:") == 14
+    assert text.count("autorestart=false") == text.count("[program:") == 15
     assert "100%% odd dir" in text
 
 

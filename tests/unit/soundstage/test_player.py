@@ -24,11 +24,12 @@ class Live:
         self.status = 200
         self.answered = 0
         self.frozen_at: float | None = None
+        self.target_s = 2
 
     def playlist(self) -> Playlist:
         newest = int(self.frozen_at or time.time()) // 2
         entries = tuple(Entry(f"{n}.aac", n * 2_000_000, 2.0) for n in range(newest - 6, newest))
-        return Playlist(newest - 6, 0, entries)
+        return Playlist(newest - 6, 0, entries, target_duration=self.target_s)
 
     async def answer(self, request: web.Request) -> web.Response:
         await self.hang.wait()
@@ -148,3 +149,53 @@ async def test_beacons_tell_start_up_state_and_what_was_missing(scene: Scene) ->
     assert last is not None
     assert "sta=e" in last
     assert "msd=" not in last
+
+
+async def test_player_leaves_a_drained_edge_at_once_and_keeps_what_it_has(scene: Scene) -> None:
+    await scene.until(lambda: scene.player.playout.buffered_s > 5.0)
+    scene.lives[0].hang.clear()  # so that a request of the drained edge is under way for long
+    await scene.until(lambda: scene.player._limit is not None, seconds=4.0)
+    before, began = scene.player.playout.buffered_s, time.monotonic()
+    scene.player.steer(frozenset({"edge-1"}))
+    assert scene.player.edge.name == "edge-2"
+    await scene.until(lambda: scene.lives[1].answered > 0)
+    assert time.monotonic() - began < 1.0
+    assert scene.player.playout.buffered_s > before - 1.5
+    assert scene.player.playout.stalls == 0
+    assert ("edge-1", "timeout") not in scene.observed
+
+
+async def test_player_returns_to_its_own_edge_when_that_is_admitted_again(scene: Scene) -> None:
+    scene.player.steer(frozenset({"edge-1"}))
+    await scene.until(lambda: scene.lives[1].answered > 2)
+    answered = scene.lives[0].answered
+    scene.player.steer(frozenset())
+    assert scene.player.edge.name == "edge-1"
+    await scene.until(lambda: scene.lives[0].answered > answered)
+
+
+async def test_player_stays_off_a_drained_edge_when_the_other_fails(scene: Scene) -> None:
+    scene.player.steer(frozenset({"edge-1"}))
+    await scene.until(lambda: scene.lives[1].answered > 1)
+    answered = scene.lives[0].answered
+    scene.lives[1].status = 502
+    await scene.until(lambda: ("edge-2", "502") in scene.observed)
+    await asyncio.sleep(1.0)
+    assert scene.lives[0].answered == answered
+
+
+async def test_player_tries_its_own_edge_again_some_time_after_it_failed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundstage.player.RETURN_AFTER_S", 1.0)
+    await scene.until(lambda: scene.player.playout.buffered_s > 5.0)
+    scene.lives[0].status = 502
+    await scene.until(lambda: scene.player.edge.name == "edge-2")
+    scene.lives[0].status = 200
+    await scene.until(lambda: scene.player.edge.name == "edge-1")
+
+
+async def test_player_loads_as_seldom_as_the_playlist_says(scene: Scene) -> None:
+    scene.lives[0].target_s = 4
+    await scene.until(lambda: scene.player.playout.buffered_s > 5.0)
+    assert scene.player._reload_after(changed=True) == 4.0

@@ -83,3 +83,57 @@ def test_sound_that_plays_is_not_dropped() -> None:
     playout = playing(4.0)
     playout.drop()
     assert playout.buffered_s == pytest.approx(4.0)
+
+
+def heard(pieces: list[Piece], step_s: float, until: float) -> list[tuple[str, float, float | None]]:
+    playout = Playout(now=0.0)
+    for piece in pieces:
+        playout.add(piece, now=0.0)
+    now = 0.0
+    while now < until:
+        now += step_s
+        playout.advance(now)
+    found = {change.id: change for change in playout.changed if change.kind == "silence"}
+    return [(change.kind, round(change.start, 6), change.end and round(change.end, 6)) for change in found.values()]
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.25, 5.0])
+def test_silence_over_several_pieces_is_one_absence_from_its_beginning(step_s: float) -> None:
+    pieces = [
+        Piece(0.0, 2.0, ((1.5, 2.0),)),
+        Piece(2.0, 2.0, ((0.0, 2.0),)),
+        Piece(4.0, 2.0, ((0.0, 0.5),)),
+        Piece(6.0, 2.0),
+    ]
+    assert heard(pieces, step_s, 7.0) == [("silence", 1.5, 4.5)]
+
+
+def test_silence_of_two_seconds_and_less_is_music() -> None:
+    pieces = [Piece(0.0, 2.0, ((0.0, 1.9),)), Piece(2.0, 2.0, ((0.1, 2.0),)), Piece(4.0, 2.0)]
+    assert heard(pieces, 0.25, 5.5) == []
+
+
+def test_silence_that_lasts_is_open_and_no_player_tells_of_it() -> None:
+    playout = Playout(now=0.0)
+    for number in range(4):
+        playout.add(Piece(number * 2.0, 2.0, ((0.0, 2.0),)), now=0.0)
+    playout.advance(3.0)
+    assert playout.silent
+    assert not playout.starved
+    assert playout.absent_s(3.0) == 0.0
+    assert [(change.kind, change.start, change.end) for change in playout.changed] == [("silence", 0.0, None)]
+
+
+def test_silence_ends_where_the_sound_runs_out_and_where_the_listener_leaves() -> None:
+    playout = Playout(now=0.0)
+    playout.add(Piece(0.0, 3.0, ((0.0, 3.0),)), now=0.0)
+    playout.advance(2.5)
+    playout.advance(4.0)
+    assert [(change.kind, change.start, change.end) for change in playout.changed[-2:]] == [
+        ("silence", 0.0, 3.0),
+        ("stall", 3.0, None),
+    ]
+    leaving = Playout(now=0.0)
+    leaving.add(Piece(0.0, 9.0, ((0.0, 9.0),)), now=0.0)
+    leaving.leave(4.0)
+    assert [(change.kind, change.end) for change in leaving.changed] == [("silence", 4.0), ("silence", 4.0)]

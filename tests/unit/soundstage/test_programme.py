@@ -41,3 +41,21 @@ def test_programme_goes_on_over_an_item_boundary() -> None:
 
 def test_level_of_digital_silence_is_a_number() -> None:
     assert dbfs(np.zeros((100, 2), np.float32)) == pytest.approx(-120.0)
+
+
+def test_quiet_passage_is_music_at_a_low_level_and_the_same_from_both_sources() -> None:
+    primary, backup, untouched = Programme(1_000), Programme(1_000), Programme(1_000)
+    begin, end = 7 * RATE, 32 * RATE
+    for programme in (primary, backup):
+        programme.quieten(begin, end)
+    levels = []
+    for start in range(0, 40 * RATE, RATE // 4):
+        samples = primary.render(start, RATE // 4)
+        assert np.array_equal(samples, backup.render(start, RATE // 4))
+        if begin + RATE <= start < end - RATE - RATE // 4:
+            levels.append(dbfs(samples))
+        elif start + RATE // 4 <= begin or start >= end:
+            assert np.array_equal(samples, untouched.render(start, RATE // 4))
+    assert min(levels) > -50
+    assert max(levels) < -44
+    assert -48 < float(np.mean(levels)) < -46
