@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench campaign snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign calm guards snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -45,13 +45,19 @@ format: setup ## Let ruff put the files in order
 	@$(RUN)/ruff check --fix . ; $(RUN)/ruff format .
 
 bench: setup ## Run a benchmark: make bench NAME=file; without NAME, which there are
-	@names=$$(cd tests/benchmarks 2>/dev/null && ls *.py 2>/dev/null | grep -v '^__' | sed 's/\.py$$//'); \
+	@names=$$(cd tests/benchmarks 2>/dev/null && ls *.py 2>/dev/null | grep -v '^_' | sed 's/\.py$$//'); \
 	if [ -z "$$names" ]; then echo 'There are no benchmarks yet; they will live in tests/benchmarks/.'; [ -z '$(NAME)' ]; \
 	elif [ -z '$(NAME)' ]; then echo 'Benchmarks (make bench NAME=...):'; printf '  %s\n' $$names; \
-	else $(RUN)/python tests/benchmarks/$(NAME).py $(ARGS); fi
+	else OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN)/python -m tests.benchmarks.$(NAME) $(ARGS); fi
 
 campaign: setup ## The demo with three seeds, with Prefect killed and frozen: 40 minutes; writes docs/results/campaign.json
 	@$(RUN)/python tests/campaign/campaign.py $(ARGS)
+
+guards: setup ## Each guardrail's fault tests, green with the guard and red without it; writes docs/results/guards.json
+	@$(RUN)/python tests/guardrails/prove.py $(ARGS)
+
+calm: setup ## The demo without a fault for 21 minutes, added to docs/results/calm.json: make calm ARGS="--seed 2"
+	@$(RUN)/python tests/campaign/calm.py $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house and docs/settings.md after a wanted change
 	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py

@@ -127,7 +127,9 @@ def _tell(found: Status, picture: dict[str, Any] | None, as_json: bool) -> None:
 
 @app.command()
 def demo(
-    faults: Annotated[str, typer.Option(help="Faults to inject, separated by commas, or `all`.")] = "transcoder-crash",
+    faults: Annotated[
+        str, typer.Option(help="Faults to inject, separated by commas, `all` or `none`.")
+    ] = "transcoder-crash",
     faults_from: Annotated[
         Path | None, typer.Option(help="Folder of further faults (docs/faults.md).", show_default=False)
     ] = None,
@@ -137,6 +139,9 @@ def demo(
     ] = None,
     channels: Annotated[int, typer.Option(min=1, max=20, help="Channels of the soundstage.")] = 2,
     players: Annotated[int, typer.Option(min=1, max=500, help="Players at the busiest hour.")] = 20,
+    calm: Annotated[
+        float, typer.Option(min=0, help="Minutes of calm to watch after learning, before any fault.")
+    ] = 0.0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave all running afterwards, until Ctrl-C.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for report, mailbox, logs and result.")] = Path("demo-out"),
     state_dir: StateDir = None,
@@ -150,8 +155,9 @@ def demo(
 
     names = tuple(name.strip() for name in faults.split(",") if name.strip())
     if not names:
-        raise typer.BadParameter("name at least one fault, or `all`", param_hint="--faults")
-    options = Options(names, faults_from, seed, json_file, channels, players, keep, out, state_dir)
+        raise typer.BadParameter("name at least one fault, `all` or `none`", param_hint="--faults")
+    names = () if names == ("none",) else names
+    options = Options(names, faults_from, seed, json_file, channels, players, keep, out, state_dir, calm * 60)
     raise typer.Exit(_run(run_demo(options)))
 
 

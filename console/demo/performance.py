@@ -49,6 +49,7 @@ class Options:
     keep: bool = False
     out: Path = field(default_factory=lambda: Path("demo-out"))
     state_dir: Path | None = None
+    calm_s: float = 0.0
 
 
 class Interrupts:
@@ -107,6 +108,8 @@ async def _demo(options: Options, interrupts: Interrupts) -> int:
         await run.rehearsal.let_players_report(run.key_file)
         if run.stack.settings.ai_anomaly_detection:
             await run.rehearsal.learn()
+        if options.calm_s:
+            await run.rehearsal.keep_calm(options.calm_s)
         for fault in faults:
             await run.rehearsal.prove(fault)
         came_to = await _sum_up(options, run)

@@ -112,6 +112,14 @@ class Rehearsal:
         if not await until(settled, PATIENCE_SECONDS) and not known:
             raise PartFailed("the training run completed, but no champion scores after 60 s; see the watcher's log")
 
+    # Calm
+
+    async def keep_calm(self, seconds: float) -> None:
+        """Watch the platform without any fault: whatever incident is opened now is a false one."""
+        self._show.enter("watching the calm", seconds)
+        if not await self._until_picture_of(SYSTEM.now() + timedelta(seconds=seconds), seconds + PATIENCE_SECONDS):
+            raise PartFailed("the watcher stopped while the calm was watched; its log says why")
+
     # One fault
 
     async def prove(self, fault: str) -> None:
