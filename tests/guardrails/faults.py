@@ -376,7 +376,12 @@ FAULTS: tuple[Fault, ...] = (
         replace(UNDO, measured=Measured(verdict(SWITCH.action, Outcome.WORKED), 3, 9, {})),
         Moment.UNDO,
     ),
-    Fault("undo-once", "a restart", replace(UNDO, runbook=book("restart")), Moment.UNDO),
+    Fault(
+        "undo-once",
+        "what cannot be undone",
+        replace(UNDO, runbook=replace(book("switch-input"), reversible=False)),
+        Moment.UNDO,
+    ),
     Fault("undo-once", "earlier undos unknown", replace(UNDO, undone=None), Moment.UNDO),
     # 15
     Fault("circuit-breaker", "a runbook that always fails", replace(RESTART, trials=trials(True, True))),
