@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from ml.causes import Signs, rank
 from policy.guardrails import LEAST_CONFIDENCE
-from tests.unit.platform_parts import two_channels
-from tonewatch.records import Cause, CauseKind
+from tests.unit.platform_parts import at, two_channels
+from tonewatch.records import Cause, CauseKind, Change
 
 TOPOLOGY = two_channels()
 TRANSCODER = "component:transcoder-ch1"
@@ -77,3 +79,52 @@ def test_part_that_has_come_back_does_not_cast_doubt_on_another() -> None:
     )
     assert cause.name == "component:origin:crash"
     assert cause.confidence >= LEAST_CONFIDENCE
+
+
+RELEASE = Change("c1", "release", "component:packager", at(0), None, "ops", "shorter playlists")
+
+
+def released(*symptoms: str) -> Signs:
+    return Signs("component:packager", frozenset(symptoms), "RUNNING", changed=RELEASE)
+
+
+def test_release_before_broken_playlists_is_certain_enough_to_roll_back() -> None:
+    seen = [released(), signs("rendition:ch1/aac-128", "playlist-broken")]
+    cause = rank(seen, TOPOLOGY, "i1", at(5))[0]
+    assert cause.name == "component:packager:bad-release"
+    assert cause.confidence >= LEAST_CONFIDENCE
+    assert any("shorter playlists" in line for line in cause.evidence)
+
+
+def test_release_is_not_blamed_for_a_part_that_died() -> None:
+    seen = [released(), signs("component:origin", "scrape-refused", state="EXITED")]
+    assert rank(seen, TOPOLOGY, "i1", at(5))[0].name == "component:origin:crash"
+
+
+def test_release_after_which_playlists_are_only_late_is_too_uncertain_to_act_on() -> None:
+    seen = [released(), signs("rendition:ch1/aac-128", "playlist-stale")]
+    cause = rank(seen, TOPOLOGY, "i1", at(300))[0]
+    assert cause.kind is CauseKind.BAD_RELEASE
+    assert cause.confidence < LEAST_CONFIDENCE
+
+
+@pytest.mark.parametrize(
+    ("entity", "symptom", "kind"),
+    [
+        ("component:source-ch1-primary", "source-silent", CauseKind.SOURCE_SILENT),
+        ("edge:edge-1", "path-slow", CauseKind.LATENCY),
+    ],
+)
+def test_what_was_compared_with_its_like_is_certain_enough_to_act_on(
+    entity: str, symptom: str, kind: CauseKind
+) -> None:
+    cause = first(signs(entity, symptom, state="RUNNING"))
+    assert (cause.entity, cause.kind) == (entity, kind)
+    assert cause.confidence >= LEAST_CONFIDENCE
+
+
+def test_announced_stop_is_planned_work_by_the_one_who_announced_it() -> None:
+    work = Change("c2", "maintenance", TRANSCODER, at(0), at(60), "anna", "new disk")
+    cause = first(Signs(TRANSCODER, frozenset({"scrape-refused"}), "STOPPED", planned=work))
+    assert cause.kind is CauseKind.PLANNED_WORK
+    assert any("anna" in line for line in cause.evidence)

@@ -112,3 +112,62 @@ def test_damaged_segments_are_bad_data() -> None:
     errors = series(RENDITION, "probe_decode_errors", [0.0, 4.0])
     (condition,) = evaluate({}, readings(errors), at(2), DEMO).values()
     assert (condition.kind, condition.symptom) == (FindingKind.DATA, "segment-damaged")
+
+
+SOURCE = "component:source-ch1-primary"
+
+
+def line(gap: float, level: float, seconds: int = 6) -> list[list[Sample]]:
+    """A source so much below its twin, at such a level, for so long."""
+    return [
+        series(SOURCE, "source_twin_gap_db", [0.0] * 5 + [gap] * seconds),
+        series(SOURCE, "source_level_dbfs", [-20.0] * 5 + [level] * seconds),
+    ]
+
+
+def test_source_that_is_silent_while_its_twin_is_not_is_met_after_four_seconds() -> None:
+    condition = evaluate({}, readings(*line(-70.0, -120.0)), at(11), DEMO)[SOURCE, "rule:source-silent"]
+    assert (condition.symptom, condition.since, condition.met) == ("source-silent", at(5), at(9))
+
+
+def test_pause_that_both_sources_make_is_no_silent_source() -> None:
+    assert evaluate({}, readings(*line(0.0, -120.0)), at(11), DEMO) == {}
+
+
+def test_quiet_passage_of_one_source_is_no_silence() -> None:
+    assert evaluate({}, readings(*line(-35.0, -55.0)), at(11), DEMO) == {}
+
+
+def broken(values: list[float]) -> list[Sample]:
+    return series(RENDITION, "probe_playlist_broken", values, rule="short-window")
+
+
+def test_playlist_that_breaks_a_rule_three_times_is_a_finding_that_names_the_rule() -> None:
+    found = evaluate({}, readings(broken([0.0, 1.0, 0.0, 1.0, 0.0, 1.0])), at(6), DEMO)
+    assert "short-window" in found[RENDITION, "rule:playlist-broken"].summary
+
+
+def test_playlist_that_breaks_a_rule_as_it_changes_is_no_finding() -> None:
+    assert evaluate({}, readings(broken([0.0, 1.0, 1.0, 0.0, 0.0, 0.0])), at(6), DEMO) == {}
+
+
+def fetches(edge: str, each: float, per_second: int = 2) -> list[list[Sample]]:
+    """Ten seconds of an edge that fetches so often, each fetch taking so many seconds."""
+    counts = [float(per_second * n) for n in range(10)]
+    sums = [count * each for count in counts]
+    return [series(edge, "edge_upstream_seconds_count", counts), series(edge, "edge_upstream_seconds_sum", sums)]
+
+
+def test_slow_way_of_one_edge_is_that_edges_finding() -> None:
+    held = readings(*fetches("edge:edge-1", 1.5), *fetches("edge:edge-2", 0.01))
+    assert set(evaluate({}, held, at(9), DEMO)) == {("edge:edge-1", "rule:path-slow")}
+
+
+def test_origin_that_is_slow_for_all_edges_is_no_edges_finding() -> None:
+    held = readings(*fetches("edge:edge-1", 1.5), *fetches("edge:edge-2", 1.4))
+    assert evaluate({}, held, at(9), DEMO) == {}
+
+
+def test_edge_that_fetches_too_rarely_is_not_judged() -> None:
+    held = readings(*fetches("edge:edge-1", 1.5, per_second=0), *fetches("edge:edge-2", 0.01))
+    assert evaluate({}, held, at(9), DEMO) == {}

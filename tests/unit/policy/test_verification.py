@@ -116,3 +116,52 @@ def test_shared_part_that_came_back_quickly_worked_although_no_listener_noticed(
     outcome, reason = judge(True, effects(found, origin, split, TOPOLOGY, Moments(at(0), at(9), at(20), lag=10.0)))
     assert outcome is Outcome.WORKED
     assert "unreachable" in reason
+
+
+def silent(after: float = 0.0) -> Held:
+    """A silent channel whose silence counts up until the act, and for long after it if it did not help."""
+    counted = [float(s) for s in range(10)] + [after * s for s in range(20)]
+    return readings(
+        series("component:source-ch1-primary", "up", [1.0] * 30),
+        series("rendition:ch1/aac-128", OVERDUE, [0.0] * 30),
+        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 30),
+        series("rendition:ch1/aac-128", "probe_silence_seconds", counted),
+        series("rendition:ch2/aac-128", "probe_silence_seconds", [0.0] * 30),
+    )
+
+
+def effect_on(found: Held, target: str, self_healing: float = 0.0) -> tuple[Outcome, str]:
+    split = cohorts(target, TOPOLOGY)
+    recovered = in_band(found, target, split.touched, TOPOLOGY, DEMO, at(30))
+    moments = Moments(at(-1), at(9), at(20), lag=10.0)
+    measured = effects(found, target, split, TOPOLOGY, moments, self_healing=self_healing)
+    return judge(recovered, measured)
+
+
+def test_switch_that_ends_a_silence_worked() -> None:
+    outcome, reason = effect_on(silent(), "component:source-ch1-primary")
+    assert outcome is Outcome.WORKED
+    assert "silence" in reason
+
+
+def test_silence_that_goes_on_is_out_of_band() -> None:
+    assert effect_on(silent(after=1.0), "component:source-ch1-primary")[0] is not Outcome.WORKED
+
+
+def test_fault_that_heals_by_itself_as_a_rule_is_not_credited_to_the_remedy() -> None:
+    source = "component:source-ch1-primary"
+    assert effect_on(silent(), source, self_healing=0.05)[0] is Outcome.WORKED
+    assert effect_on(silent(), source, self_healing=0.99)[0] is Outcome.INCONCLUSIVE
+
+
+def test_part_behind_the_target_that_dies_after_the_act_is_harm() -> None:
+    found = scene(up=1.0)
+    found |= readings(series("component:packager", "up", [1.0] * 10 + [0.0] * 20))
+    outcome, reason = measured(found)
+    assert outcome is Outcome.HARMED
+    assert "parts_behind" in reason
+
+
+def test_broken_playlist_after_the_act_is_out_of_band() -> None:
+    found = scene() | readings(series("rendition:ch1/aac-128", "probe_playlist_broken", [0.0] * 29 + [1.0]))
+    assert not in_band(found, TARGET, ["channel:ch1"], TOPOLOGY, DEMO, at(30))
