@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from feature_store.sessions import session_samples
@@ -18,7 +19,7 @@ from gateway.sources.prometheus import Exposition, scrape_all
 from tasks.probe import ProbeFact, Prober
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
-from tonewatch.records import Sample, Series, SessionReport
+from tonewatch.records import Sample, Series, SeriesKind, SessionReport
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import entities, sessions
@@ -206,10 +207,16 @@ def scraped(entity: str, outcome: Exposition | SourceError, now: datetime) -> li
             Sample(Series(entity, "scrape_failed", reason), now, 1.0),
         ]
     samples = [
-        Sample(Series(entity, reading.name, tuple(sorted(reading.labels)), kind=reading.kind), now, reading.value)
+        Sample(_named(entity, reading.name, reading.labels, reading.kind), now, reading.value)
         for reading in outcome.samples
         if not reading.name.endswith(LEFT_OUT)
     ]
     samples.append(Sample(Series(entity, "up"), now, 1.0))
     samples.append(Sample(Series(entity, "scrape_seconds", unit="s"), now, outcome.seconds))
     return samples
+
+
+@lru_cache(maxsize=262_144)
+def _named(entity: str, metric: str, labels: tuple[tuple[str, str], ...], kind: SeriesKind) -> Series:
+    """The same object for the same series: whoever keeps samples knows it again without reading its name."""
+    return Series(entity, metric, labels, kind=kind)
