@@ -39,6 +39,8 @@ class Group:
     root: str
     onset: datetime
     findings: list[Finding] = field(default_factory=list)
+    #: When a remedy of its root was done whose effect is being verified: what dies behind it now may have died of that.
+    acted: datetime | None = None
     #: Whether its root is known to have changed its state; of others only consequences are known yet.
     changed: bool = False
 
@@ -145,6 +147,8 @@ def _belongs(finding: Finding, group: Group, topology: Topology) -> bool:
     if finding.ended < group.onset - REACH:
         return False
     if finding.entity == group.root:
+        return True
+    if group.acted is not None and finding.started >= group.acted and topology.reaches(group.root, finding.entity):
         return True
     # No part dies of another's silence: a change of state is a cause of its own, never somebody's consequence.
     if topology.reaches(group.root, finding.entity) and finding.symptom not in STATE_CHANGES:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from policy.grouping import Group, group
 from tonewatch.records import Cause, CauseKind, Change, Finding, Incident, IncidentState, digest
 from tonewatch.topology import Topology
-from warehouse import incidents
+from warehouse import actions, incidents
 from warehouse.database import Connection
 
 #: A mended incident still takes in what its fault left behind for this long, so that an echo opens no incident.
@@ -63,7 +63,11 @@ async def _group(tenant: str, db: Connection, incident: Incident) -> Group:
     if not causes:
         return Group(incident.id, incident.entities[0], incident.onset)
     known = causes[0].kind is not CauseKind.UNKNOWN
-    return Group(incident.id, causes[0].entity, incident.onset, changed=known)
+    acted = None
+    if incident.state in {IncidentState.ACTING, IncidentState.VERIFYING}:
+        done = await actions.of_incident(tenant, db, incident.id)
+        acted = max((action.finished for action in done if action.finished), default=None)
+    return Group(incident.id, causes[0].entity, incident.onset, changed=known, acted=acted)
 
 
 def _open(tenant: str, grown: Group, now: datetime) -> Incident:

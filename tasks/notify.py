@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -27,11 +28,22 @@ from policy.severity import STARTUP_ALLOWED_MS
 from tasks.compose import HEADLINES, Story, collected, plain, rich, subject
 from tonewatch.clock import Clock
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, WarehouseError
-from tonewatch.records import Action, Cause, CauseKind, Change, Incident, IncidentState, Notice, NoticeState, Verdict
+from tonewatch.records import (
+    Action,
+    Cause,
+    CauseKind,
+    Change,
+    Evidence,
+    Incident,
+    IncidentState,
+    Notice,
+    NoticeState,
+    Verdict,
+)
 from tonewatch.settings import Escalation, Settings, load_profile
 from tonewatch.topology import Topology
 from warehouse import actions as actions_kept
-from warehouse import changes, entities, escalations, incidents, notices, sessions
+from warehouse import changes, entities, escalations, evidence, incidents, notices, sessions
 from warehouse import verdicts as verdicts_kept
 from warehouse.database import Connection, Warehouse
 from warehouse.sessions import Audience
@@ -318,7 +330,7 @@ async def send_due(warehouse: Warehouse, settings: Settings, clock: Clock, holde
     if not due:
         return 0
     async with AsyncExitStack() as stack:
-        return await Sender(warehouse, await _channels(settings, stack), clock).send(due)
+        return await Sender(warehouse, await _channels(warehouse, settings, stack), clock).send(due)
 
 
 async def collapse(tenant: str, db: Connection) -> int:
@@ -338,20 +350,28 @@ async def collapse(tenant: str, db: Connection) -> int:
     return len(found)
 
 
-async def _channels(settings: Settings, stack: AsyncExitStack) -> dict[str, Channel]:
+async def _channels(warehouse: Warehouse, settings: Settings, stack: AsyncExitStack) -> dict[str, Channel]:
     """The channels that are switched on and set up; a notice for another waits until its channel is."""
     found: dict[str, Channel] = {}
     if "email" in settings.alert_channels and settings.smtp_url is not None and settings.mail_to:
         try:
             server = Server.from_url(settings.smtp_url.get_secret_value())
             further = {"L2": settings.mail_to_l2, "L3": settings.mail_to_l3}
-            found["email"] = Email(server, settings.mail_from, settings.mail_to, further=further)
+            images = partial(_images, warehouse)
+            found["email"] = Email(server, settings.mail_from, settings.mail_to, further=further, images=images)
         except SettingsError as error:
             log.warning("e-mail is not set up", error=str(error))
     if "slack" in settings.alert_channels:
         slack = await _slack(settings, stack)
         found |= {"slack": slack} if slack is not None else {}
     return found
+
+
+async def _images(warehouse: Warehouse, tenant: str, ids: Sequence[str]) -> list[Evidence]:
+    """The images that are still kept; a mail without one says in words what it showed."""
+    async with warehouse.as_tenant(tenant) as db:
+        found = [await evidence.get(tenant, db, id_) for id_ in ids]
+    return [each for each in found if each is not None and each.media_type.startswith("image/")]
 
 
 async def _slack(settings: Settings, stack: AsyncExitStack) -> Channel | None:

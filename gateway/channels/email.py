@@ -6,7 +6,7 @@ import asyncio
 import re
 import smtplib
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -16,10 +16,15 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.channels import one_line
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError
-from tonewatch.records import Notice
+from tonewatch.records import Evidence, Notice
 
 _PORTS: Final = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+#: How a notice's HTML names an image of its own: by the id under which the evidence holds it.
+_IMAGE = re.compile(r"cid:([0-9a-f]{32})@tonewatch")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+
+#: (tenant, evidence ids) -> those images that are still kept.
+Images = Callable[[str, Sequence[str]], Awaitable[Sequence[Evidence]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Email:
     """Sends notices from `sender` to `receivers`. `tls`: another trust than the system's (tests).
 
     `further`: who is told besides them of a notice of a higher level; who is told of L2 is told of L3, too.
+    `images`: where the images come from that a notice's HTML names; without it a mail carries none.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Email:
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         further: Mapping[str, Sequence[str]] | None = None,
+        images: Images | None = None,
     ) -> None:
         self._server = server
         self._sender = _checked(sender, "mail_from")
@@ -75,19 +82,22 @@ class Email:
         }
         self._timeout = timeout
         self._tls = tls
+        self._images = images
         if not self._receivers:
             raise SettingsError("mail_to names nobody: set it to who gets the notices")
 
     async def send(self, notice: Notice) -> None:
         # smtplib ends by its own time-out, so that a thread cannot be left behind for long.
-        await asyncio.to_thread(self._send, self.compose(notice), self._receivers_of(notice.level))
+        named = list(dict.fromkeys(_IMAGE.findall(notice.html))) if self._images else []
+        images = await self._images(notice.tenant, named) if self._images and named else ()
+        await asyncio.to_thread(self._send, self.compose(notice, images), self._receivers_of(notice.level))
 
     def _receivers_of(self, level: str) -> list[str]:
         further = [address for name, addresses in self._further.items() if name <= level for address in addresses]
         return list(dict.fromkeys([*self._receivers, *further]))
 
-    def compose(self, notice: Notice) -> EmailMessage:
-        """The message as it is sent: plain text and HTML, ids that follow from the notice alone."""
+    def compose(self, notice: Notice, images: Sequence[Evidence] = ()) -> EmailMessage:
+        """The message as it is sent: plain text and HTML with its images, ids that follow from the notice alone."""
         domain = self._sender.rpartition("@")[2]
         message = EmailMessage()
         message["Subject"] = one_line(notice.subject)
@@ -105,6 +115,13 @@ class Email:
         message.set_content(_sendable(notice.body))
         if notice.html:
             message.add_alternative(_sendable(notice.html), subtype="html")
+        page = message.get_body(("html",))
+        if page is not None:
+            for image in images:
+                # Inside the HTML's own part, not beside it: so mail programs show it in its place.
+                kind, _, subtype = image.media_type.partition("/")
+                cid, name = f"<{image.id}@tonewatch>", f"{image.kind}.{subtype}"
+                page.add_related(image.content, kind, subtype, cid=cid, filename=name, disposition="inline")
         return message
 
     def _send(self, message: EmailMessage, receivers: list[str]) -> None:

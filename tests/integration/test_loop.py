@@ -140,7 +140,7 @@ class Loop:
             roots={work.incident.id: work.root for work in self.work.values()},
         )
 
-    def telemetry(self, up: bool, overdue: float = 0.0) -> list[Sample]:
+    def telemetry(self, up: bool, overdue: float = 0.0, dead: str = "") -> list[Sample]:
         """Five seconds of both channels, up to the coming tick."""
         first = (self.clock.now() - START).total_seconds() + 1
         lines = [
@@ -153,7 +153,9 @@ class Loop:
             series("channel:ch2", "sessions_starved_ratio", [0.0], first + 4),
         ]
         parts = [e for e in two_channels().entities if e.partition(":")[0] in {"component", "edge"} and e != TARGET]
-        lines += [series(part, "up", [1.0] * 5, first) for part in parts]
+        lines += [series(part, "up", [float(part != dead)] * 5, first) for part in parts]
+        if dead:
+            lines.append(series(dead, "scrape_failed", [1.0] * 5, first, reason="refused"))
         if not up:
             lines.append(series(TARGET, "scrape_failed", [1.0] * 5, first, reason="refused"))
         return [sample for line in lines for sample in line]
@@ -367,3 +369,25 @@ async def test_sample_that_the_warehouse_refuses_does_not_stop_the_ticks(loop: L
     assert loop.detection.lost == 1
     await loop.crash()
     assert loop.only().causes[0].name == "component:transcoder-ch1:crash"
+
+
+async def test_remedy_that_kills_what_lies_behind_it_is_harmful_undone_once_and_handed_over(loop: Loop) -> None:
+    await loop.tick(loop.telemetry(up=True))
+    await loop.crash()
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=True, dead="component:packager"))
+    work = loop.only()
+    assert work.incident.state is IncidentState.HANDED_OVER
+    assert work.verdict is not None
+    assert work.verdict.outcome is Outcome.HARMED
+    assert (await loop.platform.state(PROCESS)).state == "STOPPED", "as little as before, and no more harm"
+    for _ in range(3):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        done = await actions.of_incident(loop.tenant, db, work.incident.id)
+        told = [n.incident_state for n in await notices.of_incident(loop.tenant, db, work.incident.id)]
+    assert [(a.runbook, a.state) for a in done] == [
+        ("restart", ActionState.FINISHED),
+        ("undo-restart", ActionState.FINISHED),
+    ]
+    assert told.count("handed-over") == 1
