@@ -10,13 +10,14 @@ WINDOW_S = 30.0
 
 
 class MaintenanceRestart(Fault):
-    """The packager or the origin is restarted within a maintenance window of 30 s; players have enough buffered."""
+    """The packager or an edge is restarted within a maintenance window of 30 s; players have what it takes."""
 
     name = "maintenance-restart"
     is_fault = False
 
     def inject(self, stage: Stage) -> None:
-        victim = stage.rng.choice(stage.components("package") + stage.components("origin"))
+        # Half of the times each: from what they have buffered, or from another edge, players go on for some seconds.
+        victim = stage.rng.choice(stage.components(stage.rng.choice(("package", "edge"))))
         process, began = victim["process"], datetime.now(UTC)
         self.memory = {"entity": victim["id"], "process": process}
         until = began + timedelta(seconds=WINDOW_S)
