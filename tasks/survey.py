@@ -27,7 +27,7 @@ from tonewatch.records import (
 )
 from tonewatch.settings import Grant, Profile, Settings
 from tonewatch.topology import Topology
-from warehouse import actions, changes, labels, verdicts
+from warehouse import actions, changes, incidents, labels, verdicts
 from warehouse.database import Connection
 
 #: How long what was done counts for budgets, cool-downs and the circuit breaker.
@@ -80,7 +80,7 @@ async def survey(
     """Everything known of `action` at `now`; what is not known stays None, which refuses."""
     lately = await actions.since(tenant, db, now - MEMORY)
     target = action.target
-    interval = interval_s(cause, site.profile)
+    named = await incidents.causes(tenant, db, incident.id)
     return Attempt(
         now=now,
         action=action,
@@ -97,7 +97,7 @@ async def survey(
         recent=lately,
         trials=await _trials(tenant, db, lately),
         readings=signs_of(cause, site),
-        interval_s=interval,
+        interval_s=interval_s(cause, site.profile),
         ages=_ages(site, target, now),
         host_starved=site.host_starved,
         sound=_sound(site, target),
@@ -105,7 +105,8 @@ async def survey(
         approvals=approvals,
         requester=action.parameters.get("requested_by", "tonewatch"),
         vetoed_by=await labels.vetoed_by(tenant, db, action.key),
-        root=cause.entity,
+        # As it is written down, which is what another watcher acts on.
+        root=named[0].entity if named else None,
         upstream=upstream(site, target, now),
         of_incident=await actions.of_incident(tenant, db, incident.id),
         stored=next((a for a in lately if a.key == action.key), None),

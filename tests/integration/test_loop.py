@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,9 +27,9 @@ from tests.unit.platform_parts import START, at, series, two_channels
 from tonewatch import switch
 from tonewatch.clock import ManualClock
 from tonewatch.errors import PlatformError, WarehouseAway, WarehouseError
-from tonewatch.records import ActionState, IncidentState, Outcome, Sample
-from tonewatch.settings import Settings, load_profile
-from warehouse import actions, audit, incidents, notices, verdicts
+from tonewatch.records import ActionState, Approval, IncidentState, Label, Outcome, Sample
+from tonewatch.settings import Profile, Settings, load_profile
+from warehouse import actions, approvals, audit, incidents, labels, notices, verdicts
 from warehouse.database import Warehouse
 
 DEMO = load_profile("demo")
@@ -105,6 +105,7 @@ class Loop:
     clock: ManualClock = field(default_factory=lambda: ManualClock(START))
     detection: DetectionState = field(default_factory=DetectionState)
     work: dict[str, Work] = field(default_factory=dict)
+    profile: Profile = DEMO
 
     async def tick(self, samples: list[Sample], wait: bool = True) -> None:
         """A tick five seconds after the one before, with these samples, and a step for each incident."""
@@ -112,8 +113,10 @@ class Loop:
         self.clock.advance(5)
         now = self.clock.now()
         topology = two_channels()
-        await tick(self.tenant, self.warehouse, self.detection, Batch(samples, (began, now), {}), topology, DEMO)
-        changed = await round_of_correlation(self.tenant, self.warehouse, self.detection, topology, DEMO, now)
+        await tick(
+            self.tenant, self.warehouse, self.detection, Batch(samples, (began, now), {}), topology, self.profile
+        )
+        changed = await round_of_correlation(self.tenant, self.warehouse, self.detection, topology, self.profile, now)
         self.work |= {incident.id: Work(incident) for incident in changed.opened}
         for work in self.work.values():
             if work.incident.state is IncidentState.CLOSED:
@@ -127,7 +130,7 @@ class Loop:
     def scene(self) -> Scene:
         return Scene(
             settings=self.settings,
-            profile=DEMO,
+            profile=self.profile,
             warehouse=self.warehouse,
             clock=self.clock,
             holder="watcher:test",
@@ -391,3 +394,70 @@ async def test_remedy_that_kills_what_lies_behind_it_is_harmful_undone_once_and_
         ("undo-restart", ActionState.FINISHED),
     ]
     assert told.count("handed-over") == 1
+
+
+async def test_heir_finishes_what_the_dead_one_half_did(loop: Loop) -> None:
+    await loop.crash(wait=False)
+    dead = loop.only()
+    assert dead.acting is not None
+    dead.acting.cancel()
+    assert dead.action is not None
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        begun = replace(dead.action, state=ActionState.STARTED, started=loop.clock.now())
+        assert await actions.update(loop.tenant, db, begun)
+    await loop.platform.start(PROCESS)
+    await loop.platform.stop(PROCESS)  # as if it had died between the stop and the start of its restart
+    heir = await heir_of(loop)
+    await heir.tick(heir.telemetry(up=False, overdue=6.0))
+    for _ in range(6):
+        await heir.tick(heir.telemetry(up=True))
+    assert heir.only().incident.state is IncidentState.MENDED
+    assert (await loop.platform.state(PROCESS)).state == "RUNNING"
+
+
+async def test_switch_that_is_turned_off_stops_an_intent(loop: Loop) -> None:
+    await loop.crash(wait=False)
+    work = loop.only()
+    assert work.acting is not None
+    work.acting.cancel()
+    switch.turn(loop.settings.state_dir, on=False)
+    for _ in range(3):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    assert work.incident.state is IncidentState.HANDED_OVER
+    assert (await loop.platform.state(PROCESS)).state == "EXITED"
+
+
+async def test_proposal_that_a_person_approves_is_carried_out_and_a_veto_keeps_it_from_that(loop: Loop) -> None:
+    await loop.crash()  # to have something that was mended, so that nothing but the grant is missing below
+    for _ in range(17):
+        await loop.tick(loop.telemetry(up=True))
+    loop.work.clear()
+    loop.profile = DEMO.model_copy(update={"grants": ()})
+    await loop.crash()
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=False, overdue=6.0))
+    work = loop.only()
+    assert work.incident.state is IncidentState.HANDED_OVER
+    assert work.action is not None
+    yes = Approval(
+        id="yes",
+        action=work.action.key,
+        requester="tonewatch",
+        approver="anna",
+        reason="it is only a transcoder",
+        approved=loop.clock.now(),
+        expires=loop.clock.now() + timedelta(minutes=15),
+    )
+    said = Label("said", "action", work.action.key, "approve", "anna", "it is only a transcoder", loop.clock.now())
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        await approvals.put(loop.tenant, db, yes)
+        await labels.put(loop.tenant, db, [said])
+        told = [n.incident_state for n in await notices.of_incident(loop.tenant, db, work.incident.id)]
+    assert "proposed" in told
+    await loop.tick(loop.telemetry(up=False, overdue=30.0))
+    for _ in range(6):
+        await loop.tick(loop.telemetry(up=True))
+    assert work.incident.state is IncidentState.MENDED
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        (done,) = await actions.of_incident(loop.tenant, db, work.incident.id)
+    assert (done.state, done.parameters["approved_by"]) == (ActionState.FINISHED, "anna")
