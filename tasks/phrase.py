@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from policy.availability import SLO, Listening, Spread
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
-from tasks.summarise import FALSE_ALARM, SEVERITIES, Saved, Summary, fate
+from tasks.summarise import FALSE_ALARM, OVER, SEVERITIES, Saved, Summary, fate
 from tonewatch.records import ActionState
 from warehouse.weekly import Deed, IncidentLine
 
@@ -22,7 +22,7 @@ LISTED: Final = 20
 PROMISED: Final = f"{float(SLO):.2%}".replace("%", " %")
 _BASES: Final = {
     "measured": "measured by players",
-    "inferred": "inferred (estimated from the sessions known)",
+    "inferred": "inferred from the sessions known",
     "probe": "heard by probes alone",
 }
 
@@ -293,10 +293,11 @@ def _item(each: IncidentLine, deeds: Sequence[Deed]) -> Item:
     cause = f"{each.cause_entity}:{each.cause_kind}" if each.cause_kind else "not diagnosed"
     judged = {FALSE_ALARM: "; called a false alarm", "planned": "; called planned work", "real": "; called real"}
     noticed = _took((each.opened - each.onset).total_seconds())
+    impact = "no listener is known to have lost sound"
     if each.impact_ended is not None:
-        impact = f"impact ended {_took((each.impact_ended - each.onset).total_seconds())} after onset"
-    else:
-        impact = "no listener is known to have lost sound"
+        # While it is not over, the end of the impact is only the last time that a player missed sound.
+        words = "impact ended" if each.state in OVER else "not over, sound last missed"
+        impact = f"{words} {_took((each.impact_ended - each.onset).total_seconds())} after onset"
     lost = f"{each.lost:.2f} listener-minutes lost ({_BASES.get(each.basis, each.basis)})"
     details = [
         f"{each.title}",
