@@ -7,7 +7,7 @@ a row that is full first drops what is too old, then moves to a wider shelf. Sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import overload
@@ -71,6 +71,13 @@ class Line(Sequence[Sample]):
     def after(self, time: datetime) -> Line:
         """The samples later than `time`."""
         return self[int(self._times.searchsorted(microseconds(time), "right")) :]
+
+    def trailing(self, inside: Callable[[float], bool]) -> Line:
+        """The samples at the end whose values are all `inside`."""
+        count, held = 0, len(self._values)
+        while count < held and inside(float(self._values[held - count - 1])):
+            count += 1
+        return self[held - count :]
 
 
 class Readings(Mapping[tuple[str, str], Sequence[Sample]]):
@@ -171,9 +178,9 @@ class Recent:
     def line(self, entity: str, metric: str) -> Line:
         """The samples of one entity and metric. Raises KeyError: there are none."""
         slots = self.by_metric[metric][entity]
-        series = [self._series[slot] for slot in slots]
         if len(slots) == 1:
-            return Line(series, None, *self._shelves.held(slots[0], self._oldest))
+            return Line((self._series[slots[0]],), None, *self._shelves.held(slots[0], self._oldest))
+        series = [self._series[slot] for slot in slots]
         parts = [self._shelves.held(slot, self._oldest) for slot in slots]
         times = np.concatenate([times for times, _ in parts])
         order = np.argsort(times, kind="stable")

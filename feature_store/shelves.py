@@ -103,7 +103,7 @@ class Shelves:
         shelf, row = self._shelves[self._level[slot]], self._row[slot]
         count = shelf.counts[row]
         times = shelf.times[row, :count]
-        first = times.searchsorted(oldest, "right")
+        first = times.searchsorted(oldest, "right") if count and times[0] <= oldest else 0
         return times[first:].copy(), shelf.values[row, first:count].copy()
 
     def keep(self, slot: int, count: int) -> None:

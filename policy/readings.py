@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import takewhile
-from typing import Protocol, runtime_checkable
 
 from tonewatch.records import Sample
 
@@ -13,12 +12,8 @@ from tonewatch.records import Sample
 Readings = Mapping[tuple[str, str], Sequence[Sample]]
 
 
-@runtime_checkable
-class Indexed(Protocol):
-    """Readings that know by heart who has a metric; all others are looked through."""
-
-    def entities_with(self, metric: str) -> list[str]:
-        """Entities that have at least one sample of `metric`, by name."""
+def entities_with(self, metric: str) -> list[str]:
+    """Entities that have at least one sample of `metric`, by name."""
 
 
 @runtime_checkable
@@ -31,8 +26,10 @@ class Timed(Protocol):
 
 def entities_with(readings: Readings, metric: str) -> list[str]:
     """Entities that have at least one sample of `metric`, by name."""
-    if isinstance(readings, Indexed):
-        return readings.entities_with(metric)
+    # The watcher's memory knows by heart what plain readings are looked through for; here and below.
+    known: Callable[[str], list[str]] | None = getattr(readings, "entities_with", None)
+    if known is not None:
+        return known(metric)
     return sorted(entity for (entity, name), samples in readings.items() if name == metric and samples)
 
 
@@ -44,15 +41,19 @@ def last(readings: Readings, entity: str, metric: str) -> Sample | None:
 
 def after(samples: Sequence[Sample], time: datetime) -> Sequence[Sample]:
     """The samples later than `time`, in order of time."""
-    if isinstance(samples, Timed):
-        return samples.after(time)
+    cut: Callable[[datetime], Sequence[Sample]] | None = getattr(samples, "after", None)
+    if cut is not None:
+        return cut(time)
     return [sample for sample in samples if sample.time > time]
 
 
 def trailing_run(samples: Sequence[Sample], below: float | None = None, above: float | None = None) -> list[Sample]:
     """The samples at the end that all lie at or below `below` (or at or above `above`), in order of time."""
 
-    def inside(sample: Sample) -> bool:
-        return (below is None or sample.value <= below) and (above is None or sample.value >= above)
+    def inside(value: float) -> bool:
+        return (below is None or value <= below) and (above is None or value >= above)
 
-    return list(takewhile(inside, reversed(samples)))[::-1]
+    run: Callable[[Callable[[float], bool]], Sequence[Sample]] | None = getattr(samples, "trailing", None)
+    if run is not None:
+        return list(run(inside))
+    return list(takewhile(lambda sample: inside(sample.value), reversed(samples)))[::-1]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from policy.conditions import Condition, Conditions, carried_on
-from policy.readings import Readings, entities_with, last, trailing_run
+from policy.readings import Readings, after, entities_with, last, trailing_run
 from tonewatch.records import FindingKind, Sample
 from tonewatch.settings import Profile
 
@@ -170,7 +170,7 @@ def upstream_errors(readings: Readings, now: datetime, profile: Profile) -> Iter
     """An edge that fails to fetch from upstream, several times within ten seconds."""
     for entity in entities_with(readings, "edge_upstream_errors_total"):
         span = max(FRESH, timedelta(seconds=3 * profile.scrape_seconds))
-        recent = [s for s in readings[entity, "edge_upstream_errors_total"] if s.time > now - span]
+        recent = after(readings[entity, "edge_upstream_errors_total"], now - span)
         steps = [(a, b) for a, b in pairwise(recent) if b.value > a.value]
         grown = sum(b.value - a.value for a, b in steps)
         if grown < UPSTREAM_ERRORS:
@@ -214,7 +214,7 @@ def source_silent(readings: Readings, now: datetime, profile: Profile) -> Iterat
 def playlist_broken(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """Playlists that break a rule of HLS again and again (RFC 8216: window, target duration): no player can help it."""
     for entity in entities_with(readings, "probe_playlist_broken"):
-        recent = [s for s in readings[entity, "probe_playlist_broken"] if s.value > 0 and s.time > now - BROKEN_SPAN]
+        recent = [s for s in after(readings[entity, "probe_playlist_broken"], now - BROKEN_SPAN) if s.value > 0]
         if len(recent) < BROKEN_READINGS:
             continue
         rules = sorted({dict(sample.series.labels).get("rule", "unknown") for sample in recent})
@@ -242,8 +242,8 @@ def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[C
         for entity in entities_with(readings, "edge_upstream_seconds_count")
         if (mean := _mean_fetch(readings, entity, now - span)) is not None
     }
+    swift = [entity for entity, (seconds, *_) in means.items() if seconds <= SWIFT_FETCH_SECONDS]
     for entity, (seconds, since, met) in means.items():
-        swift = [other for other, (theirs, *_) in means.items() if other != entity and theirs <= SWIFT_FETCH_SECONDS]
         if seconds < SLOW_FETCH_SECONDS or not swift:
             continue
         yield Condition(
@@ -253,7 +253,7 @@ def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[C
             kind=FindingKind.RULE,
             since=since,
             met=met,
-            summary=f"{entity} waits long for the origin, {', '.join(swift)} does not",
+            summary=f"{entity} waits long for the origin, {', '.join(swift[:3])} does not",
             expected=f"less than {SLOW_FETCH_SECONDS:g} s a fetch, as elsewhere",
             actual=f"{seconds:.2f} s a fetch",
         )
@@ -261,8 +261,8 @@ def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[C
 
 def _mean_fetch(readings: Readings, entity: str, start: datetime) -> tuple[float, datetime, datetime] | None:
     """Mean seconds of an edge's fetches since `start`, and when they began and ended; None: too few, or a restart."""
-    counts = [s for s in readings[entity, "edge_upstream_seconds_count"] if s.time > start]
-    sums = [s for s in readings.get((entity, "edge_upstream_seconds_sum"), ()) if s.time > start]
+    counts = after(readings[entity, "edge_upstream_seconds_count"], start)
+    sums = after(readings.get((entity, "edge_upstream_seconds_sum"), ()), start)
     if len(counts) < 2 or len(sums) < 2:
         return None
     fetches, seconds = counts[-1].value - counts[0].value, sums[-1].value - sums[0].value
@@ -274,7 +274,7 @@ def _mean_fetch(readings: Readings, entity: str, start: datetime) -> tuple[float
 def host_starved(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """The watcher's own machine lets nobody run: what it measures now is not the platform's fault."""
     for entity in entities_with(readings, "host_starved_seconds"):
-        recent = [s for s in readings[entity, "host_starved_seconds"] if s.time > now - FRESH]
+        recent = after(readings[entity, "host_starved_seconds"], now - FRESH)
         starved = sum(sample.value for sample in recent)
         if starved < 1.0:
             continue
@@ -294,7 +294,7 @@ def host_starved(readings: Readings, now: datetime, profile: Profile) -> Iterato
 def segment_damaged(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """Segments that do not decode, or last another time than the playlist says."""
     for entity in entities_with(readings, "probe_decode_errors"):
-        recent = [s for s in readings[entity, "probe_decode_errors"] if s.time > now - FRESH and s.value > 0]
+        recent = [s for s in after(readings[entity, "probe_decode_errors"], now - FRESH) if s.value > 0]
         if not recent:
             continue
         yield Condition(
