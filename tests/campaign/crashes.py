@@ -235,7 +235,7 @@ def _settings(work: Path, gateway: int, sound: stage.Stage, smtp: Smtp) -> Any:
 def _parts(orders: Path) -> list[Part]:
     """The stack's own parts; the watcher is started by a program that can kill it to the line."""
     command = [sys.executable, "-m", "tests.campaign.dying_watcher", str(orders)]
-    dying = {"command": lambda _: command, "environment": lambda _: {"PYTHONPATH": str(ROOT)}}
+    dying: dict[str, Any] = {"command": lambda _: command, "environment": lambda _: {"PYTHONPATH": str(ROOT)}}
     return [replace(p, **dying) if p.name == "watcher" else p for p in PARTS if p.name not in LEFT_OUT]
 
 
