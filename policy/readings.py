@@ -12,18 +12,6 @@ from tonewatch.records import Sample
 Readings = Mapping[tuple[str, str], Sequence[Sample]]
 
 
-def entities_with(self, metric: str) -> list[str]:
-    """Entities that have at least one sample of `metric`, by name."""
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """Samples that can be cut at a time without being looked at one by one."""
-
-    def after(self, time: datetime) -> Sequence[Sample]:
-        """The samples later than `time`."""
-
-
 def entities_with(readings: Readings, metric: str) -> list[str]:
     """Entities that have at least one sample of `metric`, by name."""
     # The watcher's memory knows by heart what plain readings are looked through for; here and below.
