@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from policy.availability import SLO, Listening, Spread
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
@@ -403,5 +403,5 @@ def _template_environment() -> Environment:
     )
 
 
-def _html() -> Any:
+def _html() -> Template:
     return _template_environment().get_template("weekly.html.j2")
