@@ -137,7 +137,7 @@ def test_more_minutes_lost_make_a_bigger_bar() -> None:
     image = Image.open(io.BytesIO(picture(found))).convert("RGB")
     blue = [[image.getpixel((x, y)) == (31, 111, 139) for y in range(image.height)] for x in (360, 920)]
     left, right = (sum(column) for column in blue)
-    assert right == pytest.approx(4 * left, rel=0.03)
+    assert right == pytest.approx(4 * left, abs=4 * 3)  # the edges of a bar are blended, three rows of pixels at most
 
 
 def test_a_year_has_a_picture_too() -> None:
