@@ -2,7 +2,7 @@
 
 Measured with our encoders (AAC at 64 and 128 kbit/s, Opus at 96): a frame of digital silence takes 3 to 23 bytes, one
 of music, speech or ambience at least 115, even at -80 dBFS. Decoding would cost the players' process PyAV's memory and
-one or two per cent of a core; this costs a few microseconds per segment.
+one or two per cent of a core; this costs about 0.1 ms per segment, 0.2 % of a core for 20 players.
 """
 
 from __future__ import annotations
