@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from feature_store.sessions import PLAYING, STARVED, session_samples
+from feature_store.sessions import PLAYING, SILENT, STARVED, session_samples
 from tests.unit.platform_parts import at
 from tonewatch.records import SessionReport
 
@@ -25,4 +25,29 @@ def test_one_session_cannot_lose_more_than_the_window() -> None:
 
 
 def test_reports_outside_the_window_and_of_sessions_that_left_do_not_count() -> None:
-    assert figures(report("a", 0, 500), report("b", 11, 500), report("c", 5, 500, state="e")) == {}
+    found = figures(report("a", 0, 500), report("b", 11, 500), report("c", 5, 500, state="e"))
+    assert found == {("channel:ch1", SILENT): 0.0}
+
+
+def told(session: str, *seconds: float, state: str = "p") -> list[SessionReport]:
+    return [report(session, second, state=state) for second in seconds]
+
+
+def silent(*lines: list[SessionReport], now: float) -> float | None:
+    samples = session_samples([one for line in lines for one in line], at(now), 10)
+    return next((s.value for s in samples if s.series.metric == SILENT), None)
+
+
+def test_sessions_that_stop_reporting_together_are_silent_after_three_intervals() -> None:
+    lines = [told(name, 0, 4, 8, 12) for name in "abc"]
+    assert silent(*lines, now=23) == 0
+    assert silent(*lines, now=25) == 3
+
+
+def test_one_session_that_still_reports_shows_that_reports_get_through() -> None:
+    assert silent(told("a", 0, 4, 8), told("b", 0, 4, 8), told("c", 0, 4, 8, 12, 16, 20, 24), now=25) == 0
+
+
+def test_sessions_that_said_goodbye_or_left_one_by_one_are_not_silent() -> None:
+    assert silent(told("a", 0, 4, 8), [*told("b", 0, 4), report("b", 8, state="e")], now=25) == 1
+    assert silent(told("a", 0, 4), told("b", 0, 4, 8, 12), told("c", 0, 4, 8, 12, 16, 20), now=40) == 1
