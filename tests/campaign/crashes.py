@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -401,6 +402,10 @@ async def campaign(cases: Sequence[Case], seed: int, out: Path, logs: Path) -> d
     """Play the cases one after another; each result is kept as soon as it is there."""
     results: dict[str, Result] = {}
     void = 0
+    mine = asyncio.current_task()
+    assert mine is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, mine.cancel)
     async with theatre(seed, logs) as scene:
         for number, case in enumerate(cases):
             result = await play(case, scene, seed + number)
