@@ -107,6 +107,10 @@ class Readings(Mapping[tuple[str, str], Sequence[Sample]]):
         """Entities that have a sample of `metric`, by name."""
         return sorted(self._recent.by_metric.get(metric, ()))
 
+    def quiet(self, before: datetime) -> list[tuple[str, str]]:
+        """The (entity, metric) whose newest sample is not later than `before`, in order."""
+        return self._recent.quiet(before)
+
 
 class Recent:
     """Samples of the last `horizon`, ordered by time within (entity, metric); bounded by time and by number.
@@ -186,6 +190,12 @@ class Recent:
         order = np.argsort(times, kind="stable")
         owners = np.repeat(np.arange(len(slots)), [len(times) for times, _ in parts])
         return Line(series, owners[order], times[order], np.concatenate([values for _, values in parts])[order])
+
+    def quiet(self, before: datetime) -> list[tuple[str, str]]:
+        """The (entity, metric) whose newest sample is not later than `before`, in order."""
+        slots = set(self._shelves.expired(microseconds(before)).tolist())
+        keys = {(self._series[slot].entity, self._series[slot].metric) for slot in slots}
+        return sorted(key for key in keys if slots.issuperset(self.by_metric[key[1]][key[0]]))
 
     def _slots_of(self, samples: list[Sample]) -> Indexes:
         seen = self._seen

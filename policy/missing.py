@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from policy.conditions import Condition
-from policy.readings import Readings, after, entities_with, last
+from policy.readings import Readings, after, entities_with, last, quiet
 from tonewatch.records import FindingKind, Sample, SeriesKind
 from tonewatch.settings import Profile
 
@@ -64,11 +64,9 @@ def _stopped(readings: Readings, before: datetime, now: datetime) -> dict[str, d
     up = {entity: last(readings, entity, "up") for entity in entities_with(readings, "up")}
     answers = {entity for entity, sample in up.items() if sample and sample.value > 0 and sample.time > before}
     found: dict[str, dict[str, Sample]] = {}
-    for entity, metric in readings:
+    for entity, metric in quiet(readings, before):
         if entity in answers and metric not in OURS and not metric.startswith(OURS_BEGIN):
-            sample = readings[entity, metric][-1]
-            if sample.time <= before:
-                found.setdefault(entity, {})[metric] = sample
+            found.setdefault(entity, {})[metric] = readings[entity, metric][-1]
     return found
 
 

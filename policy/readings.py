@@ -21,6 +21,14 @@ def entities_with(readings: Readings, metric: str) -> list[str]:
     return sorted(entity for (entity, name), samples in readings.items() if name == metric and samples)
 
 
+def quiet(readings: Readings, before: datetime) -> list[tuple[str, str]]:
+    """The (entity, metric) whose newest sample is not later than `before`, in order."""
+    known: Callable[[datetime], list[tuple[str, str]]] | None = getattr(readings, "quiet", None)
+    if known is not None:
+        return known(before)
+    return sorted(key for key, samples in readings.items() if samples and samples[-1].time <= before)
+
+
 def last(readings: Readings, entity: str, metric: str) -> Sample | None:
     """The newest sample, or None."""
     samples = readings.get((entity, metric))

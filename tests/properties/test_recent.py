@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from feature_store.definitions import FAMILIES, metrics
 from feature_store.recent import Recent
 from feature_store.windows import window_features
-from policy.readings import after, entities_with, last, trailing_run
+from policy.readings import after, entities_with, last, quiet, trailing_run
 from tonewatch.records import Sample, Series
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -118,6 +118,9 @@ def test_rules_read_the_memory_as_they_read_lists(drawn: tuple[str, list[list[Sa
             memory.add(batch)
         memory.forget(START)
     lists = naive.readings()
+    for second in range(-10, 80, 7):
+        moment = START + timedelta(seconds=second)
+        assert quiet(recent.readings, moment) == quiet(lists, moment)
     for metric in {metric for _, metric in lists} | {"no_such_metric"}:
         assert entities_with(recent.readings, metric) == entities_with(lists, metric)
         for entity in ENTITIES:
