@@ -15,6 +15,7 @@ from gateway.platforms.controls import Controls
 from gateway.platforms.remedies import Remedy, Undo, bound
 from gateway.sources.inventory import Inventory
 from policy.conditions import Condition
+from policy.grouping import OPENING
 from policy.severity import listener_minutes_lost, severity
 from tasks import notify
 from tasks.correlate import ECHO
@@ -179,12 +180,12 @@ async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime)
 
 
 def holding(scene: Scene, work: Work) -> list[Condition]:
-    """Conditions of the platform that hold now and belong to the incident's cause."""
+    """Conditions of the platform that hold now and belong to the incident's cause; bad data is none of them."""
     roots = [cause.entity for cause in work.causes[:1]] or list(work.incident.entities[:1])
     return [
         condition
         for condition in scene.detection.conditions.values()
-        if condition.kind is not FindingKind.HOST
+        if condition.kind in OPENING
         and any(scene.topology.related(condition.entity, root) for root in roots)
     ]
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from policy.conditions import Condition, Conditions, carried_on
+from policy.missing import MISSING_RULES
 from policy.readings import Readings, after, entities_with, last, trailing_run
 from tonewatch.records import FindingKind, Sample
 from tonewatch.settings import Profile
@@ -326,4 +327,5 @@ RULES: tuple[Rule, ...] = (
     upstream_errors,
     segment_damaged,
     host_starved,
+    *MISSING_RULES,
 )
