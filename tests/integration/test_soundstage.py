@@ -181,7 +181,13 @@ def test_fault_from_outside_the_project_is_injected_and_healed(running: Running)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{edge}/ch1/aac-64/index.m3u8")
     command("heal", truth["id"], "--dir", str(running.folder))
-    wait_for(lambda: httpx.get(f"{edge}/ch1/aac-64/index.m3u8").status_code == 200, 10, "the edge is back")
+
+    def back() -> bool:
+        with contextlib.suppress(httpx.TransportError):  # it was started, and may not listen yet
+            return httpx.get(f"{edge}/ch1/aac-64/index.m3u8").status_code == 200
+        return False
+
+    wait_for(back, 20, "the edge is back")
 
 
 def test_ingest_takes_the_backup_without_a_gap(running: Running) -> None:
