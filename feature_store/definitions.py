@@ -1,7 +1,8 @@
 """What a model sees of a component: features per family, each one stationary while the load follows the day.
 
 A family is a component's stage, or `rendition` for what the probe hears. Counts are read per second or per request, so
-that a busy evening looks like a quiet night; a level is read as its mean or its maximum.
+that a busy evening looks like a quiet night; a level is read as its mean or its maximum. Nothing here follows the
+programme (loudness, pauses, bytes of a variable rate): quiet music is no fault, and silence has rules of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Reading(StrEnum):
 class Feature:
     """One column. `floor` is the smallest difference worth noticing, in `unit`: a calmer past does not sharpen it.
 
-    steady: a sample is expected at every scrape or probe; not so for what comes with a segment.
+    steady: a sample is expected at every scrape or probe; not so for what comes with a segment or needs a twin.
     """
 
     name: str
@@ -81,7 +82,8 @@ _LOOKUPS = ("edge_cache_hits_total", "edge_cache_misses_total")
 _BY_FAMILY: dict[str, tuple[Feature, ...]] = {
     "source": (
         _rate("samples_per_second", "1/s", "source_samples_total", 480.0),
-        _mean("level_mean", "dBFS", "source_level_dbfs", 1.0),
+        # No level: it is the programme's. Its twin carries the same, so what lies between the two is not.
+        _mean("twin_gap_mean", "dB", "source_twin_gap_db", 2.0, steady=False),
         _CPU,
         _LAG,
         _SCRAPE,
@@ -96,7 +98,6 @@ _BY_FAMILY: dict[str, tuple[Feature, ...]] = {
     ),
     "transcode": (
         _rate("frames_per_second", "1/s", "transcode_frames_total", 1.0),
-        _mean("segment_bytes_mean", "B", "transcode_segment_bytes", 500.0),
         _mean("lag_mean", "s", "transcode_lag_seconds", 0.1),
         _max("lag_max", "s", "transcode_lag_seconds", 0.2),
         _CPU,
@@ -121,8 +122,6 @@ _BY_FAMILY: dict[str, tuple[Feature, ...]] = {
         _mean("playlist_age_mean", "s", "probe_playlist_age_seconds", 0.2),
         _max("playlist_age_max", "s", "probe_playlist_age_seconds", 0.5),
         _mean("segment_seconds_mean", "s", "probe_segment_seconds", 0.05, steady=False),
-        _mean("loudness_mean", "LUFS", "probe_loudness_lufs", 1.0, steady=False),
-        _max("silence_max", "s", "probe_silence_seconds", 0.5),
         _mean("decode_errors_mean", "1", "probe_decode_errors", 0.1, steady=False),
         _mean("latency_mean", "s", "probe_latency_seconds", 0.3),
     ),

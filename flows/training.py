@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,10 +12,12 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.train import Stretch, Trained, families_of, publish, train
+from ml.calibration import Calibration
+from tasks.train import Lesson, Stretch, Trained, calibrated, families_of, platform_of, publish, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError
 from tonewatch.settings import Settings, load_profile, read
+from tonewatch.topology import Topology
 from warehouse.database import Warehouse
 
 #: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
@@ -32,47 +34,94 @@ async def training(
 ) -> list[dict[str, Any]]:
     """Train the tenant's families on its calm telemetry from `start` to `end` and make the models champions.
 
-    Without them: the tenant of the settings, the two days before now, all families it has. A family that fails keeps
-    its champion, and the others are trained all the same. Raises ModelError at the end, naming those that failed.
+    Without them: the tenant of the settings, the two days before now, all families it has. The thresholds of all are
+    set together. A family that fails keeps its champion, and the others are trained all the same. Raises ModelError at
+    the end, naming those that failed.
     """
     settings = read()
     stretch = _stretch(settings, tenant, start, end)
     warehouse = Warehouse.from_settings(settings)
+    failed: dict[str, str] = {}
     try:
-        known = await families_of(warehouse, stretch)
+        platform = await platform_of(warehouse, stretch)
+        known = families_of(platform)
         wanted = _wanted(known, families)
-        progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families trained")
-        trained: list[Trained] = []
-        failed: dict[str, str] = {}
-        for number, family in enumerate(wanted, start=1):
-            try:
-                trained.append(await train_family(settings, warehouse, stretch, family, known, seed))
-                _warn_of_blindness(trained[-1])
-            except ModelError as error:
-                failed[family] = str(error)
-                get_run_logger().error("%s was not trained: %s", family, error)
-            await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
+        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed)
     finally:
         await warehouse.close()
-    await acreate_table_artifact(_table(trained, failed), key="training-figures", description=_words(stretch))
+    trained = await _crown(settings, stretch, lessons, platform, len(known), seed, failed)
+    await acreate_table_artifact(_table(trained, failed), key="training-figures", description=_words(stretch, lessons))
     if failed:
         told = "; ".join(f"{family}: {why}" for family, why in failed.items())
         raise ModelError(f"{len(failed)} of {len(wanted)} families were not trained: {told}")
     return [asdict(one) for one in trained]
 
 
-@task(name="train", task_run_name="train-{family}", cache_policy=NO_CACHE, persist_result=False)
-async def train_family(
+async def _learn(
+    warehouse: Warehouse, stretch: Stretch, wanted: Mapping[str, tuple[str, ...]], seed: int, failed: dict[str, str]
+) -> list[Lesson]:
+    """All families that can be learned; why the others cannot goes into `failed`."""
+    progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families learned")
+    lessons = []
+    for number, (family, entities) in enumerate(wanted.items(), start=1):
+        try:
+            lessons.append(await learn_family(warehouse, stretch, family, entities, seed))
+        except ModelError as error:
+            failed[family] = str(error)
+            get_run_logger().error("%s was not trained: %s", family, error)
+        await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
+    return lessons
+
+
+async def _crown(
     settings: Settings,
-    warehouse: Warehouse,
     stretch: Stretch,
-    family: str,
-    known: dict[str, tuple[str, ...]],
+    lessons: Sequence[Lesson],
+    platform: Topology,
+    families: int,
     seed: int,
+    failed: dict[str, str],
+) -> list[Trained]:
+    """Set all thresholds together, then make each model champion; why one is none goes into `failed`."""
+    if not lessons:
+        return []
+    try:
+        calibration = await asyncio.to_thread(calibrated, lessons, platform, stretch, families=families, seed=seed)
+    except ModelError as error:
+        failed |= {lesson.family: str(error) for lesson in lessons}
+        return []
+    if len(lessons) < families:
+        get_run_logger().warning(
+            "thresholds are set for %d of %d families, which share the budget; the others keep theirs",
+            len(lessons),
+            families,
+        )
+    trained = []
+    for lesson in lessons:
+        try:
+            trained.append(await publish_family(settings, stretch, lesson, calibration, seed))
+            _warn_of_blindness(trained[-1])
+        except ModelError as error:
+            failed[lesson.family] = str(error)
+            get_run_logger().error("%s has no new champion: %s", lesson.family, error)
+    return trained
+
+
+@task(name="learn", task_run_name="learn-{family}", cache_policy=NO_CACHE, persist_result=False)
+async def learn_family(
+    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int
+) -> Lesson:
+    """One family: read and learn."""
+    return await train(warehouse, stretch, family, entities, seed=seed)
+
+
+@task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
+async def publish_family(
+    settings: Settings, stretch: Stretch, lesson: Lesson, calibration: Calibration, seed: int
 ) -> Trained:
-    """One family: read, learn, publish."""
-    lesson = await train(warehouse, stretch, family, known[family], families=len(known), seed=seed)
-    return await asyncio.to_thread(publish, settings.mlflow_tracking_uri or "", stretch, lesson, seed=seed)
+    """One family: its model, with the threshold that was found, becomes champion."""
+    uri = settings.mlflow_tracking_uri or ""
+    return await asyncio.to_thread(publish, uri, stretch, lesson, calibration, seed=seed)
 
 
 def _warn_of_blindness(one: Trained) -> None:
@@ -111,10 +160,10 @@ def _table(trained: Sequence[Trained], failed: dict[str, str]) -> list[dict[str,
     return figures + [{"family": family, "failed": why} for family, why in failed.items()]
 
 
-def _words(stretch: Stretch) -> str:
+def _words(stretch: Stretch, lessons: Sequence[Lesson]) -> str:
     budget = stretch.profile.budget
     return (
         f"Tenant `{stretch.tenant}`, {stretch.start.isoformat()} to {stretch.end.isoformat()}. "
         f"Budget: {budget.pages_per_week:g} pages per calm week of {budget.week_seconds:g} s, "
-        "shared equally by all families; calm_rate is what each is expected to spend."
+        f"one for all {len(lessons)} families that were learned; calm_rate is what they are expected to spend together."
     )

@@ -1,14 +1,15 @@
-"""Learning: calm samples become windows, windows a detector and its threshold, and these the family's champion.
+"""Learning: calm samples become windows, windows detectors, their thresholds are set together, then they are champions.
 
-The first half of the stretch teaches the detector, the second half, which it has not seen, sets its threshold; then the
-detector learns from both halves, and keeps the threshold. Two whole days are meant: each half has seen each hour.
+The first half of the stretch teaches a detector, the second half, which it has not seen, tells what calm scores are
+like; then it learns from both halves. All families' calm scores together set all thresholds: the page budget is one.
+Two whole days are meant: each half has seen each hour.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,14 @@ import numpy.typing as npt
 
 from feature_store.definitions import by_family, fingerprint, floors, metrics, names
 from feature_store.windows import FeatureFrame, window_features
-from ml.calibration import Budget, Calibration, calibrate
+from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
 from ml.detectors.isolation_forest import ForestDetector
-from tasks.detect import LEAST_COVERAGE
+from policy.grouping import REACH
+from tasks.detect import LEAST_COVERAGE, NOTABLE
 from tonewatch.errors import ModelError
+from tonewatch.records import Sample
 from tonewatch.settings import Profile
+from tonewatch.topology import Topology
 from warehouse import entities as known
 from warehouse import samples
 from warehouse.database import Warehouse
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from ml.registry import Training  # its module imports mlflow, which only publish() needs
 
 Floats = npt.NDArray[np.float64]
+#: Where the watcher tells that its own machine let nobody run.
+WATCHER, STARVED = "host:watcher", "host_starved_seconds"
 #: Samples are read this many windows at a time: months of history must not lie in memory.
 WINDOWS_PER_READ = 720
 
@@ -62,19 +68,23 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What was learned of one family; `learned` and `held_out` are the rows of the two halves."""
+    """What was learned of one family; `learned` and `held_out` are the rows of the two halves.
+
+    scores, notable: of the second half by a detector that knew the first alone, (entities, windows); entities: theirs.
+    """
 
     family: str
     learned: FeatureFrame
     held_out: FeatureFrame
     detector: ForestDetector
-    calibration: Calibration
-    noticed: float
+    entities: tuple[str, ...]
+    scores: Floats
+    notable: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A family's new champion, in figures. Rates are findings of the family per calm budget week.
+    """A family's new champion, in figures. calm_rate: incidents per calm budget week that all families open together.
 
     noticed: the shift in robust standard deviations that the model notices in half of its features, each alone.
     """
@@ -90,10 +100,15 @@ class Trained:
     noticed: float
 
 
-async def families_of(warehouse: Warehouse, stretch: Stretch) -> dict[str, tuple[str, ...]]:
-    """The families that the tenant has at the end of the stretch, with their entities."""
+async def platform_of(warehouse: Warehouse, stretch: Stretch) -> Topology:
+    """The tenant's platform at the end of the stretch."""
     async with warehouse.as_tenant(stretch.tenant) as db:
-        return by_family(await known.load(stretch.tenant, db, stretch.end))
+        return Topology(await known.load(stretch.tenant, db, stretch.end))
+
+
+def families_of(platform: Topology) -> dict[str, tuple[str, ...]]:
+    """The families that the platform has, with their entities."""
+    return by_family(platform.entities.values())
 
 
 async def read_frame(
@@ -109,34 +124,69 @@ async def read_frame(
             read = await samples.read(
                 stretch.tenant, db, start, end, entities=entities, metrics=sorted(metrics(family))
             )
-        parts.append(
-            window_features(family, read, some, seconds, entities=entities, every=stretch.profile.scrape_seconds)
-        )
+            starved = await samples.read(stretch.tenant, db, start, end, entities=[WATCHER], metrics=[STARVED])
+        frame = window_features(family, read, some, seconds, entities=entities, every=stretch.profile.scrape_seconds)
+        parts.append(_untainted(frame, starved, seconds))
     return _joined(family, entities, ends, parts)
 
 
-def learn(
-    family: str, learned: FeatureFrame, held_out: FeatureFrame, stretch: Stretch, *, families: int, seed: int
-) -> Lesson:
-    """Fit on `learned`, calibrate on `held_out`, fit again on both. `families` share the tenant's page budget.
+def _untainted(frame: FeatureFrame, starved: Sequence[Sample], seconds: float) -> FeatureFrame:
+    """Windows in which the watcher's machine was starved count as empty: no model judges them live either."""
+    times = np.array(sorted(sample.time.timestamp() for sample in starved if sample.value > 0))
+    ends = np.array([end.timestamp() for end in frame.ends])
+    inside = np.searchsorted(times, ends, "right") - np.searchsorted(times, ends - seconds, "right")
+    return replace(frame, coverage=np.where(inside > 0, 0.0, frame.coverage))
 
-    Raises ModelError: too little calm telemetry.
+
+def learn(family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: int) -> Lesson:
+    """Fit on `learned`, score `held_out`, fit again on both. Raises ModelError: too little calm telemetry."""
+    detector = ForestDetector(names(family), floors(family), seed=seed)
+    detector.fit(learned.values[judged(detector, learned)])
+    scores = score_matrix(detector, held_out)
+    refuse_short(family, scores)
+    notable = _notable_matrix(detector, held_out)
+    detector.fit(np.vstack([frame.values[judged(detector, frame)] for frame in (learned, held_out)]))
+    entities = tuple(dict.fromkeys(held_out.entities))
+    return Lesson(family, learned, held_out, detector, entities, scores, notable)
+
+
+def calibrated(
+    lessons: Sequence[Lesson], platform: Topology, stretch: Stretch, *, families: int, seed: int
+) -> Calibration:
+    """Thresholds for all that was learned, so that their incidents together keep to the tenant's page budget.
+
+    families: how many the tenant has; those without a lesson keep their champion, and with it an equal share of the
+    budget. Raises ModelError: too little calm telemetry.
     """
     profile = stretch.profile
     budget = Budget(
-        pages_per_week=profile.budget.pages_per_week,
+        pages_per_week=profile.budget.pages_per_week * len(lessons) / max(families, len(lessons), 1),
         week_seconds=profile.budget.week_seconds,
         tick_seconds=profile.tick_seconds,
         debounce=profile.debounce_windows,
-        families=families,
+        lasting_seconds=profile.anomaly_seconds,
+        reach_seconds=REACH.total_seconds(),
     )
-    detector = ForestDetector(names(family), floors(family), seed=seed)
-    detector.fit(learned.values[judged(detector, learned)])
-    calibration = calibrate(score_matrix(detector, held_out), budget, phases=stretch.phases, seed=seed)
-    both = np.vstack([frame.values[judged(detector, frame)] for frame in (learned, held_out)])
-    detector.fit(both)
-    noticed = float(np.median(list(detector.noticed(calibration.threshold).values())))
-    return Lesson(family, learned, held_out, detector, calibration, noticed)
+    chains = chains_of(platform, [entity for lesson in lessons for entity in lesson.entities])
+    calm = {
+        lesson.family: Calm(lesson.scores, lesson.notable, [chains[entity] for entity in lesson.entities])
+        for lesson in lessons
+    }
+    return calibrate(calm, budget, phases=stretch.phases, seed=seed)
+
+
+def chains_of(platform: Topology, entities: Sequence[str]) -> dict[str, int]:
+    """Entities by the number of a chain in which each is related to each: what happens to it at once is one incident.
+
+    As few chains as parts that do not know one another (Dilworth): never fewer incidents than correlation will open.
+    """
+    chains: list[list[str]] = []
+    for entity in entities:
+        home = next((chain for chain in chains if all(platform.related(entity, other) for other in chain)), None)
+        if home is None:
+            chains.append(home := [])
+        home.append(entity)
+    return {entity: number for number, chain in enumerate(chains) for entity in chain}
 
 
 def judged(detector: ForestDetector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
@@ -152,9 +202,15 @@ def score_matrix(detector: ForestDetector, frame: FeatureFrame) -> Floats:
     return scores.reshape(len(set(frame.entities)), -1)
 
 
-async def train(
-    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], *, families: int, seed: int
-) -> Lesson:
+def _notable_matrix(detector: ForestDetector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
+    """Which judged windows hold a feature far enough from the calm ones to be told, (entities, windows)."""
+    notable = np.zeros(len(frame.ends), dtype=np.bool_)
+    rows = judged(detector, frame)
+    notable[rows] = (np.abs(detector.distances(frame.values[rows])) >= NOTABLE).any(axis=1)
+    return notable.reshape(len(set(frame.entities)), -1)
+
+
+async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], *, seed: int) -> Lesson:
     """Read the family's calm stretch and learn from it. Raises ModelError: too little calm telemetry."""
     learned = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.start, stretch.middle))
     held_out = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.middle, stretch.end))
@@ -163,64 +219,74 @@ async def train(
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
-    return learn(family, learned, held_out, stretch, families=families, seed=seed)
+    return learn(family, learned, held_out, seed=seed)
 
 
-def publish(tracking_uri: str, stretch: Stretch, lesson: Lesson, *, seed: int) -> Trained:
+def publish(tracking_uri: str, stretch: Stretch, lesson: Lesson, calibration: Calibration, *, seed: int) -> Trained:
     """Register what was learned as the family's champion. Raises ModelError: MLflow is away or refuses."""
     from ml.registry import log_champion  # imports mlflow: seconds that learning alone does not pay
 
     rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
-    version = log_champion(tracking_uri, lesson.family, lesson.detector, _training(stretch, lesson, seed), rows[:5])
+    threshold = calibration.thresholds[lesson.family]
+    noticed = float(np.median(list(lesson.detector.noticed(threshold.value).values())))
+    training = _training(stretch, lesson, calibration, noticed, seed)
+    version = log_champion(tracking_uri, lesson.family, lesson.detector, training, rows[:5])
     return Trained(
         family=lesson.family,
         version=version,
-        entities=len(set(lesson.learned.entities)),
+        entities=len(lesson.entities),
         rows=len(lesson.learned.ends) + len(lesson.held_out.ends),
-        threshold=lesson.calibration.threshold,
-        calm_highest=lesson.calibration.highest,
-        calm_rate=lesson.calibration.rate,
-        tail=lesson.calibration.tail,
-        noticed=lesson.noticed,
+        threshold=threshold.value,
+        calm_highest=threshold.highest,
+        calm_rate=calibration.rate,
+        tail=calibration.tail,
+        noticed=noticed,
     )
 
 
-def _training(stretch: Stretch, lesson: Lesson, seed: int) -> Training:
+def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, noticed: float, seed: int) -> Training:
     from ml.registry import Training
 
-    frames, fit = (lesson.learned, lesson.held_out), asdict(lesson.calibration)
-    tail = fit.pop("tail")
-    threshold, rate = fit.pop("threshold"), fit.pop("rate")
-    profile = stretch.profile
+    frames = (lesson.learned, lesson.held_out)
+    threshold, profile = calibration.thresholds[lesson.family], stretch.profile
     return Training(
         tenant=stretch.tenant,
         start=stretch.start,
         end=stretch.end,
         data_hash=_hash(frames),
         fingerprint=fingerprint(lesson.family),
-        threshold=threshold,
-        rate=rate,
+        threshold=threshold.value,
+        rate=calibration.rate,
         metrics={
-            **{f"calm_{name}": float(value) for name, value in fit.items()},
+            "calm_low": threshold.low,
+            "calm_high": threshold.high,
+            "calm_highest": threshold.highest,
+            "calm_exceedance": calibration.exceedance,
+            "calm_aim": calibration.aim,
+            "calm_seen": calibration.seen,
+            "calm_ticks": calibration.ticks,
             "rows_learned": len(lesson.learned.ends),
             "rows_held_out": len(lesson.held_out.ends),
             "rows_judged": sum(int(judged(lesson.detector, frame).sum()) for frame in frames),
             "coverage": float(np.mean([frame.coverage.mean() for frame in frames])),
-            "noticed_shift": lesson.noticed,
+            "noticed_shift": noticed,
         },
         params={
             "seed": seed,
             "trees": lesson.detector.trees,
-            "tail": tail,
+            "tail": calibration.tail,
+            "families": ",".join(sorted(calibration.thresholds)),
             "window_seconds": profile.window_seconds,
             "tick_seconds": profile.tick_seconds,
             "debounce_windows": profile.debounce_windows,
+            "anomaly_seconds": profile.anomaly_seconds,
             "pages_per_week": profile.budget.pages_per_week,
             "week_seconds": profile.budget.week_seconds,
         },
         description=(
-            "Learned from the first half of the data window, threshold set on the second half for the page budget "
-            f"(tail: {tail}), then learned again from both halves."
+            "Learned from the first half of the data window; its threshold was set on the second half, together with "
+            f"{', '.join(sorted(set(calibration.thresholds) - {lesson.family})) or 'no other family'}, on the rate of "
+            f"incidents of all of them (tail: {calibration.tail}); then learned again from both halves."
         ),
     )
 

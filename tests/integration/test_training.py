@@ -22,11 +22,23 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from feature_store.definitions import fingerprint, names
+from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
-from tasks.train import Stretch, families_of, publish, read_frame, score_matrix, train
+from tasks.train import (
+    Stretch,
+    calibrated,
+    chains_of,
+    families_of,
+    judged,
+    platform_of,
+    publish,
+    read_frame,
+    score_matrix,
+    train,
+)
+from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
 from tonewatch.settings import Settings, load_profile, to_environment
@@ -135,12 +147,13 @@ async def calm(warehouse: Warehouse, tenant: str) -> Stretch:
 async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     warehouse: Warehouse, calm: Stretch, mlflow: Mlflow
 ) -> None:
-    known = await families_of(warehouse, calm)
-    assert known == {"transcode": PARTS}
-    lesson = await train(warehouse, calm, "transcode", PARTS, families=7, seed=1)
-    trained = publish(mlflow.url, calm, lesson, seed=1)
+    platform = await platform_of(warehouse, calm)
+    assert families_of(platform) == {"transcode": PARTS}
+    lesson = await train(warehouse, calm, "transcode", PARTS, seed=1)
+    calibration = calibrated([lesson], platform, calm, families=7, seed=1)
+    trained = publish(mlflow.url, calm, lesson, calibration, seed=1)
     assert trained.entities == 2
-    assert trained.calm_rate <= 1 / 7
+    assert trained.calm_rate <= calibration.aim * 1.001 <= calm.profile.budget.pages_per_week / 7
 
     champion = registry.champion(
         mlflow.url, "transcode", names=names("transcode"), fingerprint=fingerprint("transcode")
@@ -162,6 +175,30 @@ async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     assert next(iter(explained)) in {"lag_mean", "lag_max", "frames_per_second"}
 
 
+async def test_windows_in_which_the_watcher_starved_are_not_learned_from(warehouse: Warehouse, calm: Stretch) -> None:
+    ends = [calm.start + timedelta(seconds=second) for second in (30, 60, 65, 72, 90)]
+    before = await read_frame(warehouse, calm, "transcode", PARTS, ends)
+    late = Sample(Series("host:watcher", "host_starved_seconds"), calm.start + timedelta(seconds=60), 1.0)
+    fine = Sample(Series("host:watcher", "host_starved_seconds"), calm.start + timedelta(seconds=85), 0.0)
+    async with warehouse.as_tenant(calm.tenant) as db:
+        await samples.append(calm.tenant, db, [late, fine])
+    after = await read_frame(warehouse, calm, "transcode", PARTS, ends)
+    detector = ForestDetector(names("transcode"), floors("transcode"))
+    assert judged(detector, before).all()
+    assert judged(detector, after).tolist() == [True, False, False, True, True] * 2
+
+
+def test_chains_are_as_many_as_parts_that_do_not_know_one_another() -> None:
+    platform = two_channels()
+    parts = [entity for entities in families_of(platform).values() for entity in entities]
+    chains = chains_of(platform, parts)
+    assert set(chains) == set(parts)
+    related = [platform.related(a, b) for a in parts for b in parts if a != b and chains[a] == chains[b]]
+    assert related
+    assert all(related)
+    assert chains["edge:edge-1"] != chains["edge:edge-2"]
+
+
 @pytest.mark.timeout(300)
 async def test_reading_in_pieces_gives_the_same_windows(
     warehouse: Warehouse, calm: Stretch, monkeypatch: pytest.MonkeyPatch
@@ -179,13 +216,13 @@ async def test_reading_in_pieces_gives_the_same_windows(
 async def test_a_stretch_without_telemetry_is_refused(warehouse: Warehouse, calm: Stretch) -> None:
     later = Stretch(calm.tenant, calm.end + timedelta(days=1), calm.end + timedelta(days=2), calm.profile)
     with pytest.raises(ModelError, match="0 usable rows"):
-        await train(warehouse, later, "transcode", PARTS, families=1, seed=0)
+        await train(warehouse, later, "transcode", PARTS, seed=0)
 
 
 async def test_a_stretch_shorter_than_its_windows_is_refused(warehouse: Warehouse, calm: Stretch) -> None:
     short = Stretch(calm.tenant, calm.start, calm.start + timedelta(seconds=15), calm.profile)
     with pytest.raises(ModelError, match="longer than a window"):
-        await train(warehouse, short, "transcode", PARTS, families=1, seed=0)
+        await train(warehouse, short, "transcode", PARTS, seed=0)
 
 
 @pytest.fixture

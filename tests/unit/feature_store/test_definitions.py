@@ -34,7 +34,17 @@ def test_a_feature_says_what_it_is_computed_from(family: str) -> None:
 
 
 def test_what_comes_with_a_segment_is_not_expected_at_every_probe() -> None:
-    assert needed("rendition") == ("probe_latency_seconds", "probe_playlist_age_seconds", "probe_silence_seconds")
+    assert needed("rendition") == ("probe_latency_seconds", "probe_playlist_age_seconds")
+
+
+def test_what_needs_a_twin_is_not_expected_of_all() -> None:
+    assert "source_twin_gap_db" in metrics("source")
+    assert "source_twin_gap_db" not in needed("source")
+
+
+def test_no_feature_follows_the_programme() -> None:
+    content = {"source_level_dbfs", "transcode_segment_bytes", "probe_loudness_lufs", "probe_silence_seconds"}
+    assert not content & {metric for family in FAMILIES for metric in metrics(family)}
 
 
 def test_a_counter_that_need_not_exist_yet_is_not_expected() -> None:

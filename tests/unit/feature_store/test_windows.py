@@ -79,10 +79,10 @@ def test_a_window_leaves_out_its_beginning_and_takes_in_its_end() -> None:
 
 def test_a_level_is_averaged_over_its_labels_however_often_each_was_read() -> None:
     samples = [
-        *line(TRANSCODER, "transcode_segment_bytes", dict.fromkeys(range(1, 11), 100.0), rendition="aac-64"),
-        *line(TRANSCODER, "transcode_segment_bytes", {3: 300.0}, rendition="opus-96"),
+        *line(TRANSCODER, "transcode_lag_seconds", dict.fromkeys(range(1, 11), 100.0), rendition="aac-64"),
+        *line(TRANSCODER, "transcode_lag_seconds", {3: 300.0}, rendition="opus-96"),
     ]
-    assert feature(window_features("transcode", samples, [at(10)], 10.0), "segment_bytes_mean") == [200.0]
+    assert feature(window_features("transcode", samples, [at(10)], 10.0), "lag_mean") == [200.0]
 
 
 def test_a_named_entity_without_samples_has_a_row_of_nothing() -> None:

@@ -33,14 +33,16 @@ class Champion:
     rate: float = 0.05
 
 
-def telemetry(seconds: int, level: float = -20.0) -> list[Sample]:
-    """A calm source, and the level of its last 30 seconds."""
+def telemetry(seconds: int, gap: float = 0.0, level: float = -20.0) -> list[Sample]:
+    """A calm source; its level, and how far below its twin's that lies, in the last 30 seconds."""
     rng = np.random.default_rng(7)
     levels = [-20.0 + float(rng.normal(0, 0.5)) for _ in range(seconds - 30)]
     levels += [level + float(rng.normal(0, 0.5)) for _ in range(30)]
+    gaps = [min(0.0, float(rng.normal(0, 0.2)) + (gap if second >= seconds - 30 else 0.0)) for second in range(seconds)]
     lines = [
         series(SOURCE, "source_samples_total", [48_000.0 * n for n in range(seconds)]),
         series(SOURCE, "source_level_dbfs", levels),
+        series(SOURCE, "source_twin_gap_db", gaps),
         series(SOURCE, "process_cpu_seconds_total", [0.01 * n for n in range(seconds)]),
         series(SOURCE, "event_loop_lag_seconds", [0.002] * seconds),
         series(SOURCE, "scrape_seconds", [0.01] * seconds),
@@ -63,8 +65,15 @@ def judged(champion: Champion, samples: list[Sample]) -> dict[tuple[str, str], F
     return {key: condition.kind for key, condition in found.items()}
 
 
-def test_level_that_drops_is_an_anomaly(champion: Champion) -> None:
-    assert judged(champion, telemetry(200, level=-45.0)) == {(SOURCE, "isolation-forest:source"): FindingKind.SIGNAL}
+def test_level_that_drops_below_its_twins_is_an_anomaly(champion: Champion) -> None:
+    assert judged(champion, telemetry(200, gap=-25.0, level=-45.0)) == {
+        (SOURCE, "isolation-forest:source"): FindingKind.SIGNAL
+    }
+
+
+@pytest.mark.parametrize("level", [-6.0, -45.0, -58.0])
+def test_programme_that_turns_loud_or_quiet_is_none(champion: Champion, level: float) -> None:
+    assert judged(champion, telemetry(200, level=level)) == {}
 
 
 def test_calm_continuation_is_none(champion: Champion) -> None:
@@ -73,9 +82,9 @@ def test_calm_continuation_is_none(champion: Champion) -> None:
 
 def test_no_model_judges_windows_in_which_the_watcher_starved(champion: Champion) -> None:
     starved = series("host:watcher", "host_starved_seconds", [1.0], first=185)
-    assert judged(champion, telemetry(200, level=-45.0) + starved) == {}
+    assert judged(champion, telemetry(200, gap=-25.0) + starved) == {}
 
 
 def test_missing_telemetry_is_no_anomaly(champion: Champion) -> None:
-    gone = [s for s in telemetry(200, level=-45.0) if s.time < at(180) or s.series.metric == "source_level_dbfs"]
+    gone = [s for s in telemetry(200, gap=-25.0) if s.time < at(180) or s.series.metric == "source_twin_gap_db"]
     assert (SOURCE, "isolation-forest:source") not in judged(champion, gone)
