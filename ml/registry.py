@@ -52,7 +52,7 @@ logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every cal
 class Champion:
     """The model that scores a family. A window is strange if its score is above `threshold`.
 
-    rate: findings that the calibration expects of it in a calm budget week.
+    rate: incidents that the calibration expects of all families together in a calm budget week.
     """
 
     detector: Detector
