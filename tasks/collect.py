@@ -146,6 +146,7 @@ class Collector:
             alarming = [line for line in batch.lines if line.level in ALARMING]
             self.said[entity].extend((line.time, line.event) for line in alarming)
             self._waiting.append(Sample(Series(entity, "log_alarming_lines", unit="lines"), now, float(len(alarming))))
+            self._waiting.append(Sample(Series(entity, "log_lines", unit="lines"), now, float(len(batch.lines))))
 
     async def hear_players(self, tenant: str, warehouse: Warehouse) -> None:
         """Read the session reports that arrived since last time, and put their figures among the samples."""
