@@ -185,8 +185,7 @@ def holding(scene: Scene, work: Work) -> list[Condition]:
     return [
         condition
         for condition in scene.detection.conditions.values()
-        if condition.kind in OPENING
-        and any(scene.topology.related(condition.entity, root) for root in roots)
+        if condition.kind in OPENING and any(scene.topology.related(condition.entity, root) for root in roots)
     ]
 
 

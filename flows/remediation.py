@@ -23,8 +23,8 @@ from gateway.platforms import ProcessState
 from gateway.platforms.remedies import Look
 from policy import autonomy, guardrails
 from policy.guardrails import Lease, Measured, Moment, why_not
-from tasks.act import WAITS, Before, act, write_audit
-from tasks.decide import PASSING, UNDO, decide, draft, undo_of
+from tasks.act import Before, act, write_audit
+from tasks.decide import UNDO, decide, draft, may_pass, undo_of
 from tasks.diagnose import ask_states, diagnose
 from tasks.heed import Act, heed
 from tasks.survey import survey
@@ -133,7 +133,8 @@ async def _diagnose(tenant: str, scene: Scene, work: Work, now: datetime) -> Non
     states = await _ask(scene, [e for e in _suspects(work.incident, scene.topology) if e not in others])
     async with scene.warehouse.as_tenant(tenant) as db:
         work.grown = False
-        work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said, now)
+        readings = scene.detection.recent.readings
+        work.causes = await diagnose(tenant, db, work.incident, scene.topology, states, scene.said, readings, now)
         if work.incident.state is IncidentState.OPEN:
             work.incident = replace(work.incident, state=IncidentState.DIAGNOSED)
             await incidents.save(tenant, db, work.incident)
@@ -194,8 +195,7 @@ def _may_wait(scene: Scene, work: Work, decided: Action | None, now: datetime) -
     since = max(work.incident.opened, scene.began or work.incident.opened)
     if work.incident.state is not IncidentState.DIAGNOSED:
         return False
-    refused = {answer.guard for answer in decided.guards if not answer.allowed} if decided else set()
-    patience = PATIENCE if refused and refused <= PASSING else EVIDENCE
+    patience = PATIENCE if decided is not None and may_pass(decided.guards) else EVIDENCE
     return now - since < patience
 
 
@@ -310,16 +310,17 @@ async def _acted(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
 
 
 async def _waited_long(tenant: str, scene: Scene, work: Work, waiting: Action, now: datetime) -> bool:
-    """Whether an intent has waited for good readings for too long: then it is refused, and a person's."""
-    refused = {answer.guard for answer in waiting.guards if not answer.allowed}
-    if waiting.state is not ActionState.INTENDED or not refused or not refused <= WAITS:
+    """Whether it has waited for good readings for too long: then it is refused, or failed, and a person's."""
+    if not may_pass(waiting.guards):
         return False
     work.waiting_since = work.waiting_since or now
     if now - work.waiting_since < PATIENCE:
         return False
-    work.action = replace(waiting, state=ActionState.REFUSED)
+    state = ActionState.FAILED if waiting.state is ActionState.STARTED else ActionState.REFUSED
+    work.action = replace(waiting, state=state, finished=now, detail=why_not(waiting.guards))
     async with scene.warehouse.as_tenant(tenant) as db:
         await actions.update(tenant, db, work.action)
+        await write_audit(tenant, db, waiting, work.action, scene.holder, scene.clock)
     return True
 
 

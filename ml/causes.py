@@ -21,6 +21,8 @@ REFUSED_ALONE = 0.6
 TIMEOUT_ALONE = 0.6
 #: The rule compared it with a twin or a sibling already: nothing else explains what it saw.
 COMPARED = 0.88
+#: What does not answer while everybody lags may only be waiting for its turn.
+EVERYBODY_LAGS = 0.3
 #: Something was released or reconfigured, and what lies behind it broke afterwards.
 CHANGED_BEFORE = 0.75
 #: ... in a way that only what publishes can break.
@@ -45,6 +47,7 @@ class Signs:
     exit_detail: str = ""
     changed: Change | None = None  # the last release or configuration of it before the onset
     planned: Change | None = None  # the announced work on it that is under way
+    strained: bool = False  # most other parts' event loops lag as well: their machines let nobody run
 
 
 def rank(signs: Sequence[Signs], topology: Topology, incident: str, onset: datetime | None = None) -> list[Cause]:
@@ -142,6 +145,9 @@ def _state_change(sign: Signs) -> tuple[CauseKind, float, list[str]] | None:
         if sign.process_state == "RUNNING":
             confidence += RUNS_SAYS_SUPERVISOR
             evidence.append("its supervisor says that it runs")
+        if sign.strained:
+            confidence -= EVERYBODY_LAGS
+            evidence.append("but most other parts' event loops lag too: the machine may be overloaded")
         return CauseKind.HANG, confidence, evidence
     if "source-silent" in sign.symptoms:
         return CauseKind.SOURCE_SILENT, COMPARED, ["it carries silence while its twin carries the same programme"]

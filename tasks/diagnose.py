@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from gateway.platforms import Platform, ProcessState
 from ml.causes import ENDED, Signs, rank
 from policy.grouping import BLAMED, BREAKING, CAUSE_SEEN_LATER
+from policy.readings import Readings, entities_with
 from tonewatch.errors import BoundaryError
 from tonewatch.records import Cause, Change, Incident
 from tonewatch.topology import Topology
@@ -23,6 +24,10 @@ QUOTED = 3
 JUST_BEFORE = timedelta(seconds=5)
 #: How long before the onset a silent part may have ended to be its cause.
 LATELY = timedelta(seconds=30)
+#: What parts of an asyncio platform tell of their loops; this late (seconds) they answer nobody in time.
+LAG = "event_loop_lag_seconds"
+LAGS_BADLY = 0.3
+LAGGED_LATELY = timedelta(seconds=12)
 #: The platform is not waited for longer than this: a supervisor may hang with the rest.
 ASK_SECONDS = 3.0
 
@@ -34,6 +39,7 @@ async def diagnose(
     topology: Topology,
     states: Mapping[str, ProcessState],
     said: Mapping[str, Sequence[tuple[datetime, str]]],
+    readings: Readings,
     now: datetime,
 ) -> list[Cause]:
     """Rank the causes of `incident` from its findings and the process states, and write them.
@@ -52,6 +58,7 @@ async def diagnose(
             states[entity].state if entity in states else None,
             states[entity].detail if entity in states else "",
             changed=lately.get(entity),
+            strained=strained(readings, entity, now),
             planned=next((c for c in known if c.kind == "maintenance" and c.entity == entity), None),
         )
         for entity in dict.fromkeys((*symptoms, *lately))
@@ -70,6 +77,16 @@ async def diagnose(
     causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
     await incidents.set_causes(tenant, db, incident.id, causes, at=now)
     return causes
+
+
+def strained(readings: Readings, entity: str, now: datetime) -> bool:
+    """Whether most of the other parts told of an event loop that lagged badly within the last seconds."""
+    others = [each for each in entities_with(readings, LAG) if each != entity]
+    lagging = 0
+    for each in others:
+        recent = (s.value for s in reversed(readings[each, LAG]) if s.time > now - LAGGED_LATELY)
+        lagging += any(value >= LAGS_BADLY for value in recent)
+    return bool(others) and 2 * lagging > len(others)
 
 
 def _changed(

@@ -128,3 +128,9 @@ def test_announced_stop_is_planned_work_by_the_one_who_announced_it() -> None:
     cause = first(Signs(TRANSCODER, frozenset({"scrape-refused"}), "STOPPED", planned=work))
     assert cause.kind is CauseKind.PLANNED_WORK
     assert any("anna" in line for line in cause.evidence)
+
+
+def test_part_that_does_not_answer_while_everybody_lags_is_too_uncertain_to_act_on() -> None:
+    hanging = Signs(TRANSCODER, frozenset({"scrape-timeout"}), "RUNNING", strained=True)
+    assert first(hanging).confidence < LEAST_CONFIDENCE
+    assert first(signs(TRANSCODER, "scrape-timeout", state="RUNNING")).confidence >= LEAST_CONFIDENCE
