@@ -150,7 +150,7 @@ def effects(
         (SILENT, "probe_silence_seconds", touched, untouched, at_once, False),
         (BROKEN, "probe_playlist_broken", touched, untouched, at_once, False),
         (SLOW, "sessions_slow_ratio", list(split.touched), list(split.untouched), trailing, False),
-        (COLLATERAL, "down", _behind(target, topology), [], at_once, False),
+        (COLLATERAL, "gone", _behind(target, topology), [], at_once, False),
     ):
         windows: tuple[tuple[datetime, datetime | None], ...] = (
             (moments.onset - timedelta(microseconds=1), until),
@@ -239,12 +239,32 @@ def _renditions(channels: Sequence[str], topology: Topology) -> list[str]:
 def _values(
     readings: Readings, entities: Sequence[str], metric: str, start: datetime, end: datetime | None
 ) -> list[float]:
+    if metric == "gone":
+        return [value for entity in entities for value in _gone(readings, entity, start, end)]
     if metric == "down":
         return [1.0 - value for value in _values(readings, entities, "up", start, end)]
     return [
         sample.value
         for entity in entities
         for sample in readings.get((entity, metric), ())
+        if start < sample.time and (end is None or sample.time <= end)
+    ]
+
+
+#: Why a scrape fails when nothing is there any more; one that takes too long may only be waiting for its turn.
+_GONE = frozenset({"refused", "reset", "unreachable"})
+
+
+def _gone(readings: Readings, entity: str, start: datetime, end: datetime | None) -> list[float]:
+    """1 for each scrape that found nobody there, 0 for any other."""
+    nobody = {
+        sample.time
+        for sample in readings.get((entity, "scrape_failed"), ())
+        if dict(sample.series.labels).get("reason") in _GONE
+    }
+    return [
+        float(sample.value < 1 and sample.time in nobody)
+        for sample in readings.get((entity, "up"), ())
         if start < sample.time and (end is None or sample.time <= end)
     ]
 

@@ -157,6 +157,8 @@ def test_fault_that_heals_by_itself_as_a_rule_is_not_credited_to_the_remedy() ->
 def test_part_behind_the_target_that_dies_after_the_act_is_harm() -> None:
     found = scene(up=1.0)
     found |= readings(series("component:packager", "up", [1.0] * 10 + [0.0] * 20))
+    assert measured(found)[0] is Outcome.WORKED, "what only answers late may be waiting for its turn"
+    found |= readings(series("component:packager", "scrape_failed", [1.0] * 20, first=10, reason="refused"))
     outcome, reason = measured(found)
     assert outcome is Outcome.HARMED
     assert "parts_behind" in reason
