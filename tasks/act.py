@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from gateway.platforms.remedies import Look, Remedy
 from policy.guardrails import Lease, why_not
+from tasks.decide import PASSING, may_pass
 from tasks.survey import target_state
 from tonewatch.clock import Clock
 from tonewatch.errors import OutcomeUnknown, PlatformError
@@ -17,8 +18,6 @@ from warehouse.database import Connection, Warehouse
 
 LEASE_SECONDS = 60.0
 _OPEN = frozenset({ActionState.INTENDED, ActionState.STARTED})
-#: Refusals before acting after which the act waits and is asked again: time may lift them.
-WAITS = frozenset({"steady-fault", "fresh-data"})
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +41,8 @@ async def act(
 ) -> Action:
     """Do what `action` says, unless another holder has the lease or it is done already; return it as it now stands.
 
-    `guards` asks every guardrail of this moment. Refused for good: state `refused`. Refused for now: it stays intended.
+    `guards` asks every guardrail of this moment. Refused for good: state `refused`. Refused for now: it stays as it is
+    and carries the answers.
     """
     async with warehouse.as_tenant(tenant) as db:
         token = await actions.lease(tenant, db, action.key, holder, LEASE_SECONDS)
@@ -62,11 +62,13 @@ async def act(
         answers = await guards(db, Before(stored, look, Lease(token, newest), sent, found, audited))
         if sent:
             # What was half done by us is no longer as it was decided on; to leave it so would be the greater harm.
-            answers = tuple(each for each in answers if each.guard not in {"precondition", *WAITS})
-        refused = [answer for answer in answers if answer.allowed is not True]
-        if refused:
-            if all(answer.guard in WAITS for answer in refused):
-                return replace(stored, guards=answers)
+            answers = tuple(each for each in answers if each.guard != "precondition")
+        waiting = replace(stored, guards=answers) if may_pass(answers) else None
+        if sent:
+            answers = tuple(each for each in answers if each.guard not in PASSING)
+        if any(answer.allowed is not True for answer in answers):
+            if waiting is not None:
+                return waiting
             state = ActionState.FAILED if sent else ActionState.REFUSED
             stopped = replace(stored, state=state, guards=answers, finished=clock.now(), detail=why_not(answers))
             await actions.update(tenant, db, stopped, fence=token)

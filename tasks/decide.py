@@ -10,13 +10,15 @@ from gateway.platforms.remedies import Look
 from policy import autonomy, guardrails, runbooks
 from policy.guardrails import Moment
 from tasks.survey import Site, survey, target_state
-from tonewatch.records import Action, ActionState, Approval, Cause, Incident, Verdict
+from tonewatch.records import Action, ActionState, Approval, Cause, GuardAnswer, Incident, Verdict
 from warehouse.database import Connection
 
 UNDO = "undo-"
 _BEGUN = frozenset({ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED})
 #: Refusals that a few more readings may lift; any other is an answer.
 PASSING = frozenset({"steady-fault", "fresh-data"})
+#: Guards that rest on readings: as long as those are old, their no says that nothing is known, not that it is so.
+_BLIND = frozenset({"blast-radius", "dependency-order"})
 
 
 def draft(cause: Cause, site: Site, look: Look | None, earlier: Sequence[Action], now: datetime) -> Action | None:
@@ -66,6 +68,12 @@ async def decide(
     answers = guardrails.ask(attempt, Moment.DECIDE)
     allowed = guardrails.all_allow(answers, Moment.DECIDE)
     return replace(action, state=ActionState.INTENDED if allowed else ActionState.REFUSED, guards=answers)
+
+
+def may_pass(answers: Sequence[GuardAnswer]) -> bool:
+    """Whether something is refused, and all of it may be allowed once there are further readings."""
+    refused = {answer.guard for answer in answers if answer.allowed is not True}
+    return bool(refused) and refused <= (PASSING | _BLIND if "fresh-data" in refused else PASSING)
 
 
 def undo_of(action: Action, verdict: Verdict, now: datetime) -> Action:

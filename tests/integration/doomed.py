@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from flows.casework import Scene, load_work
 from flows.detection import restore
 from gateway.platforms.supervisor import Supervisor
 from tasks.notify import send_due
@@ -19,8 +20,18 @@ from tonewatch.settings import Settings
 from warehouse.database import Warehouse
 
 TICKS = 40
-#: How long nobody watches: as long as a watcher takes to be started again.
-AWAY = timedelta(seconds=15)
+#: How long nobody watches: longer than readings count as fresh.
+AWAY = timedelta(seconds=40)
+
+
+@dataclass
+class Watching(Loop):
+    """A loop that knows since when it has seen anything, as the watcher's does."""
+
+    began: datetime = START
+
+    def scene(self) -> Scene:
+        return replace(super().scene(), began=self.began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +45,8 @@ class Site:
     smtp_url: str
     folder: Path
 
-    def loop(self, warehouse: Warehouse, platform: Supervisor, start: datetime) -> Loop:
-        """A watcher's loop there, whose clock begins at `start`."""
+    def loop(self, warehouse: Warehouse, platform: Supervisor, start: datetime) -> Watching:
+        """A watcher's loop there, which begins at `start`."""
         settings = Settings(
             tenant=self.tenant,
             profile="demo",
@@ -43,7 +54,7 @@ class Site:
             smtp_url=self.smtp_url,
             state_dir=self.folder / "state",
         )
-        return Loop(self.tenant, warehouse, platform, self.folder, settings, clock=ManualClock(start))
+        return Watching(self.tenant, warehouse, platform, self.folder, settings, clock=ManualClock(start), began=start)
 
     def died_at(self) -> datetime:
         """The time on the clock of the loop that died."""
@@ -77,8 +88,7 @@ async def until_closed(site: Site, loop: Loop) -> None:
 
 
 async def resume(loop: Loop) -> None:
-    """Take over what the dead one left, as a watcher does at its start."""
-    from flows.casework import load_work
-
+    """Take over what the dead one left, as a watcher does: its first tick comes before its first scrape."""
     await restore(loop.tenant, loop.warehouse, loop.detection, loop.clock.now())
     loop.work = await load_work(loop.tenant, loop.warehouse)
+    await loop.tick([])

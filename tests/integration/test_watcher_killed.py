@@ -6,6 +6,7 @@ The whole stack is killed part by part in tests/campaign/crashes.py.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import secrets
 import signal
@@ -32,6 +33,7 @@ from tests.integration.test_loop import CONFIG, PROCESS
 from tests.unit.platform_parts import START
 from tonewatch import switch
 from tonewatch.errors import PlatformError
+from tonewatch.records import ActionState, IncidentState
 from warehouse.database import Warehouse
 
 DEATH_SECONDS = 60.0
@@ -98,6 +100,20 @@ def nursery() -> multiprocessing.context.ForkServerContext:
     return context
 
 
+async def killed(site: Site, moment: str, nursery: multiprocessing.context.ForkServerContext) -> None:
+    """A watcher has come to the moment and was killed there."""
+    switch.install(site.folder / "state")
+    orders = Orders(site.folder)
+    orders.give(Order(moment))
+    victim = nursery.Process(target=doomed.live, args=(site,))
+    victim.start()
+    await asyncio.to_thread(victim.join, DEATH_SECONDS)
+    assert victim.exitcode == -signal.SIGKILL, "it came to the moment and died there"
+    struck = orders.struck()
+    assert struck is not None
+    assert (struck.moment, struck.pid) == (moment, victim.pid)
+
+
 @pytest.mark.parametrize("moment", HERE)
 async def test_incident_is_finished_by_the_heir_of_a_watcher_killed_at(
     moment: str,
@@ -111,17 +127,8 @@ async def test_incident_is_finished_by_the_heir_of_a_watcher_killed_at(
     tmp_path: Path,
 ) -> None:
     site = Site(tenant, database.app_url, database.dispatcher_url, supervised.url, mailbox.url, tmp_path)
-    switch.install(tmp_path / "state")
-    orders, before = Orders(tmp_path), supervised.spawned()
-    orders.give(Order(moment))
-    victim = nursery.Process(target=doomed.live, args=(site,))
-    victim.start()
-    victim.join(DEATH_SECONDS)
-    assert victim.exitcode == -signal.SIGKILL, "it came to the moment and died there"
-    struck = orders.struck()
-    assert struck is not None
-    assert (struck.moment, struck.pid) == (moment, victim.pid)
-
+    before = supervised.spawned()
+    await killed(site, moment, nursery)
     heir = site.loop(warehouse, platform, site.died_at() + AWAY)
     async with warehouse.as_tenant(tenant) as db:
         await db.execute(LEASES_END, {"tenant": tenant})
@@ -136,3 +143,29 @@ async def test_incident_is_finished_by_the_heir_of_a_watcher_killed_at(
     other.replace_header("Subject", "something else")
     seen = await broken(tenant, warehouse, START, spawned + 1, [*mails[:-1], other])
     assert len(seen) == 3, f"a second deed, a lost page and a repeat that differs are seen: {seen}"
+
+
+async def test_heir_that_never_sees_anything_does_nothing_and_hands_over(
+    tenant: str,
+    warehouse: Warehouse,
+    database: Database,
+    platform: Supervisor,
+    supervised: Supervised,
+    mailbox: Mailbox,
+    nursery: multiprocessing.context.ForkServerContext,
+    tmp_path: Path,
+) -> None:
+    site = Site(tenant, database.app_url, database.dispatcher_url, supervised.url, mailbox.url, tmp_path)
+    await killed(site, "started", nursery)
+    before = supervised.spawned()
+    heir = site.loop(warehouse, platform, site.died_at() + AWAY)
+    await doomed.resume(heir)
+    assert heir.only().incident.state is IncidentState.ACTING, "readings may come yet"
+    for _ in range(14):
+        await heir.tick([])
+    assert heir.only().incident.state is IncidentState.HANDED_OVER
+    (story,) = await stories(tenant, warehouse, START)
+    (deed,) = story.actions
+    assert deed.state is ActionState.FAILED
+    assert "old" in deed.detail
+    assert supervised.spawned() == before
