@@ -241,7 +241,7 @@ def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[C
     means = {
         entity: mean
         for entity in entities_with(readings, "edge_upstream_seconds_count")
-        if (mean := _mean_fetch(readings, entity, now - span)) is not None
+        if (mean := mean_fetch(readings, entity, now - span)) is not None
     }
     swift = [entity for entity, (seconds, *_) in means.items() if seconds <= SWIFT_FETCH_SECONDS]
     for entity, (seconds, since, met) in means.items():
@@ -260,10 +260,17 @@ def path_slow(readings: Readings, now: datetime, profile: Profile) -> Iterator[C
         )
 
 
-def _mean_fetch(readings: Readings, entity: str, start: datetime) -> tuple[float, datetime, datetime] | None:
-    """Mean seconds of an edge's fetches since `start`, and when they began and ended; None: too few, or a restart."""
-    counts = after(readings[entity, "edge_upstream_seconds_count"], start)
-    sums = after(readings.get((entity, "edge_upstream_seconds_sum"), ()), start)
+def mean_fetch(
+    readings: Readings, entity: str, start: datetime, end: datetime | None = None
+) -> tuple[float, datetime, datetime] | None:
+    """Mean seconds of an edge's fetches from `start` (to `end`), and when they began and ended.
+
+    None: too few, or a restart.
+    """
+    counts, sums = (
+        [sample for sample in after(readings.get((entity, metric), ()), start) if end is None or sample.time <= end]
+        for metric in ("edge_upstream_seconds_count", "edge_upstream_seconds_sum")
+    )
     if len(counts) < 2 or len(sums) < 2:
         return None
     fetches, seconds = counts[-1].value - counts[0].value, sums[-1].value - sums[0].value

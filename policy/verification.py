@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from statistics import fmean, variance
 from typing import Any
 
-from policy.readings import Readings, last
+from policy.readings import Readings, entities_with, last
+from policy.rules import SLOW_FETCH_SECONDS, mean_fetch
 from tonewatch.records import Outcome
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -24,6 +25,7 @@ DOWN = "target_down_ratio"
 SILENT = "silence_seconds"
 BROKEN = "playlist_broken_ratio"
 SLOW = "sessions_slow_ratio"
+EXPOSED = "sessions_on_slow_edge_ratio"
 COLLATERAL = "parts_behind_down_ratio"
 #: How much worse than forecast an SLI must be to count as harm: a tenth (guardrail 13), and more than noise.
 SHARE = 0.10
@@ -35,6 +37,7 @@ LEAST = {
     SILENT: 2.0,
     BROKEN: 0.05,
     SLOW: 0.05,
+    EXPOSED: 0.05,
     COLLATERAL: 0.05,
 }
 #: Measured and judged, but no reason to credit a remedy: that a part runs again, or that others do.
@@ -42,10 +45,13 @@ NO_CREDIT = frozenset({DOWN, COLLATERAL})
 #: Why a verdict is inconclusive when what was broken stayed so.
 NOT_BACK = "the platform's SLIs did not come back into band in time"
 #: What players report trails what they hear: what it says shortly after an act tells of the time before it.
-TRAILING = frozenset({STARVED, SLOW})
+TRAILING = frozenset({STARVED, SLOW, EXPOSED})
 #: Silence on air (seconds up to the newest segment heard) that is still in band.
 SILENT_IN_BAND = 2.0
 SLOW_IN_BAND = 0.1
+EXPOSED_IN_BAND = 0.1
+#: An edge's way is slow at a moment by its fetches of so long before (seconds).
+FETCHES = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ def in_band(
             return False
         if any(s.value > 0 for s in readings.get((rendition, "probe_playlist_broken"), ()) if s.time > fresh):
             return False
+    if any(value > EXPOSED_IN_BAND for value in _exposed(readings, target, fresh, None)[-1:]):
+        return False
     for channel in channels:
         for metric, most in (("sessions_starved_ratio", STARVED_IN_BAND), ("sessions_slow_ratio", SLOW_IN_BAND)):
             heard = last(readings, channel, metric)
@@ -150,6 +158,7 @@ def effects(
         (SILENT, "probe_silence_seconds", touched, untouched, at_once, False),
         (BROKEN, "probe_playlist_broken", touched, untouched, at_once, False),
         (SLOW, "sessions_slow_ratio", list(split.touched), list(split.untouched), trailing, False),
+        (EXPOSED, "exposed", [target], [], trailing, False),
         (COLLATERAL, "gone", _behind(target, topology), [], at_once, False),
     ):
         windows: tuple[tuple[datetime, datetime | None], ...] = (
@@ -239,6 +248,8 @@ def _renditions(channels: Sequence[str], topology: Topology) -> list[str]:
 def _values(
     readings: Readings, entities: Sequence[str], metric: str, start: datetime, end: datetime | None
 ) -> list[float]:
+    if metric == "exposed":
+        return [value for entity in entities for value in _exposed(readings, entity, start, end)]
     if metric == "gone":
         return [value for entity in entities for value in _gone(readings, entity, start, end)]
     if metric == "down":
@@ -249,6 +260,27 @@ def _values(
         for sample in readings.get((entity, metric), ())
         if start < sample.time and (end is None or sample.time <= end)
     ]
+
+
+def _exposed(readings: Readings, edge: str, start: datetime, end: datetime | None) -> list[float]:
+    """At each moment for which players told their edge: the share that was on `edge`, or 0 if its way was not slow."""
+    sessions = {
+        entity: {sample.time: sample.value for sample in readings[entity, "sessions_playing"]}
+        for entity in entities_with(readings, "sessions_playing")
+        if entity.startswith("edge:")
+    }
+    if (edge, "edge_upstream_seconds_count") not in readings:
+        return []
+    times = sorted(
+        {time for told in sessions.values() for time in told if start < time and (end is None or time <= end)}
+    )
+    found = []
+    for time in times:
+        mean = mean_fetch(readings, edge, time - FETCHES, time)
+        slow = mean is not None and mean[0] >= SLOW_FETCH_SECONDS
+        everybody = sum(told.get(time, 0.0) for told in sessions.values())
+        found.append(sessions.get(edge, {}).get(time, 0.0) / everybody if slow and everybody else 0.0)
+    return found
 
 
 #: Why a scrape fails when nothing is there any more; one that takes too long may only be waiting for its turn.

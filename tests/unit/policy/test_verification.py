@@ -167,3 +167,29 @@ def test_part_behind_the_target_that_dies_after_the_act_is_harm() -> None:
 def test_broken_playlist_after_the_act_is_out_of_band() -> None:
     found = scene() | readings(series("rendition:ch1/aac-128", "probe_playlist_broken", [0.0] * 29 + [1.0]))
     assert not in_band(found, TARGET, ["channel:ch1"], TOPOLOGY, DEMO, at(30))
+
+
+def slow_edge(drained: bool) -> Held:
+    """One edge whose way is slow for thirty seconds, half of the listeners on it until it is drained at 10 s."""
+    times = range(30)
+    left = [0.0 if drained and second > 12 else 8.0 for second in times]
+    fetches = [float(2 * second) for second in times]
+    return readings(
+        series("edge:edge-1", "up", [1.0] * 30),
+        series("edge:edge-1", "edge_upstream_seconds_count", fetches),
+        series("edge:edge-1", "edge_upstream_seconds_sum", [1.5 * fetch for fetch in fetches]),
+        series("edge:edge-1", "sessions_playing", left),
+        series("edge:edge-2", "sessions_playing", [8.0] * 30),
+        series("rendition:ch1/aac-128", OVERDUE, [0.0] * 30),
+        series("rendition:ch2/aac-128", OVERDUE, [0.0] * 30),
+    )
+
+
+def test_drain_that_takes_listeners_off_a_slow_edge_worked() -> None:
+    outcome, reason = effect_on(slow_edge(drained=True), "edge:edge-1")
+    assert outcome is Outcome.WORKED
+    assert "slow_edge" in reason
+
+
+def test_listeners_who_stay_on_a_slow_edge_are_out_of_band() -> None:
+    assert effect_on(slow_edge(drained=False), "edge:edge-1")[0] is not Outcome.WORKED
