@@ -18,15 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from console.stack.parts import is_well
 from console.stack.postgres import EmbeddedPostgres
+from flows.detection import show_shift
+from flows.recorder import Recorder
 from tonewatch.clock import SYSTEM
 from tonewatch.records import Run, RunKind
 from tonewatch.settings import load_profile
 from warehouse.migrate import create_database, create_role
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 120.0
+#: Shifts recorded before it counts.
+WARMING = 5
 #: A shift that is really held open for so long, to see whether an open run writes while it waits.
 HELD_SECONDS = 60.0
 
@@ -42,28 +49,33 @@ async def measure(server: EmbeddedPostgres, folder: Path, shifts: int, say: Call
     port = _free_port()
     url = server.url("prefect", "prefect", word).replace("postgresql://", "postgresql+asyncpg://", 1)
     process = _start(folder, port, url)
+    api = f"http://127.0.0.1:{port}/api"
     try:
-        await _until(lambda: is_well(f"http://127.0.0.1:{port}/api/ready"), 120)
+        await _until(lambda: is_well(f"{api}/ready"), 120)
         say("Prefect is ready")
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
         database = _Size(server.url("prefect"))
         idle = await _idle(process.pid, database)
-        recorder = _Recorder(f"http://127.0.0.1:{port}/api", ticks)
-        await recorder.record(5)  # flow, tables and pages that exist once
-        before, spent_before = database.bytes(), cpu(process.pid)
-        for done in range(0, shifts, 10):
-            await recorder.record(min(10, shifts - done))
-            say(f"{min(done + 10, shifts)} of {shifts} shifts recorded")
-        await asyncio.sleep(5.0)  # events are written in batches, a moment later
-        after, spent = database.bytes(), cpu(process.pid) - spent_before
-        took = recorder.seconds
-        held = await recorder.hold(HELD_SECONDS, database)
+        # The recorder's calls run in the context in which they were made.
+        with temporary_settings({PREFECT_API_URL: api}):
+            recorder = _Recorder(ticks)
+            await recorder.record(WARMING)  # flow, tables and pages that exist once
+            before, spent_before = database.bytes(), cpu(process.pid)
+            for done in range(0, shifts, 10):
+                await recorder.record(min(10, shifts - done))
+                say(f"{min(done + 10, shifts)} of {shifts} shifts recorded")
+            await asyncio.sleep(5.0)  # events are written in batches, a moment later
+            after, spent = database.bytes(), cpu(process.pid) - spent_before
+            took = recorder.seconds
+            held = await recorder.hold(HELD_SECONDS, database)
+            EventsWorker.drain_all(timeout=10)
+            APILogWorker.drain_all(timeout=10)
         tables = database.tables()
     finally:
         process.terminate()
         process.wait(30)
     server_cpu = max(0.0, spent - idle["server_cpu_s_per_s"] * took) / shifts
-    per_tick = (server_cpu + recorder.cpu / (shifts + 5)) / ticks + idle["server_cpu_s_per_s"] * profile.tick_seconds
+    busy = (server_cpu + recorder.cpu / (shifts + WARMING)) / ticks
+    per_tick = busy + idle["server_cpu_s_per_s"] * profile.tick_seconds
     return {
         "shifts_recorded": shifts,
         "bytes_per_shift": round((after - before) / shifts),
@@ -72,9 +84,9 @@ async def measure(server: EmbeddedPostgres, folder: Path, shifts: int, say: Call
         "run_history_mb_per_day": round(((after - before) / shifts * per_day + 24 * idle["bytes_per_hour"]) / 1e6, 2),
         "server_cpu_s_per_shift": round(server_cpu, 3),
         "server_idle_cpu_s_per_s": round(idle["server_cpu_s_per_s"], 4),
-        "recorder_cpu_s_per_shift": round(recorder.cpu / (shifts + 5), 3),
+        "recorder_cpu_s_per_shift": round(recorder.cpu / (shifts + WARMING), 3),
         "cpu_s_per_tick": round(per_tick, 4),
-        "cpu_s_per_tick_without_idle": round((server_cpu + recorder.cpu / (shifts + 5)) / ticks, 4),
+        "cpu_s_per_tick_without_idle": round(busy, 4),
         "largest_tables": tables,
     }
 
@@ -114,13 +126,12 @@ async def _idle(pid: int, database: _Size) -> dict[str, float]:
 
 
 def cpu(pid: int) -> float:
-    """Seconds of CPU that the process has used, its threads included."""
+    """Seconds of CPU that the process has used, its threads and its children that have ended included."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return 0.0
-    fields = told.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has just ended: its parent has its seconds
+    return sum(map(int, told.rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 class _Size:
@@ -132,7 +143,10 @@ class _Size:
     def bytes(self) -> int:
         with psycopg.connect(self._url, autocommit=True) as db:
             db.execute("vacuum")
-            found = db.execute("select sum(pg_total_relation_size(oid)) from pg_class where relkind in ('r', 'm')")
+            found = db.execute(
+                "select sum(pg_total_relation_size(oid)) from pg_class"
+                " where relkind in ('r', 'm') and relnamespace = 'public'::regnamespace"
+            )
             (size,) = found.fetchone() or (0,)
         return int(size)
 
@@ -147,19 +161,11 @@ class _Size:
 class _Recorder:
     """The watcher's recorder, with shifts that begin and end at once."""
 
-    def __init__(self, api: str, ticks: float) -> None:
-        from prefect.settings import PREFECT_API_URL, temporary_settings
-
-        from flows.detection import show_shift
-        from flows.recorder import Recorder
-
+    def __init__(self, ticks: float) -> None:
         self._ticks = ticks
         self._recorded: set[str] = set()
         self._number = 0
         self.cpu = self.seconds = 0.0
-        # The recorder's thread takes the settings of the context in which it starts.
-        self._settings = temporary_settings({PREFECT_API_URL: api})
-        self._settings.__enter__()
         self._recorder = Recorder({RunKind.DETECTION: show_shift}, lambda run, _: self._recorded.add(run))
         self._recorder.start()
 
@@ -170,7 +176,7 @@ class _Recorder:
             cpu = time.process_time()
             await self._one(0.0)
             self.cpu += time.process_time() - cpu
-        self.seconds = self.seconds + time.monotonic() - began if self._number > 5 else 0.0
+        self.seconds = self.seconds + time.monotonic() - began if self._number > WARMING else 0.0
 
     async def hold(self, seconds: float, database: _Size) -> int:
         """What the database grows while one shift is open for so long."""

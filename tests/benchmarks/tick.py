@@ -30,7 +30,7 @@ from typing import Any
 
 import psycopg
 
-from console.stack.postgres import EmbeddedPostgres
+from console.stack.postgres import SERVER_SETTINGS, EmbeddedPostgres
 from console.starvation import Sleeper
 from feature_store.definitions import by_family, floors, names
 from feature_store.windows import FeatureFrame, window_features
@@ -357,11 +357,18 @@ def say(line: str) -> None:
 async def bench(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All figures that the options ask for."""
     recording = load(Path(options.data) / FILE.name if options.data else FILE)
+    if options.buffers:
+        SERVER_SETTINGS.update(shared_buffers=options.buffers, max_wal_size="4GB")
     server = EmbeddedPostgres(folder, secrets.token_urlsafe())
     await asyncio.to_thread(server.start)
-    figures: dict[str, Any] = {"data": recording.about, "recorded_series": len(recording.lines), "profiles": {}}
+    figures: dict[str, Any] = {
+        "data": recording.about,
+        "buffers": options.buffers,
+        "recorded_series": len(recording.lines),
+        "profiles": {},
+    }
     try:
-        for name in options.profiles:
+        for name in options.profiles if options.only != "history" else ():
             figures["profiles"][name] = await _profile(options, recording, name, server)
         if options.only != "tick":
             async with database(server, "quiet") as store:
@@ -395,11 +402,14 @@ def result(figures: dict[str, Any], seconds: float) -> dict[str, Any]:
         f"s_at_{series}": default[f"at_{series}"]["s"] for series in SIZES if f"at_{series}" in default
     }
     keys["bytes_per_series"] = default.get("bytes_per_series")
-    prefect = figures.get("prefect")
+    prefect, tick = figures.get("prefect"), default.get("at_10000")
     if prefect:
-        watcher = default.get("at_10000", {}).get("watcher_cpu_s")
         keys["run_history_mb_per_day"] = prefect["run_history_mb_per_day"]
-        keys["prefect_share"] = prefect["cpu_s_per_tick"] / (prefect["cpu_s_per_tick"] + watcher) if watcher else None
+    if prefect and tick:
+        # Of all CPU that watching 10,000 series takes: Prefect's server, idle most of the time, and the recorder.
+        keys["prefect_share"] = round(prefect["cpu_s_per_tick"] / (prefect["cpu_s_per_tick"] + tick["cpu_s"]), 3)
+        busy = prefect["cpu_s_per_tick_without_idle"]
+        prefect["share_without_idle"] = round(busy / (busy + tick["cpu_s"]), 3)
     return {
         "name": "tick",
         "figures": keys,
@@ -417,8 +427,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--series", type=int, nargs="+", default=list(SIZES), help="how many series")
     parser.add_argument("--profiles", nargs="+", choices=list(PROFILES), default=list(PROFILES))
     parser.add_argument("--demo-most", type=int, default=SIZES[1], help="the most series tried at the demo's rates")
-    parser.add_argument("--only", choices=["tick"], help="leave out Prefect and the quiet day")
+    parser.add_argument("--only", choices=["tick", "history"], help="the ticks alone, or Prefect and the quiet day")
     parser.add_argument("--shifts", type=int, default=60, help="shifts recorded in a real Prefect")
+    parser.add_argument("--buffers", metavar="SIZE", help="shared_buffers of the database, where not the product's")
     parser.add_argument("--record", type=float, metavar="SECONDS", help=f"record a soundstage anew into {FILE.name}")
     return parser.parse_args()
 
