@@ -35,7 +35,7 @@ async def round_of_correlation(
     oldest = min((c.met for c in detection.conditions.values()), default=now)
     async with warehouse.as_tenant(tenant) as db:
         unplaced = [f for f in await findings.unplaced(tenant, db, min(now - MEMORY, oldest)) if f.id not in held_back]
-        known = await changes.read(tenant, db, min(now - MEMORY, oldest) - BLAMED, now + timedelta(microseconds=1))
+        known = await changes.standing(tenant, db, min(now - MEMORY, oldest) - BLAMED, now + timedelta(microseconds=1))
         holding = {condition.finding(tenant).id for condition in detection.conditions.values()}
         unexplained = [f for f in unplaced if explained(f, known, topology, now, f.id in holding) is None]
         lasted = lasting(detection, profile, tenant, now)

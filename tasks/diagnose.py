@@ -49,7 +49,7 @@ async def diagnose(
     symptoms: dict[str, set[str]] = defaultdict(set)
     for finding in await findings.of_incident(tenant, db, incident.id):
         symptoms[finding.entity].add(finding.symptom)
-    known = await changes.read(tenant, db, incident.onset - BLAMED, now)
+    known = await changes.standing(tenant, db, incident.onset - BLAMED, now, besides=incident.id)
     lately = _changed(known, symptoms, incident, topology)
     signs = [
         Signs(

@@ -25,6 +25,19 @@ READ = text("""
     order by started, id
 """)
 
+# Rolled back since, a change explains nothing any more; unless the rollback itself was taken back.
+STANDING = text("""
+    select id, kind, entity, started, ended, author, summary from change c
+    where tenant = :tenant and started < :end and (ended is null or ended >= :start)
+      and not exists (
+          select from action a
+          where a.tenant = c.tenant and a.target = c.entity and a.runbook = 'rollback' and a.state = 'finished'
+            and a.started >= c.started and a.incident <> :besides and not exists (
+                select from action u where u.tenant = a.tenant and u.incident = a.incident
+                and u.runbook = 'undo-rollback' and u.target = a.target and u.state = 'finished'))
+    order by started, id
+""")
+
 
 async def save(tenant: str, db: Connection, changes: Sequence[Change]) -> None:
     """Keep the changes as they are now; of one told twice the last counts."""
@@ -36,4 +49,11 @@ async def save(tenant: str, db: Connection, changes: Sequence[Change]) -> None:
 async def read(tenant: str, db: Connection, start: datetime, end: datetime) -> list[Change]:
     """The changes under way at some moment of start <= time < end, in the order in which they started."""
     found = await db.execute(READ, {"tenant": tenant, "start": utc(start), "end": utc(end)})
+    return [Change(**each) for each in found.mappings()]
+
+
+async def standing(tenant: str, db: Connection, start: datetime, end: datetime, besides: str = "") -> list[Change]:
+    """As `read`, without what a remedy has rolled back since, other than one of the incident `besides`."""
+    values = {"tenant": tenant, "start": utc(start), "end": utc(end), "besides": besides}
+    found = await db.execute(STANDING, values)
     return [Change(**each) for each in found.mappings()]

@@ -28,10 +28,12 @@ from tests.integration.furnished import (
 )
 from tonewatch.errors import UnknownTenant, WarehouseError
 from tonewatch.records import (
+    Action,
     ActionState,
     Change,
     Entity,
     Evidence,
+    Incident,
     IncidentState,
     NoticeState,
     Outcome,
@@ -560,6 +562,21 @@ async def test_changes_under_way_in_a_stretch_of_time_are_read(warehouse: Wareho
         assert await changes.read(tenant, db, at(-31), at(61)) == [lasting, past, later]
         await changes.save(tenant, db, [lasting, replace(lasting, ended=at(-1))])
         assert await changes.read(tenant, db, START, at(60)) == []
+
+
+async def test_release_that_was_rolled_back_stands_no_more(warehouse: Warehouse, tenant: str) -> None:
+    release = Change("r1", "release", PART, at(-60), None, "someone", "a release")
+    done = Action("i1", "rollback", PART, 1, ActionState.FINISHED, "act", started=at(-30), finished=at(-29))
+    async with warehouse.as_tenant(tenant) as db:
+        await changes.save(tenant, db, [release])
+        assert await changes.standing(tenant, db, START, at(60)) == [release]
+        await incidents.save(tenant, db, Incident("i1", tenant, IncidentState.CLOSED, at(-50), at(-45), "t"))
+        await actions.intend(tenant, db, done)
+        assert await changes.standing(tenant, db, START, at(60)) == []
+        assert await changes.standing(tenant, db, START, at(60), besides="i1") == [release]
+        taken_back = replace(done, runbook="undo-rollback", started=at(-20), finished=at(-19))
+        await actions.intend(tenant, db, taken_back)
+        assert await changes.standing(tenant, db, START, at(60)) == [release]
 
 
 async def test_evidence_put_again_is_as_it_was(warehouse: Warehouse, tenant: str) -> None:
