@@ -16,10 +16,10 @@ from gateway.platforms.remedies import Remedy, Undo, bound
 from gateway.sources.inventory import Inventory
 from policy.conditions import Condition
 from policy.grouping import OPENING
+from policy.runbooks import UNDO
 from policy.severity import listener_minutes_lost, severity
 from tasks import notify
 from tasks.correlate import ECHO
-from tasks.decide import UNDO
 from tasks.report import report_incident
 from tasks.survey import Site
 from tasks.verify import Watch

@@ -22,9 +22,10 @@ from flows.recorder import ended
 from gateway.platforms import ProcessState
 from gateway.platforms.remedies import Look
 from policy import autonomy, guardrails
-from policy.guardrails import Lease, Measured, Moment, why_not
-from tasks.act import Before, act, write_audit
-from tasks.decide import UNDO, decide, draft, may_pass, undo_of
+from policy.guardrails import Measured, Moment, why_not
+from policy.runbooks import UNDO
+from tasks.act import Before, act, look_at, write_audit
+from tasks.decide import decide, draft, may_pass, undo_of
 from tasks.diagnose import ask_states, diagnose
 from tasks.heed import Act, heed
 from tasks.survey import survey
@@ -154,13 +155,7 @@ def _suspects(incident: Incident, topology: Topology) -> list[str]:
 
 async def _look(scene: Scene, action: Action) -> Look | None:
     remedy = scene.remedy(action)
-    if remedy is None:
-        return None
-    try:
-        return await remedy.look()
-    except PlatformError as error:
-        log.warning("%s of %s: %s", action.runbook, action.target, error)
-        return None
+    return await look_at(remedy) if remedy is not None else None
 
 
 async def _decide_with(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
@@ -243,7 +238,6 @@ async def _ask_before(
     yes: Sequence[Approval] = await approvals.of_action(tenant, db, stored.key)
     grant = autonomy.granted(scene.profile, stored.runbook, cause)
     attempt = await survey(tenant, db, scene.site(), incident, cause, stored, grant, before.look, yes, now)
-    undone = [a for a in attempt.undone or () if a.key != stored.key and a.started is not None]
     attempt = replace(
         attempt,
         stored=stored,
@@ -251,7 +245,6 @@ async def _ask_before(
         sent=before.sent,
         found_done=before.found_done,
         audited=before.audited,
-        undone=undone,
         measured=Measured(verdict, watch.good, 0.0, watch.worse) if verdict is not None else None,
     )
     return guardrails.ask(attempt, Moment.UNDO if stored.runbook.startswith(UNDO) else Moment.BEFORE)
@@ -375,8 +368,6 @@ async def _ask_after(
     seconds = max(0.0, (shown - (action.finished or now)).total_seconds())
     attempt = replace(
         attempt,
-        stored=action,
-        lease=Lease(None, None),
         audited=await audit.holds(tenant, db, f"action.{action.runbook}", action.key),
         measured=Measured(verdict, work.watch.good, seconds, work.watch.worse),
     )

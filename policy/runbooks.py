@@ -39,6 +39,8 @@ class Runbook:
     undo: str
 
 
+#: What the name of the action begins with that takes a runbook's deed back.
+UNDO: Final = "undo-"
 _REST: Final = CoolDowns()
 
 RUNBOOKS: Final = (

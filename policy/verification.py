@@ -169,11 +169,10 @@ def effects(
         if before and after:
             held = [_values(readings, control, metric, *window) for window in windows]
             grown = (moments.good_since - moments.acted).total_seconds()
-            worst = max(before) + grown if name == OVERDUE else 1.0
+            worst = max(before) + grown if name in {OVERDUE, SILENT} else 1.0
             # Silence counts up while it lasts: without the act it would have gone on.
-            worst = max(before) + grown if name == SILENT and max(before) > LEAST[SILENT] else worst
-            growing = lost or (name == SILENT and max(before) > LEAST[SILENT])
-            forecast = (worst if growing else fmean(before)) * (1.0 - self_healing)
+            goes_on = lost or (name == SILENT and max(before) > LEAST[SILENT])
+            forecast = (worst if goes_on else fmean(before)) * (1.0 - self_healing)
             found[name] = _effect(before, after, forecast, held[0], held[1])
     return found
 
@@ -230,11 +229,7 @@ def _rounded(value: float | None) -> float | None:
 
 def _behind(target: str, topology: Topology) -> list[str]:
     """The components that the target feeds, at however many removes."""
-    return [
-        entity
-        for entity in topology.entities
-        if entity != target and entity.partition(":")[0] in {"component", "edge"} and topology.reaches(target, entity)
-    ]
+    return [entity for entity in topology.parts() if entity != target and topology.reaches(target, entity)]
 
 
 def _renditions(channels: Sequence[str], topology: Topology) -> list[str]:
@@ -264,13 +259,13 @@ def _values(
 
 def _exposed(readings: Readings, edge: str, start: datetime, end: datetime | None) -> list[float]:
     """At each moment for which players told their edge: the share that was on `edge`, or 0 if its way was not slow."""
+    if (edge, "edge_upstream_seconds_count") not in readings:
+        return []
     sessions = {
         entity: {sample.time: sample.value for sample in readings[entity, "sessions_playing"]}
         for entity in entities_with(readings, "sessions_playing")
         if entity.startswith("edge:")
     }
-    if (edge, "edge_upstream_seconds_count") not in readings:
-        return []
     times = sorted(
         {time for told in sessions.values() for time in told if start < time and (end is None or time <= end)}
     )

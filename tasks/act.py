@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from gateway.platforms.remedies import Look, Remedy
 from policy.guardrails import Lease, why_not
+from policy.runbooks import UNDO
 from tasks.decide import PASSING, may_pass
 from tasks.survey import target_state
 from tonewatch.clock import Clock
@@ -50,7 +51,7 @@ async def act(
     if token is None or stored is None or stored.state not in _OPEN:
         return stored or action
     sent = stored.state is ActionState.STARTED
-    look = await _look(remedy)
+    look = await look_at(remedy)
     if sent and look is not None and was_done(stored, look):
         # Whoever began it died after the call and before writing so: it is not done again.
         done = replace(stored, state=ActionState.FINISHED, finished=clock.now(), detail=f"found done: {look.words}")
@@ -87,7 +88,7 @@ def was_done(action: Action, look: Look) -> bool:
     process = look.process
     if process is not None and action.runbook == "kill-and-restart":
         return process.state == "RUNNING" and str(process.pid) != action.parameters.get("pid", "")
-    if look.running is not None and not action.runbook.startswith("undo-"):
+    if look.running is not None and not action.runbook.startswith(UNDO):
         return look.running == action.parameters.get("wanted")
     return look.done
 
@@ -125,7 +126,8 @@ async def write_audit(
     )
 
 
-async def _look(remedy: Remedy) -> Look | None:
+async def look_at(remedy: Remedy) -> Look | None:
+    """How the remedy's target is; None: the platform does not say."""
     try:
         return await remedy.look()
     except PlatformError as error:
@@ -141,11 +143,11 @@ async def _deed(remedy: Remedy, action: Action, clock: Clock) -> Action:
     except PlatformError as error:
         return replace(action, state=ActionState.FAILED, finished=clock.now(), detail=str(error))
     done = replace(action, state=ActionState.FINISHED, finished=clock.now(), detail=words)
-    return _after(done, await _look(remedy))
+    return _after(done, await look_at(remedy))
 
 
 async def _look_up(remedy: Remedy, action: Action, clock: Clock, error: str) -> Action:
-    look = await _look(remedy)
+    look = await look_at(remedy)
     if look is None:
         detail = f"{error}; then it was not to be seen what came of it"
         return replace(action, state=ActionState.FAILED, finished=clock.now(), detail=detail)

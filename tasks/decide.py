@@ -13,7 +13,6 @@ from tasks.survey import Site, survey, target_state
 from tonewatch.records import Action, ActionState, Approval, Cause, GuardAnswer, Incident, Verdict
 from warehouse.database import Connection
 
-UNDO = "undo-"
 _BEGUN = frozenset({ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED})
 #: Refusals that a few more readings may lift; any other is an answer.
 PASSING = frozenset({"steady-fault", "fresh-data"})
@@ -82,7 +81,7 @@ def undo_of(action: Action, verdict: Verdict, now: datetime) -> Action:
     kept |= {"decided_on": action.parameters["after"]} if "after" in action.parameters else {}
     return replace(
         action,
-        runbook=UNDO + action.runbook,
+        runbook=runbooks.UNDO + action.runbook,
         attempt=1,
         state=ActionState.INTENDED,
         parameters={**kept, "of": action.key, "why": f"{verdict.outcome}: {verdict.reason}"},

@@ -32,7 +32,6 @@ from warehouse.database import Connection
 
 #: How long what was done counts for budgets, cool-downs and the circuit breaker.
 MEMORY = timedelta(days=1)
-_PARTS = frozenset({"component", "edge"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +80,12 @@ async def survey(
     lately = await actions.since(tenant, db, now - MEMORY)
     target = action.target
     named = await incidents.causes(tenant, db, incident.id)
+    done = await actions.of_incident(tenant, db, incident.id)
     return Attempt(
         now=now,
         action=action,
         cause=cause,
-        runbook=runbooks.named(action.runbook.removeprefix("undo-")),
+        runbook=runbooks.named(action.runbook.removeprefix(runbooks.UNDO)),
         limits=site.profile.guardrails,
         enabled=site.settings.auto_remediation,
         switch=switch.read(site.settings.state_dir),
@@ -108,9 +108,10 @@ async def survey(
         # As it is written down, which is what another watcher acts on.
         root=named[0].entity if named else None,
         upstream=upstream(site, target, now),
-        of_incident=await actions.of_incident(tenant, db, incident.id),
-        stored=next((a for a in lately if a.key == action.key), None),
-        undone=[a for a in lately if a.incident == incident.id and a.runbook.startswith("undo-")],
+        of_incident=done,
+        undone=[
+            a for a in done if a.runbook.startswith(runbooks.UNDO) and a.key != action.key and a.started is not None
+        ],
         prior=action.parameters.get("prior"),
     )
 
@@ -185,8 +186,8 @@ def upstream(site: Site, target: str, now: datetime) -> Mapping[str, bool | None
     """What feeds the target -> whether it is red."""
     topology = site.topology
     found: dict[str, bool | None] = {}
-    for entity in topology.entities:
-        if entity != target and entity.partition(":")[0] in _PARTS and topology.reaches(entity, target):
+    for entity in topology.parts():
+        if entity != target and topology.reaches(entity, target):
             healthy = _healthy(site, entity, now)
             found[entity] = None if healthy is None else not healthy
     return found
@@ -224,7 +225,7 @@ async def _trials(tenant: str, db: Connection, lately: Sequence[Action]) -> list
     for action in lately:
         verdict = judged.get(action.key)
         ended = verdict.decided if verdict else action.finished
-        if action.runbook.startswith("undo-") or ended is None or action.state is ActionState.REFUSED:
+        if action.runbook.startswith(runbooks.UNDO) or ended is None or action.state is ActionState.REFUSED:
             continue
         harmed = verdict is not None and (
             verdict.outcome is Outcome.HARMED

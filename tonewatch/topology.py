@@ -43,6 +43,10 @@ class Topology:
         """All channels, by name."""
         return sorted(entity for entity in self.entities if entity.startswith("channel:"))
 
+    def parts(self) -> list[str]:
+        """The components and edges: what runs somewhere, in the order in which the platform names it."""
+        return [entity for entity in self.entities if entity.partition(":")[0] in {"component", "edge"}]
+
     def path(self, start: str, goal: str, avoiding: str | None = None) -> tuple[str, ...]:
         """The shortest way by which `start` feeds `goal`, both included; empty when there is none.
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from policy.runbooks import UNDO
 from tonewatch.errors import FaultError
 from tonewatch.records import Action, ActionState, Cause, Incident, Outcome, Verdict
 
@@ -169,7 +170,7 @@ def _seconds(span: timedelta) -> float:
 def _deed(actions: Sequence[Action]) -> Action | None:
     """The last action that reached the platform; a refused or merely intended one did not."""
     begun = (ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED)
-    done = [a for a in actions if a.state in begun and not a.runbook.startswith("undo-")]
+    done = [a for a in actions if a.state in begun and not a.runbook.startswith(UNDO)]
     return max(done, key=lambda action: action.attempt, default=None)
 
 
