@@ -237,7 +237,7 @@ def test_bad_release_starves_players_until_the_version_before_it_runs_again(
         if json.loads(line)["kind"] == "release"
     ]
     assert change["entity"] == "component:packager"
-    assert len(look.running.playlist("aac-64")[1].entries) == 1
+    wait_for(lambda: len(look.running.playlist("aac-64")[1].entries) == 1, 10, "the next segment's playlist is short")
     wait_for(lambda: look.running.players("player_stalled") > 0, 25, "players starve")
 
     look.running.supervisor.stopProcess("packager")
