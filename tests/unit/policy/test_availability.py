@@ -80,7 +80,7 @@ def test_saved_and_lost_are_what_would_have_been_lost(lost: float, begins: float
     started, ended = at(begins), at(begins + lasts)
     saved = saved_minutes(lost, ONSET, started, ended, person)
     assert saved is not None
-    # What the clock can hold, whole microseconds, not what was drawn: a short loss makes the rate so steep that it shows.
+    # What the clock can hold, whole microseconds, not what was drawn: a short loss makes a steep rate.
     rate = lost / ((ended - started).total_seconds() / 60)
     left = person - (started - ONSET).total_seconds() / 60
     assert saved + lost == pytest.approx(rate * left, rel=1e-6, abs=1e-3)
