@@ -93,6 +93,8 @@ def status_of(record: Record, folder: StateFolder) -> Status:
         state: PartState = part.state
         if supervisor is None and part.name not in living and state not in ("external", "done"):
             state = "down"
+        elif state == "up" and part.name not in living:
+            state = "restarting"  # it has just died, and its supervisor is about to notice
         pid = living[part.name].pid if part.name in living else None
         size = round(memory[pid], 1) if pid is not None else None
         parts.append(PartStatus(part.name, state, pid, part.url, part.started_s, part.restarts, size, part.note))
