@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench campaign crashes calm guards snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -52,6 +52,9 @@ bench: setup ## Run a benchmark: make bench NAME=file; without NAME, which there
 
 campaign: setup ## The demo with three seeds, with Prefect killed and frozen: 40 minutes; writes docs/results/campaign.json
 	@$(RUN)/python tests/campaign/campaign.py $(ARGS)
+
+faults: setup ## All seven faults and the three that are none, three seeds: an hour; writes docs/results/faults.json
+	@$(RUN)/python tests/campaign/every_fault.py $(ARGS)
 
 crashes: setup ## Each part killed while a fault is mended, 21 times: 40 minutes; writes docs/results/crashes.json
 	@$(RUN)/python -m tests.campaign.crashes $(ARGS)
