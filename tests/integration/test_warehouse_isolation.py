@@ -78,7 +78,7 @@ WAYS = {
     "delete": "delete from {table}",
     "lock": "select * from {table} for update",
     "read": "select * from {table} where tenant = %(victim)s or tenant <> %(viewer)s",
-    "join": "select * from {table} full join tenant using (tenant) where tenant <> %(viewer)s",
+    "join": "select * from {table} full join tenant as named using (tenant) where tenant <> %(viewer)s",
     "copy": "copy {table} to stdout",
 }
 
