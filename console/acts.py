@@ -59,9 +59,7 @@ class _Case:
         return next((label.who for label in self.labels if (label.value, label.subject) == (value, of)), "")
 
 
-async def do(
-    tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, approval_lasts: timedelta = acts.APPROVAL_LASTS
-) -> Done:
+async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Done:
     """Do it, or raise and leave everything as it was.
 
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
@@ -74,7 +72,8 @@ async def do(
         refusal = _refusal(case, wish, now)
         if refusal:
             raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
-        done = _done(case, wish, now, approval_lasts)
+        guardrails = (await tenants.profile(tenant, db)).guardrails
+        done = _done(case, wish, now, timedelta(seconds=guardrails.approval_seconds))
         if await labels.put(tenant, db, done.labels) < len(done.labels):
             raise ActRefused(f"{wish.kind} of incident {wish.incident} was done already")
         if done.approval is not None:

@@ -16,6 +16,7 @@ import typer
 
 from console.incidents import app as incidents
 from console.report import app as report
+from console.tenants import app as tenants
 
 if TYPE_CHECKING:
     from console.stack.status import Status
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 app.add_typer(incidents)
 app.add_typer(report)
+app.add_typer(tenants)
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
@@ -210,7 +212,9 @@ def key(
     tenant: Annotated[str | None, typer.Option(help="Default: the tenant of the settings.", show_default=False)] = None,
     scope: Annotated[
         str,
-        typer.Option(help="beacons: send beacons; changes: announce changes; viewer: see the live picture."),
+        typer.Option(
+            help="beacons: send beacons; metrics: remote write; changes: announce changes; viewer: live picture."
+        ),
     ] = "beacons",
     days: Annotated[float | None, typer.Option(min=0, help="Valid for so many days.", show_default=False)] = None,
     state_dir: StateDir = None,

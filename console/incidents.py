@@ -60,7 +60,7 @@ def list_(
             return await overview.newest(door.tenant, db, states, limit)
 
     found = door.run(read)
-    print(_as_json(found) if as_json else listed(found))
+    print(as_json_text(found) if as_json else listed(found))
 
 
 @app.command()
@@ -70,7 +70,7 @@ def show(incident: Incident, tenant: Tenant = None, as_json: Json = False, state
 
     door = _door(tenant, state_dir)
     case = door.run(lambda warehouse: read_case(door.tenant, warehouse, incident))
-    print(_as_json(case) if as_json else told(case))
+    print(as_json_text(case) if as_json else told(case))
 
 
 @app.command()
@@ -148,16 +148,12 @@ def _do(
     verdict: str = "",
     cause: str | None = None,
 ) -> None:
-    from datetime import timedelta
-
     from console.acts import Wish, do
     from tonewatch.clock import SYSTEM
-    from tonewatch.settings import load_profile
 
-    wish = Wish(kind, incident, author or _user(), reason, verdict, cause)
-    lasts = timedelta(seconds=load_profile(door.profile).guardrails.approval_seconds)
-    done = door.run(lambda warehouse: do(door.tenant, warehouse, wish, SYSTEM, lasts))
-    print(_as_json(done) if as_json else "\n".join(done.told))
+    wish = Wish(kind, incident, author or user(), reason, verdict, cause)
+    done = door.run(lambda warehouse: do(door.tenant, warehouse, wish, SYSTEM))
+    print(as_json_text(done) if as_json else "\n".join(done.told))
 
 
 @dataclass(frozen=True)
@@ -165,7 +161,6 @@ class _Door:
     """The warehouse of the running stack, as the app role, for one tenant."""
 
     tenant: str
-    profile: str
     database_url: str = field(repr=False)
 
     def run(self, work: Any) -> Any:
@@ -196,10 +191,11 @@ def _door(tenant: str | None, state_dir: Path | None) -> _Door:
     url = settings.database_url or connected(settings).database_url
     if url is None:
         raise NotUp("there is no warehouse to connect to; start one with `tonewatch up`")
-    return _Door(tenant or settings.tenant, settings.profile, url.get_secret_value())
+    return _Door(tenant or settings.tenant, url.get_secret_value())
 
 
-def _user() -> str:
+def user() -> str:
+    """Who is at this machine. Raises ActRefused: it does not know."""
     import getpass
 
     from tonewatch.errors import ActRefused
@@ -210,7 +206,8 @@ def _user() -> str:
         raise ActRefused("this machine does not know who you are; say so: --as NAME") from error
 
 
-def _as_json(document: Any) -> str:
+def as_json_text(document: Any, indent: int | None = 1) -> str:
+    """Records, times and all as JSON."""
     from warehouse.rows import document as written
 
-    return json.dumps(json.loads(written(document)), indent=1, ensure_ascii=False)
+    return json.dumps(json.loads(written(document)), indent=indent, ensure_ascii=False)

@@ -11,7 +11,7 @@ from tonewatch.settings import Settings
 from warehouse import audit, keys
 from warehouse.database import Warehouse
 
-SCOPES = ("beacons", "changes", "viewer")
+SCOPES = ("beacons", "changes", "metrics", "viewer")
 
 
 async def make_key(

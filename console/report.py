@@ -89,7 +89,7 @@ async def _report(
     """Raises SettingsError: there is no e-mail to send it by."""
     from tasks.weekly import lay, make
     from tonewatch.errors import SettingsError
-    from tonewatch.settings import load_profile
+    from warehouse import tenants
     from warehouse.database import Warehouse
 
     if send and "email" not in settings.alert_channels:
@@ -97,7 +97,9 @@ async def _report(
     warehouse = Warehouse.from_settings(settings)
     try:
         now = clock.now()
-        report = await make(tenant, warehouse, period, load_profile(settings.profile), now)
+        async with warehouse.as_tenant(tenant) as db:
+            profile = await tenants.profile(tenant, db)
+        report = await make(tenant, warehouse, period, profile, now)
         return report, await lay(tenant, warehouse, report, now, force=force) if send else None
     finally:
         await warehouse.close()

@@ -26,10 +26,11 @@ from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import ModelError, TonewatchError
+from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.logs import configure
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, load_profile, read
+from warehouse import tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
@@ -40,7 +41,7 @@ log = logging.getLogger("tonewatch.watch")
 INVENTORY_SECONDS = 30.0
 CHAMPION_SECONDS = 10.0
 LATE_RECORD_SECONDS = 5.0
-Loop = tuple[float, Callable[[], Awaitable[None]]]
+Loop = tuple[Callable[[], float], Callable[[], Awaitable[None]]]
 FINISHED = frozenset({IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED})
 
 
@@ -51,7 +52,8 @@ class Watcher:
         self.settings, self.clock = settings, clock
         self.tenant = settings.tenant
         self.watches = settings.monitoring_enabled and settings.inventory_url is not None
-        self.profile = load_profile(settings.profile)
+        self.profile = load_profile(settings.profile)  # until the tenant's own settings are read
+        self._settings_version: tuple[str, int] | None = None
         # The same after a restart: a watcher that died must not keep its heir from carrying on.
         self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
         self.warehouse = Warehouse.from_settings(settings)
@@ -90,7 +92,7 @@ class Watcher:
     async def _watch(self) -> None:
         await self._resume()
         # What waits in the outbox and the journal does not wait for the platform.
-        always: list[Loop] = [(1.0, self._send), (LATE_RECORD_SECONDS, self.runs.record_late)]
+        always: list[Loop] = [(lambda: 1.0, self._send), (lambda: LATE_RECORD_SECONDS, self.runs.record_late)]
         async with asyncio.TaskGroup() as group:
             for seconds, work in always:
                 group.create_task(self._every(seconds, work))
@@ -105,29 +107,31 @@ class Watcher:
 
     def _loops(self) -> list[Loop]:
         loops: list[Loop] = [
-            (self.profile.scrape_seconds, self.collector.scrape),
-            (self.profile.probe_seconds, self.collector.probe),
-            (1.0, self.collector.read_logs),
-            (1.0, self._weigh_host),
-            (INVENTORY_SECONDS, self._look_around),
-            (self.profile.tick_seconds, self.tick),
+            (lambda: self.profile.scrape_seconds, self.collector.scrape),
+            (lambda: self.profile.probe_seconds, self.collector.probe),
+            (lambda: 1.0, self.collector.read_logs),
+            (lambda: 1.0, self._weigh_host),
+            (lambda: INVENTORY_SECONDS, self._look_around),
+            (lambda: self.profile.tick_seconds, self.tick),
         ]
         if self.settings.ai_anomaly_detection:
-            loops.append((CHAMPION_SECONDS, self._fetch_champions))
+            loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
 
     async def tick(self) -> None:
         """One tick: everything that arrived goes its way from collect to the next step of each incident."""
         now = self.clock.now()
+        await self._follow_settings()
         await self.collector.hear_players(self.tenant, self.warehouse)
-        samples = self.collector.drain()
+        await self.collector.take_deliveries(self.tenant, self.warehouse)
+        samples, pushed = self.collector.drain(), self.collector.drain_pushed()
         if samples and self.collected_since is None:
             self.collected_since = samples[0].time
         began = await tick(
             self.tenant,
             self.warehouse,
             self.detection,
-            Batch(samples, (self._last_tick or now, now), self.collector.positions()),
+            Batch(samples, (self._last_tick or now, now), self.collector.positions(), pushed),
             self.collector.topology,
             self.profile,
         )
@@ -136,8 +140,25 @@ class Watcher:
         await self._correlate(now)
         await self._advance(now)
         self.ticks += 1
-        await self.runs.shift(now, self.profile.shift_seconds, self._shift_figures(len(samples), len(began)))
+        await self.runs.shift(
+            now, self.profile.shift_seconds, self._shift_figures(len(samples) + len(pushed), len(began))
+        )
         await self._show(now)
+
+    async def _follow_settings(self) -> None:
+        """Take over what was changed of the tenant's settings; settings that do not fit change nothing."""
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            held = await tenants.get(self.tenant, db)
+            version = (held.profile, held.settings_version)
+            if version == self._settings_version:
+                return
+            try:
+                self.profile = self.collector.profile = await tenants.profile(self.tenant, db)
+            except SettingsError as error:
+                log.warning("settings version %s is not used: %s", held.settings_version, error)
+        if self._settings_version is not None:
+            log.info("settings changed", extra={"profile": held.profile, "version": held.settings_version})
+        self._settings_version = version
 
     async def _correlate(self, now: datetime) -> None:
         changed = await round_of_correlation(
@@ -234,6 +255,7 @@ class Watcher:
         """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""
         while not self.stop.is_set():
             try:
+                await self._follow_settings()
                 position = await restore(self.tenant, self.warehouse, self.detection, self.clock.now())
                 self.work = await load_work(self.tenant, self.warehouse)
                 await self.runs.close_left_open()
@@ -252,13 +274,13 @@ class Watcher:
     def _shift_figures(self, samples: int, findings: int) -> Mapping[str, int]:
         return {"samples": samples, "findings": findings, "starved_s": int(self.host.starved_s)}
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` every so many seconds until stopped. Whatever goes wrong is told, and the loop goes on."""
         due = self.clock.monotonic()
         while not self.stop.is_set():
             await self._guarded(work)
             now = self.clock.monotonic()
-            due = max(due + seconds, now)
+            due = max(due + seconds(), now)
             await self._pause(due - now)
             self.lag = max(self.lag, self.clock.monotonic() - due)
 

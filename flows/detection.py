@@ -6,7 +6,7 @@ The watcher runs ticks; Prefect sees shifts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from tonewatch.errors import WarehouseAway, WarehouseError
 from tonewatch.records import Finding, FindingKind, Run, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import cursors, findings, samples
+from warehouse import cursors, deliveries, findings, samples
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -50,11 +50,15 @@ class DetectionState:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What arrived since the tick before, and where each source stands now."""
+    """What arrived since the tick before, and where each source stands now.
+
+    pushed: samples that the gateway has committed already, of deliveries up to positions["pushed"].
+    """
 
     samples: list[Sample]
     window: tuple[datetime, datetime]
     positions: Mapping[str, Any]
+    pushed: Sequence[Sample] = ()
 
 
 async def tick(
@@ -67,14 +71,16 @@ async def tick(
     """
     now = batch.window[1]
     good, broken = check(batch.samples, batch.window)
+    pushed, broken_too = check(batch.pushed, batch.window)
     state.recent.add(good)
+    state.recent.add(pushed)
     state.recent.forget(now)
     state.unsaved.extend(good)
     if len(state.unsaved) > UNSAVED_LIMIT:
         state.lost += len(state.unsaved) - UNSAVED_LIMIT
         del state.unsaved[:-UNSAVED_LIMIT]
     found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
-    found |= carried_on(state.conditions, broken)
+    found |= carried_on(state.conditions, [*broken, *broken_too])
     doubted = excused(state.excused, state.conditions, found, tenant)
     position = {
         **batch.positions,
@@ -86,6 +92,8 @@ async def tick(
             await samples.append(tenant, db, state.unsaved)
             await findings.save(tenant, db, [condition.finding(tenant) for condition in found.values()])
             await cursors.set(tenant, db, "detection", position, now)
+            if "pushed" in batch.positions:
+                await deliveries.forget(tenant, db, deliveries.position(batch.positions["pushed"]))
     except WarehouseAway:
         raise
     except WarehouseError:
@@ -117,9 +125,10 @@ def excused(
 async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now: datetime) -> dict[str, Any]:
     """Fill the state from the warehouse, as an earlier watcher left it; the cursor to go on from."""
     async with warehouse.as_tenant(tenant) as db:
-        position = await cursors.get(tenant, db, "detection")
+        position = await cursors.get(tenant, db, "detection") or {}
+        # In this order: what is delivered up to there is among the samples that are read next, and not read twice.
+        position["pushed"] = await deliveries.end(tenant, db)
         state.recent.add(await samples.read(tenant, db, now - HORIZON, now))
-    position = position or {}
     state.excused = {(entity, detector): finding for entity, detector, finding in position.get("excused", ())}
     return position
 

@@ -13,7 +13,8 @@ from policy.period import week_before
 from tasks.summarise import Summary
 from tasks.weekly import Laid, lay, make
 from tonewatch.clock import SYSTEM
-from tonewatch.settings import load_profile, read
+from tonewatch.settings import read
+from warehouse import tenants
 from warehouse.database import Warehouse
 
 
@@ -33,7 +34,9 @@ async def weekly_report(
     due = as_of or runtime.flow_run.scheduled_start_time or now
     warehouse = Warehouse.from_settings(settings)
     try:
-        report = await make(tenant, warehouse, week_before(due), load_profile(settings.profile), now)
+        async with warehouse.as_tenant(tenant) as db:
+            profile = await tenants.profile(tenant, db)
+        report = await make(tenant, warehouse, week_before(due), profile, now)
         if "email" in settings.alert_channels:
             laid = await lay(tenant, warehouse, report, now, force=force)
         else:

@@ -16,8 +16,9 @@ from ml.calibration import Calibration
 from tasks.train import Lesson, Stretch, Trained, calibrated, families_of, platform_of, publish, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError
-from tonewatch.settings import Settings, load_profile, read
+from tonewatch.settings import Settings, read
 from tonewatch.topology import Topology
+from warehouse import tenants
 from warehouse.database import Warehouse
 
 #: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
@@ -39,10 +40,10 @@ async def training(
     the end, naming those that failed.
     """
     settings = read()
-    stretch = _stretch(settings, tenant, start, end)
     warehouse = Warehouse.from_settings(settings)
     failed: dict[str, str] = {}
     try:
+        stretch = await _stretch(tenant or settings.tenant, warehouse, start, end)
         platform = await platform_of(warehouse, stretch)
         known = families_of(platform)
         wanted = _wanted(known, families)
@@ -133,13 +134,14 @@ def _warn_of_blindness(one: Trained) -> None:
         )
 
 
-def _stretch(settings: Settings, tenant: str | None, start: datetime | None, end: datetime | None) -> Stretch:
-    profile = load_profile(settings.profile)
+async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, end: datetime | None) -> Stretch:
+    async with warehouse.as_tenant(tenant) as db:
+        profile = await tenants.profile(tenant, db)
     end = end or SYSTEM.now()
     start = start or end - timedelta(seconds=2 * profile.day_seconds)
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
-    return Stretch(tenant or settings.tenant, start, end, profile)
+    return Stretch(tenant, start, end, profile)
 
 
 def _wanted(known: dict[str, tuple[str, ...]], families: Sequence[str] | None) -> list[str]:

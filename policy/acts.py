@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tonewatch.records import Action, ActionState, Approval, Incident, IncidentState
 
-#: Guardrail 8 (research/security.md 4.2): a yes does not hold for longer.
-APPROVAL_LASTS = timedelta(minutes=15)
 #: Who asks for an action that no person asked for.
 REQUESTER = "tonewatch"
 #: Ways in which an incident can turn out, as a person tells it.

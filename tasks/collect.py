@@ -22,13 +22,14 @@ from tonewatch.errors import SourceError
 from tonewatch.records import Sample, Series, SeriesKind, SessionReport
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import entities, sessions
+from warehouse import deliveries, entities, sessions
 from warehouse.database import Warehouse
 
 log = logging.getLogger(__name__)
 #: Samples waiting for a tick; beyond it the oldest are given up and counted (a tick that hangs must not eat memory).
 WAITING = 200_000
 REPORTS_PER_ROUND = 5_000
+DELIVERIES_PER_ROUND = 200
 #: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
 LEFT_OUT = ("_bucket", "_created")
 #: Facts of the probe that say that a playlist could not be had at all.
@@ -43,13 +44,15 @@ class Collector:
     """Gathers from one tenant's platform between ticks; a tick drains it. Close it."""
 
     def __init__(self, profile: Profile, clock: Clock, inventory_url: str) -> None:
-        self._profile, self._clock, self._inventory_url = profile, clock, inventory_url
+        self.profile, self._clock, self._inventory_url = profile, clock, inventory_url
         self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
         self._waiting: deque[Sample] = deque()
         self.given_up = 0
         self._positions: dict[str, logs.Position] = {}
         self._reports: deque[SessionReport] = deque(maxlen=WAITING)
         self._arrival = 0
+        self._pushed: deque[Sample] = deque()
+        self._pushed_to = deliveries.BEGINNING
         self._prober: Prober | None = None
         self.inventory: Inventory | None = None
         self.topology = Topology([])
@@ -66,6 +69,7 @@ class Collector:
     def resume(self, position: Mapping[str, Any]) -> None:
         """Go on from a cursor that `positions` gave."""
         self._arrival = int(position.get("arrival", 0))
+        self._pushed_to = deliveries.position(position.get("pushed", deliveries.BEGINNING))
         for entity, kept in position.get("logs", {}).items():
             self._positions[entity] = logs.Position.from_json(kept, kept["path"])
 
@@ -73,6 +77,7 @@ class Collector:
         """Where every source stands: what a cursor keeps."""
         return {
             "arrival": self._arrival,
+            "pushed": list(self._pushed_to),
             "logs": {entity: position.as_json() for entity, position in self._positions.items()},
         }
 
@@ -108,7 +113,7 @@ class Collector:
             return
         now = self._clock.now()
         outcomes = await scrape_all(
-            self._client, self.inventory.targets, timeout=max(0.5, min(self._profile.scrape_seconds, 2.0) * 0.9)
+            self._client, self.inventory.targets, timeout=max(0.5, min(self.profile.scrape_seconds, 2.0) * 0.9)
         )
         found = [sample for entity, outcome in outcomes.items() for sample in scraped(entity, outcome, now)]
         self._waiting.extend(found)
@@ -119,7 +124,7 @@ class Collector:
         if self._prober is None:
             return
         now = self._clock.now()
-        heard = await self._prober.poll(now, deadline_s=max(1.0, self._profile.probe_seconds * 2))
+        heard = await self._prober.poll(now, deadline_s=max(1.0, self.profile.probe_seconds * 2))
         self._waiting.extend(heard.samples)
         reached = {sample.series.entity for sample in heard.samples}
         missed = {fact.entity for fact in heard.facts if fact.kind in UNREACHABLE} - reached
@@ -154,9 +159,21 @@ class Collector:
             fresh, self._arrival = await sessions.since(tenant, db, self._arrival, REPORTS_PER_ROUND)
         self._reports.extend(fresh)
         now = self._clock.now()
-        while self._reports and (now - self._reports[0].time).total_seconds() > 6 * self._profile.window_seconds:
+        while self._reports and (now - self._reports[0].time).total_seconds() > 6 * self.profile.window_seconds:
             self._reports.popleft()
-        self._waiting.extend(session_samples(self._reports, now, self._profile.window_seconds))
+        self._waiting.extend(session_samples(self._reports, now, self.profile.window_seconds))
+
+    async def take_deliveries(self, tenant: str, warehouse: Warehouse) -> None:
+        """Read what was pushed at the gateway since last time; what a tick has not taken yet stays beside it."""
+        async with warehouse.as_tenant(tenant) as db:
+            fresh, self._pushed_to = await deliveries.since(tenant, db, self._pushed_to, DELIVERIES_PER_ROUND)
+        self._pushed.extend(fresh)
+
+    def drain_pushed(self) -> list[Sample]:
+        """Every pushed sample that waits for a tick."""
+        drained = list(self._pushed)
+        self._pushed.clear()
+        return drained
 
     def add(self, sample: Sample) -> None:
         """Put in a sample of the watcher's own."""

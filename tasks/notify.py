@@ -40,10 +40,10 @@ from tonewatch.records import (
     NoticeState,
     Verdict,
 )
-from tonewatch.settings import Escalation, Settings, load_profile
+from tonewatch.settings import Escalation, Settings
 from tonewatch.topology import Topology
 from warehouse import actions as actions_kept
-from warehouse import changes, entities, escalations, evidence, incidents, notices, sessions
+from warehouse import changes, entities, escalations, evidence, incidents, notices, sessions, tenants
 from warehouse import verdicts as verdicts_kept
 from warehouse.database import Connection, Warehouse
 from warehouse.sessions import Audience
@@ -193,7 +193,7 @@ async def enqueue(
     level = max((notice.level for notice in told), default="L1")
     story = Story(incident, tells, causes, actions, verdicts, now, level=level)
     put = await _put(tenant, db, story, told, settings)
-    await _set_clock(tenant, db, story, clock, put, settings)
+    await _set_clock(tenant, db, story, clock, put)
     return put
 
 
@@ -246,16 +246,14 @@ def _worded(tenant: str, draft: Draft, story: Story, told: Sequence[Notice]) -> 
     )
 
 
-async def _set_clock(
-    tenant: str, db: Connection, story: Story, clock: escalations.Escalation | None, put: int, settings: Settings
-) -> None:
+async def _set_clock(tenant: str, db: Connection, story: Story, clock: escalations.Escalation | None, put: int) -> None:
     """Start, stop or restart the incident's clock of escalation, as what was told asks for."""
     incident, now = story.incident.id, story.now
     if story.state == "mended":
         await escalations.stop(tenant, db, incident, "mended", now, anew=True)
     elif clock is None:
         # Silenced and inhibited incidents have one, too: they are told when what held them back is over.
-        policy = load_profile(settings.profile).escalation.model_dump()
+        policy = (await tenants.profile(tenant, db)).escalation.model_dump()
         await escalations.begin(tenant, db, incident, story.level if put else "none", now, policy)
     elif put and (clock.level == "none" or (clock.stopped_by in _CALLED_AGAIN_AFTER and story.state != "acted")):
         await escalations.restart(tenant, db, incident, story.level, now)

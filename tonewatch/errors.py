@@ -19,6 +19,7 @@ TonewatchError
 │   ├── PlatformError        a remedy whose outcome is a refusal
 │   │   └── OutcomeUnknown   the call broke off; the state must be looked up, never the call repeated blindly
 │   └── PayloadError         what came in at the door cannot be accepted
+│       └── PayloadTooLarge  and is more than may come at once
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
 ├── FaultError               a soundstage fault file that breaks the contract
@@ -130,6 +131,10 @@ class OutcomeUnknown(PlatformError):
 
 class PayloadError(BoundaryError):
     """What came in at the door cannot be accepted."""
+
+
+class PayloadTooLarge(PayloadError):
+    """What came in at the door is more than may come at once."""
 
 
 class ModelError(TonewatchError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -31,7 +32,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tonewatch.errors import SettingsError
-from tonewatch.records import TENANT_SLUG, CauseKind
+from tonewatch.records import ENTITY_ID, TENANT_SLUG, CauseKind
 
 PREFIX = "TONEWATCH_"
 SETTINGS_FILE = "TONEWATCH_SETTINGS_FILE"
@@ -338,6 +339,33 @@ class Guardrails(BaseModel):
         return told
 
 
+class NamingRule(BaseModel):
+    """Which part of the platform a pushed series belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: dict[str, str] = Field(description="Label -> regular expression that its whole value must fit; all must")
+    entity: str = Field(description="Id of the entity, with {label} where a label's value goes: component:{pod}")
+
+    @field_validator("match")
+    @classmethod
+    def _patterns_are_some(cls, value: dict[str, str]) -> dict[str, str]:
+        for label, pattern in value.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"the pattern of {label} is no regular expression: {error}") from error
+        return value
+
+    @field_validator("entity")
+    @classmethod
+    def _entity_is_one(cls, value: str) -> str:
+        kind, _, name = value.partition(":")
+        if not ENTITY_ID.fullmatch(f"{kind}:" + re.sub(r"\{[A-Za-z_][A-Za-z0-9_]*\}", "x", name)):
+            raise ValueError(f"{value!r} gives no id of an entity; write kind:name, e.g. component:{{pod}}")
+        return value
+
+
 class Profile(BaseModel):
     """How a tenant is watched: a file in deployments/tenants."""
 
@@ -367,6 +395,7 @@ class Profile(BaseModel):
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
+    naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
 
 
 def profile_names() -> list[str]:
@@ -387,6 +416,29 @@ def load_profile(name: str) -> Profile:
         return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
         raise SettingsError(f"profile {path}: {_explain(error, Profile)}") from error
+
+
+def profile_of(name: str, own: Mapping[str, Any]) -> Profile:
+    """The profile file `name` with a tenant's own settings over it: the keys of a Profile, as deep as they differ.
+
+    Raises SettingsError: no such profile, or a key or value that does not belong in one.
+    """
+    if not own:
+        return load_profile(name)
+    written = load_profile(name).model_dump(mode="json", exclude_unset=True)
+    try:
+        return Profile.model_validate(_over(written, own))
+    except ValidationError as error:
+        raise SettingsError(f"settings: {_explain(error, Profile)}") from error
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`: mappings key by key, everything else as a whole."""
+    found = dict(below)
+    for key, value in above.items():
+        under = found.get(key)
+        found[key] = _over(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return found
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 from sqlalchemy import text
 
@@ -48,6 +49,8 @@ FIND_SERIES = text("""
     where tenant = :tenant and (cast(:entities as text[]) is null or entity = any(:entities))
       and (cast(:metrics as text[]) is null or metric = any(:metrics))
 """)
+COUNT_SERIES = text("select count(*) from series where tenant = :tenant")
+SERIES_OF = text("select id, entity, metric, labels, unit, kind from series where tenant = :tenant and id = any(:ids)")
 READ = """
     select series, time, value from sample
     where tenant = %s and retention = %s and series = any(%b::bigint[]) and time >= %s and time < %s
@@ -59,6 +62,7 @@ REMEMBERED = 262_144
 _IDS: dict[int, tuple[Series, int]] = {}  # by the object's own id, which is its for as long as it is held here
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1) // _MICROSECOND
 
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -82,22 +86,27 @@ async def append(tenant: str, db: Connection, samples: Sequence[Sample], retenti
 
     Raises WarehouseError: a time without a zone.
     """
-    batch = _Batch(samples)
+    return await append_columns(tenant, db, columns_of(samples), retention)
+
+
+async def append_columns(tenant: str, db: Connection, columns: Columns, retention: str = "hot") -> Appended:
+    """The same for samples that are columns already."""
+    batch = _Batch(columns)
     if not len(batch.ids):
         return Appended(repeated=batch.repeated, replaced=batch.replaced, refused=batch.refused)
-    driver = await _driver(db)
-    await driver.execute(ENSURE_DAYS, [retention, batch.days()])
+    link = await driver(db)
+    await link.execute(ENSURE_DAYS, [retention, batch.days()])
     await _add_series(tenant, db, batch)
-    written = await _add(tenant, driver, batch, retention)
+    written = await _add(tenant, link, batch, retention)
     replaced = 0
     if written < len(batch.ids):
         values = [*batch.columns(), tenant, retention, *batch.span()]
-        replaced = (await driver.execute(REPLACE, values)).rowcount
+        replaced = (await link.execute(REPLACE, values)).rowcount
     repeated = len(batch.ids) - written - replaced
     return Appended(written, batch.repeated + repeated, batch.replaced + replaced, batch.refused)
 
 
-async def _add(tenant: str, driver: Driver, batch: _Batch, retention: str) -> int:
+async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> int:
     """Insert what is not there yet; gives how many.
 
     As a rule nothing is, and a plain insert costs a third less than one that looks first; a repeat undoes it to the
@@ -105,10 +114,10 @@ async def _add(tenant: str, driver: Driver, batch: _Batch, retention: str) -> in
     """
     values = [tenant, retention, *batch.columns()]
     try:
-        async with driver.transaction():
-            return (await driver.execute(ADD, values)).rowcount
+        async with link.transaction():
+            return (await link.execute(ADD, values)).rowcount
     except psycopg.errors.UniqueViolation:
-        return (await driver.execute(ADD_MISSING, values)).rowcount
+        return (await link.execute(ADD_MISSING, values)).rowcount
 
 
 async def read(
@@ -123,26 +132,47 @@ async def read(
 ) -> list[Sample]:
     """The samples with start <= time < end, in the order of series id, then time; None: of all entities or metrics."""
     known = await _series(tenant, db, entities, metrics)
-    driver = await _driver(db)
+    link = await driver(db)
     values = [tenant, retention, sorted(known), utc(start), utc(end)]
-    rows = await (await driver.execute(READ, values, binary=True)).fetchall()
+    rows = await (await link.execute(READ, values, binary=True)).fetchall()
     return [Sample(known[series], time, value) for series, time, value in rows]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Samples in columns of equal length, in the order in which they came.
+
+    ids: Series.id of each; times: microseconds since 2000 (as PostgreSQL counts); values: any, those that are not
+    finite are refused; series: what the ids mean, at least of those that may be new.
+    """
+
+    ids: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    series: Mapping[int, Series]
+
+
+def columns_of(samples: Sequence[Sample]) -> Columns:
+    """The samples as columns. Raises WarehouseError: a time without a zone."""
+    known: dict[datetime, int] = {}
+    ids = np.fromiter((series_id(sample.series) for sample in samples), np.int64, len(samples))
+    times = np.fromiter((_known(known, sample.time) for sample in samples), np.int64, len(samples))
+    values = np.fromiter((sample.value for sample in samples), np.float64, len(samples))
+    series = dict(zip(ids.tolist(), (sample.series for sample in samples), strict=True))
+    return Columns(ids, times, values, series)
+
+
 class _Batch:
-    """A batch in columns, one value per (series, time): the last one. times: microseconds since 2000, as PostgreSQL's.
+    """A batch in columns, one value per (series, time): the last one.
 
     Sorted by series, then time, so that two writers of the same keys queue up instead of locking each other out.
     """
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        values = np.fromiter((sample.value for sample in samples), np.float64, len(samples))
+    def __init__(self, columns: Columns) -> None:
+        ids, times, values = columns.ids, columns.times, columns.values
         finite = np.isfinite(values)
         if not finite.all():
-            samples, values = [samples[at] for at in np.flatnonzero(finite).tolist()], values[finite]
-        known: dict[datetime, int] = {}
-        times = np.fromiter((_known(known, sample.time) for sample in samples), np.int64, len(samples))
-        ids = np.fromiter((series_id(sample.series) for sample in samples), np.int64, len(samples))
+            ids, times, values = ids[finite], times[finite], values[finite]
         order = np.lexsort((times, ids))  # equal keys stay in the order in which they came
         ids, times, values = ids[order], times[order], values[order]
         changes = (ids[1:] != ids[:-1]) | (times[1:] != times[:-1])
@@ -152,8 +182,7 @@ class _Batch:
         self.refused = int(len(finite) - finite.sum())
         self.repeated, self.replaced = int((~last & same).sum()), int((~last & ~same).sum())
         self.ids, self.times, self.values = ids[last], times[last], kept
-        self._samples, self._origin = samples, order[last]
-        self._moments = known
+        self.series = columns.series
 
     def columns(self) -> list[Column]:
         """Series, times and values as arrays of PostgreSQL."""
@@ -161,17 +190,22 @@ class _Batch:
 
     def days(self) -> list[date]:
         """The days (UTC) of the samples, and the one after: made while it is empty, nothing has to wait for it."""
-        days = {time.date() if time.tzinfo is UTC else time.astimezone(UTC).date() for time in self._moments}
+        days = {(_EPOCH + timedelta(days=day)).date() for day in np.unique(self.times // _DAY).tolist()}
         last = max(days)
         return sorted(days | {last + timedelta(days=1)} if last < date.max else days)
 
     def span(self) -> tuple[datetime, datetime]:
         """The first and the last time."""
-        return min(self._moments), max(self._moments)
+        return moment(int(self.times.min())), moment(int(self.times.max()))
 
-    def first(self, id_: int) -> Sample:
-        """The earliest sample of a series."""
-        return self._samples[int(self._origin[self.ids.searchsorted(id_)])]
+    def first(self, id_: int) -> datetime:
+        """The earliest time of a series."""
+        return moment(int(self.times[self.ids.searchsorted(id_)]))
+
+
+def moment(microseconds: int) -> datetime:
+    """The time that PostgreSQL counts as so many microseconds since 2000."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _known(known: dict[datetime, int], time: datetime) -> int:
@@ -197,15 +231,24 @@ def _hashed(series: Series) -> int:
     return series.id
 
 
+async def missing(tenant: str, db: Connection, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[int]:
+    """Those of the ids that the tenant has no series of."""
+    link = await driver(db)
+    asked = Column("bigint", np.unique(np.asarray(ids, np.int64)))
+    return [id_ for (id_,) in await (await link.execute(MISSING_SERIES, [asked, tenant])).fetchall()]
+
+
+async def count_series(tenant: str, db: Connection) -> int:
+    """How many series the tenant has."""
+    return int((await db.execute(COUNT_SERIES, {"tenant": tenant})).scalar_one())
+
+
 async def _add_series(tenant: str, db: Connection, batch: _Batch) -> None:
     # The database is asked each time: a memory of ours would be wrong after a rollback or a restored backup.
-    driver = await _driver(db)
-    ids = Column("bigint", np.unique(batch.ids))
-    rows = await (await driver.execute(MISSING_SERIES, [ids, tenant])).fetchall()
+    rows = await missing(tenant, db, batch.ids)
     if not rows:
         return
-    firsts = [(id_, batch.first(id_)) for (id_,) in rows]
-    new = [_series_row(id_, sample.series, sample.time) for id_, sample in firsts]
+    new = [_series_row(id_, batch.series[id_], batch.first(id_)) for id_ in rows]
     await db.execute(ADD_SERIES, {"tenant": tenant, "rows": packed(new)})
 
 
@@ -222,13 +265,23 @@ async def _series(
         "entities": None if entities is None else list(entities),
         "metrics": None if metrics is None else list(metrics),
     }
+    return _read_series((await db.execute(FIND_SERIES, values)).all())
+
+
+async def series_of(tenant: str, db: Connection, ids: Collection[int]) -> dict[int, Series]:
+    """What the ids mean; one that the tenant does not have is left out."""
+    return _read_series((await db.execute(SERIES_OF, {"tenant": tenant, "ids": list(ids)})).all())
+
+
+def _read_series(rows: Sequence[Any]) -> dict[int, Series]:
     return {
         id_: Series(entity, metric, tuple((name, value) for name, value in labels), unit, SeriesKind(kind))
-        for id_, entity, metric, labels, unit, kind in (await db.execute(FIND_SERIES, values)).all()
+        for id_, entity, metric, labels, unit, kind in rows
     }
 
 
-async def _driver(db: Connection) -> Driver:
+async def driver(db: Connection) -> Driver:
+    """The driver's own connection of this transaction: what carries binary columns."""
     connection = (await db.get_raw_connection()).driver_connection
     assert isinstance(connection, psycopg.AsyncConnection)  # noqa: S101 - tells mypy the driver that database.py chose
     connection.adapters.register_dumper(Column, ColumnDumper)

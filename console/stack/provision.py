@@ -46,13 +46,30 @@ def warehouse(settings: Settings) -> None:
 
 
 async def _add_tenant(settings: Settings) -> None:
-    from warehouse import tenants
+    from warehouse import audit, tenants
     from warehouse.database import Warehouse
 
     store = Warehouse.from_settings(settings)
     try:
         async with store.as_tenant(settings.tenant) as db:
-            await tenants.add(settings.tenant, db, name=settings.tenant, profile=settings.profile, at=SYSTEM.now())
+            now = SYSTEM.now()
+            if await tenants.add(settings.tenant, db, name=settings.tenant, profile=settings.profile, at=now):
+                return
+            held = await tenants.get(settings.tenant, db)
+            # Once the tenant's settings have been changed they hold, and the setting is only where they began.
+            if held.settings_version == 1 and held.profile != settings.profile:
+                await tenants.watch_by(settings.tenant, db, settings.profile)
+                await audit.write(
+                    settings.tenant,
+                    db,
+                    who="up",
+                    what="settings.change",
+                    subject=settings.tenant,
+                    before={"profile": held.profile},
+                    after={"profile": settings.profile},
+                    reason="the setting PROFILE",
+                    at=now,
+                )
     finally:
         await store.close()
 

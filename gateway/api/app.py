@@ -13,14 +13,16 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from gateway.api.door import CHANGE_TYPES, Door, Limits
+from gateway.api.door import CHANGE_TYPES, Door, Limits, refused
 from gateway.api.instruments import Instruments, Measured
+from gateway.api.intake import WRITE_TYPES, Intake
+from gateway.remote_write import Format
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import TonewatchError, UnknownTenant, WarehouseAway
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
-ROUTES: Final = ("/v1/cmcd", "/v1/changes", "/v1/live", "/health", "/ready", "/metrics")
+ROUTES: Final = ("/v1/cmcd", "/v1/changes", "/v1/live", "/api/v1/write", "/health", "/ready", "/metrics")
 _AGAIN_S: Final = "2"
 _READY_S: Final = 3.0
 
@@ -36,9 +38,11 @@ def create_app(
     app.state.instruments = instruments
     app.add_middleware(Measured, instruments=instruments, known=_route)
     _answer_errors(app)
-    door = Door(warehouse, cache, root_key, clock, limits or Limits())
+    limits = limits or Limits()
+    door = Door(warehouse, cache, root_key, clock, limits)
     _add_beacons(app, door, cache, instruments)
     _add_changes(app, door)
+    _add_writes(app, door, Intake(warehouse, clock, limits), limits, instruments)
     _add_health(app, warehouse, instruments)
     return app
 
@@ -90,6 +94,40 @@ def _add_changes(app: FastAPI, door: Door) -> None:
         log.warning("changes refused", tenant=tenant, changes=len(taken.refused))
         refused = [{"change": number, "reason": reason} for number, reason in taken.refused]
         return JSONResponse({"accepted": 0, "refused": refused}, status_code=400)
+
+
+def _add_writes(app: FastAPI, door: Door, intake: Intake, limits: Limits, instruments: Instruments) -> None:
+    @app.post("/api/v1/write")  # where Prometheus' own receiver has it
+    async def write(request: Request) -> Response:
+        tenant = await door.admit(request, "metrics")
+        form = _form(request.headers.get("content-type", ""))
+        body = await door.body(request, WRITE_TYPES, encoding="snappy", most=limits.write_bytes)
+        received = await intake.take(tenant, body, form)
+        left_out = sum(received.refused.values())
+        for what, samples in (("kept", received.kept), ("void", received.void), ("refused", left_out)):
+            instruments.samples.labels(what).inc(samples)
+        headers = {
+            "x-prometheus-remote-write-samples-written": str(received.kept + received.void),
+            "x-prometheus-remote-write-histograms-written": "0",
+            "x-prometheus-remote-write-exemplars-written": "0",
+        }
+        if not received.refused:
+            return Response(status_code=204, headers=headers)
+        reasons = dict(sorted(received.refused.items(), key=lambda each: -each[1])[:10])
+        log.warning("samples refused", tenant=tenant, reasons=reasons)
+        # What is good is kept; 400 makes the sender say so in its log, and not send the rest again and again.
+        told = {"error": "some samples were refused, the others are kept", "refused": reasons}
+        return JSONResponse(told, status_code=400, headers=headers)
+
+
+def _form(content_type: str) -> Format:
+    """Raises HTTPException 415: a message that is neither of the two."""
+    parameters = [part.partition("=") for part in content_type.split(";")[1:]]
+    told = next((value.strip().strip('"') for name, _, value in parameters if name.strip().lower() == "proto"), "")
+    try:
+        return Format(told) if told else Format.V1
+    except ValueError:
+        raise refused(415, f"proto must be {' or '.join(Format)}") from None
 
 
 def _add_health(app: FastAPI, warehouse: Warehouse, instruments: Instruments) -> None:

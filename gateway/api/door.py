@@ -27,9 +27,9 @@ from warehouse.keys import KeyHolder
 from warehouse.pseudonyms import pseudonym
 
 #: A player's clock may be wrong, but what lies further ahead would be news from the future to every window.
-_AHEAD: Final = timedelta(minutes=5)
+AHEAD: Final = timedelta(minutes=5)
 #: Samples and sessions older than this are no longer hot; a report so late can change nothing.
-_BEHIND: Final = timedelta(hours=48)
+BEHIND: Final = timedelta(hours=48)
 BEACON_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
 CHANGE_TYPES: Final = frozenset({"application/json", ""})
 
@@ -45,6 +45,11 @@ class Limits:
     per_seconds: int = 10
     read_seconds: float = 10.0
     key_seconds: float = 3.0  # how long a key's answer is believed: a revoked key works no longer than this
+    write_bytes: int = 2 * 1024 * 1024  # of a remote write as it comes, and
+    unpacked_bytes: int = 16 * 1024 * 1024  # decompressed: snappy gains a factor of ten on labels
+    write_samples: int = 50_000
+    writes_at_once: int = 8  # being decoded and committed; more are told to come again
+    series: int = 200_000  # of one tenant; a pod's name in a label makes new ones with every release
 
 
 def refused(status: int, reason: str, **headers: str) -> HTTPException:
@@ -96,34 +101,37 @@ class Door:
             self._known[mark] = (holder, now + self._limits.key_seconds)
         return holder
 
-    async def body(self, request: Request, media_types: Collection[str] = BEACON_TYPES) -> bytes:
-        """The whole body. Raises HTTPException: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400."""
+    async def body(
+        self,
+        request: Request,
+        media_types: Collection[str] = BEACON_TYPES,
+        *,
+        encoding: str = "identity",
+        most: int | None = None,
+    ) -> bytes:
+        """The whole body, at most `most` bytes of it (default: body_bytes), in the one encoding that is taken.
+
+        Raises HTTPException: 415 (type, encoding), 413 (size, as soon as it is seen), 408, 400.
+        """
+        limit = self._limits.body_bytes if most is None else most
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in media_types:
             raise refused(415, f"the content-type must be {' or '.join(sorted(filter(None, media_types)))}")
-        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-            raise refused(415, "the body must not be compressed")
+        if (request.headers.get("content-encoding", "").strip().lower() or "identity") != encoding:
+            how = (
+                "the body must not be compressed" if encoding == "identity" else f"content-encoding must be {encoding}"
+            )
+            raise refused(415, how)
         told = request.headers.get("content-length", "")
-        if told.isdigit() and (len(told) > 12 or int(told) > self._limits.body_bytes):
-            raise self._too_large()
+        if told.isdigit() and (len(told) > 12 or int(told) > limit):
+            raise _too_large(limit)
         try:
             async with asyncio.timeout(self._limits.read_seconds):
-                return await self._read(request)
+                return await _read(request, limit)
         except TimeoutError:
             raise refused(408, "the body did not arrive in time") from None
         except ClientDisconnect:
             raise refused(400, "the body broke off") from None
-
-    async def _read(self, request: Request) -> bytes:
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > self._limits.body_bytes:
-                raise self._too_large()
-        return bytes(content)
-
-    def _too_large(self) -> HTTPException:
-        return refused(413, f"the body is larger than {self._limits.body_bytes} bytes")
 
     async def take(self, tenant: str, body: bytes) -> Taken:
         """Keep the good lines of `body`; when this returns they are committed.
@@ -172,7 +180,7 @@ class Door:
         except UnicodeDecodeError:
             raise PayloadError("a byte beyond ASCII: CMCD is ASCII") from None
         beacon = cmcd.read(text)
-        if not now - _BEHIND <= beacon.time <= now + _AHEAD:
+        if not now - BEHIND <= beacon.time <= now + AHEAD:
             raise PayloadError("ts is more than 5 minutes ahead or 48 hours behind")
         return SessionReport(
             session=pseudonym(self._root_key, tenant, beacon.session),
@@ -189,3 +197,16 @@ class Door:
             bitrate_kbps=beacon.bitrate_kbps,
             sequence=beacon.sequence,
         )
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise _too_large(limit)
+    return bytes(content)
+
+
+def _too_large(limit: int) -> HTTPException:
+    return refused(413, f"the body is larger than {limit} bytes")

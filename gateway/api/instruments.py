@@ -30,6 +30,7 @@ class Instruments:
             registry=self.registry,
         )
         self.lines = Counter("beacon_lines", "Beacon lines read", ["outcome"], registry=self.registry)
+        self.samples = Counter("written_samples", "Samples of remote writes", ["outcome"], registry=self.registry)
         self._lag = Gauge(
             "event_loop_lag_seconds", "Worst lateness of the loop in the last second", registry=self.registry
         )

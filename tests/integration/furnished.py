@@ -36,6 +36,7 @@ from warehouse import (
     audit,
     changes,
     cursors,
+    deliveries,
     entities,
     escalations,
     evidence,
@@ -112,6 +113,7 @@ async def furnish(warehouse: Warehouse, tenant: str) -> None:
 async def _furnish_watching(tenant: str, db: Connection) -> None:
     await entities.save(tenant, db, [Entity(PART, "transcode", {"job": "t"}, ("component:packager",))], START)
     await samples.append(tenant, db, [sample()])
+    await deliveries.put(tenant, db, samples.columns_of([sample()]), START)
     await sessions.save(tenant, db, [report()], START)
     await changes.save(tenant, db, [Change("c", "release", PART, START, None, "someone", "a release")])
     await evidence.put(tenant, db, Evidence("hash", "logs", START, "text/plain", b"a line"))

@@ -16,19 +16,20 @@ from typing import Any
 import pytest
 
 from console.acts import Done, Wish, do
-from policy.acts import APPROVAL_LASTS
 from tasks.heed import Act, Heard, heed
 from tests.conftest import Database
 from tests.integration.furnished import furnish
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident, UnknownTenant, WarehouseError
 from tonewatch.records import Action, ActionState, ActKind, Approval, Incident, IncidentState, Label
+from tonewatch.settings import Guardrails
 from warehouse import actions, approvals, audit, escalations, incidents, labels
 from warehouse.database import Warehouse
 
 PROJECT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PART = "component:transcoder-ch1"
+LASTS = timedelta(seconds=Guardrails().approval_seconds)
 PROPOSED = Action("i1", "restart", PART, 1, ActionState.REFUSED, "propose", intended=START)
 
 
@@ -180,7 +181,7 @@ async def test_an_approval_expires_and_may_be_given_again(
 ) -> None:
     await open_incident(warehouse, tenant)
     await act(warehouse, tenant, clock, ActKind.APPROVE)
-    clock.advance(APPROVAL_LASTS.total_seconds())
+    clock.advance(LASTS.total_seconds())
     assert await redeem(warehouse, tenant, clock.now()) == []
     await act(warehouse, tenant, clock, ActKind.APPROVE, "ben")
     assert [each.approver for each in await redeem(warehouse, tenant, clock.now())] == ["ben"]
@@ -221,7 +222,7 @@ async def test_who_asked_cannot_approve_by_code_or_by_hand(
     await open_incident(warehouse, tenant, proposed=[replace(PROPOSED, parameters={"requested_by": "ann"})])
     with pytest.raises(ActRefused, match="who asks cannot approve"):
         await act(warehouse, tenant, clock, ActKind.APPROVE, "ann")
-    own = Approval("x", PROPOSED.key, "ann", "ann", "", START, START + APPROVAL_LASTS)
+    own = Approval("x", PROPOSED.key, "ann", "ann", "", START, START + LASTS)
     with pytest.raises(WarehouseError, match="approval_check"):
         async with warehouse.as_tenant(tenant) as db:
             await approvals.put(tenant, db, own)

@@ -33,7 +33,7 @@ from tonewatch.clock import ManualClock
 from tonewatch.errors import SettingsError, UnknownTenant
 from tonewatch.records import Notice, NoticeState
 from tonewatch.settings import Settings, load_profile
-from warehouse import notices
+from warehouse import notices, tenants
 from warehouse.database import Warehouse
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -379,6 +379,7 @@ async def fresh(warehouse: Warehouse) -> str:
     name = await new_tenant(warehouse)
     await seed(warehouse, name, sessions_a_day=2)
     async with warehouse.as_tenant(name) as db:
+        await tenants.watch_by(name, db, "platform")
         for case in CASES:
             for notice in await notices.of_incident(name, db, case.id):
                 await notices.mark_sent(name, db, notice.id, MADE)

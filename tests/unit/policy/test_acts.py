@@ -9,9 +9,10 @@ from policy import acts
 from tonewatch.records import Action, ActionState, Approval, Incident, IncidentState
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LASTS = timedelta(minutes=15)
 INCIDENT = Incident("i1", "t", IncidentState.HANDED_OVER, NOW, NOW, "it is down")
 ACTION = Action("i1", "restart", "component:a", 1, ActionState.REFUSED, "propose")
-YES = Approval("y", ACTION.key, "tonewatch", "ann", "", NOW, NOW + acts.APPROVAL_LASTS)
+YES = Approval("y", ACTION.key, "tonewatch", "ann", "", NOW, NOW + LASTS)
 
 
 def approve(
@@ -36,8 +37,8 @@ def test_a_proposal_can_be_approved_by_another_than_who_asked() -> None:
 def test_an_approval_is_not_given_twice_while_it_holds_nor_after_it_was_used() -> None:
     assert "already" in (approve(who="ann", given=(YES,)) or "")
     assert approve(who="ben", given=(YES,)) is None
-    assert approve(who="ann", given=(YES,), later=acts.APPROVAL_LASTS) is None
-    assert "was used" in (approve(given=(replace(YES, used=NOW),), later=acts.APPROVAL_LASTS) or "")
+    assert approve(who="ann", given=(YES,), later=LASTS) is None
+    assert "was used" in (approve(given=(replace(YES, used=NOW),), later=LASTS) or "")
 
 
 def test_what_somebody_vetoed_cannot_be_approved() -> None:

@@ -1,0 +1,251 @@
+"""Adding tenants, and showing and changing how they are watched; each change with its line in the audit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from console.stack.lifecycle import connected
+from tonewatch.clock import SYSTEM, Clock
+from tonewatch.errors import ActRefused, SettingsError
+from tonewatch.records import TENANT_SLUG, Tenant
+from tonewatch.settings import Profile, load_profile, profile_of
+from tonewatch.settings import read as read_settings
+from warehouse import audit, settings_versions, tenants
+from warehouse.database import Warehouse
+from warehouse.settings_versions import SettingsVersion
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is wanted of a tenant's settings; of `file`, `revert` and the others only one kind at once."""
+
+    set: tuple[str, ...] = ()
+    unset: tuple[str, ...] = ()
+    file: Path | None = None
+    revert: int | None = None
+    profile: str | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is."""
+        return bool(self.set or self.unset or self.profile) or self.file is not None or self.revert is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change did. `keys`: dotted key -> (value before, value now) of the settings in force."""
+
+    tenant: str
+    version: int
+    profile: str
+    keys: Mapping[str, tuple[Any, Any]]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        told = [f"settings of {self.tenant}: version {self.version}, over profile {self.profile}"]
+        told += [f"  {key}: {before!r} -> {now!r}" for key, (before, now) in self.keys.items()]
+        return told if self.keys else [*told, "  nothing reads differently now"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The settings in force. `own`: what the tenant has changed; `effective`: everything."""
+
+    tenant: str
+    profile: str
+    version: SettingsVersion
+    own: Mapping[str, Any]
+    effective: Mapping[str, Any]
+
+    def text(self) -> str:
+        """For people: YAML, each own setting marked."""
+        own = flat(self.own)
+        head = f"# {self.tenant}: profile {self.profile}, version {self.version.version} ({self.version.reason})"
+        lines = [f"{key}: {value!r}" + ("  # own" if key in own else "") for key, value in flat(self.effective).items()]
+        return "\n".join([head, *lines])
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """The work on tenants, over the warehouse of the running stack."""
+
+    warehouse: Warehouse
+    clock: Clock = SYSTEM
+
+    async def add(self, slug: str, name: str, profile: str, who: str, reason: str) -> Tenant:
+        """Add a tenant. Raises SettingsError: no such profile, no such name; ActRefused: it is there already."""
+        if not TENANT_SLUG.fullmatch(slug):
+            raise SettingsError(f"{slug!r} is no tenant name: 1 to 40 of a-z, 0-9 and -")
+        load_profile(profile)
+        now = self.clock.now()
+        async with self.warehouse.as_tenant(slug) as db:
+            if not await tenants.add(slug, db, name=name, profile=profile, at=now):
+                raise ActRefused(f"there is a tenant {slug!r} already; `tonewatch tenants settings {slug}` shows it")
+            after = {"name": name, "profile": profile}
+            await self._audit(slug, db, who, "tenant.add", {}, after, reason, now)
+            return await tenants.get(slug, db)
+
+    async def all(self) -> list[Tenant]:
+        """Every tenant, by name."""
+        async with self.warehouse.as_dispatcher() as db:
+            slugs = await tenants.slugs(db)
+        found = []
+        for slug in slugs:
+            async with self.warehouse.as_tenant(slug) as db:
+                found.append(await tenants.get(slug, db))
+        return found
+
+    async def show(self, slug: str) -> Shown:
+        """The settings in force. Raises UnknownTenant."""
+        async with self.warehouse.as_tenant(slug) as db:
+            held = await tenants.get(slug, db)
+            version = await settings_versions.current(slug, db)
+        effective = profile_of(held.profile, version.settings)
+        return Shown(slug, held.profile, version, version.settings, effective.model_dump(mode="json"))
+
+    async def history(self, slug: str) -> list[SettingsVersion]:
+        """Every version. Raises UnknownTenant."""
+        async with self.warehouse.as_tenant(slug) as db:
+            await tenants.get(slug, db)
+            return await settings_versions.history(slug, db)
+
+    async def change(self, slug: str, change: Change, who: str, reason: str) -> Changed:
+        """Make the change, or raise and leave everything as it was.
+
+        Raises UnknownTenant; SettingsError: a key, value or version that is none; ActRefused: somebody was quicker.
+        """
+        now = self.clock.now()
+        async with self.warehouse.as_tenant(slug) as db:
+            held = await tenants.get(slug, db)
+            before = await settings_versions.current(slug, db)
+            versions = await settings_versions.history(slug, db) if change.revert is not None else []
+            own, profile = wanted(change, before, versions), change.profile or held.profile
+            was, now_is = profile_of(held.profile, before.settings), profile_of(profile, own)
+            version = await settings_versions.put(
+                slug, db, settings=own, over=before.version, who=who, reason=reason, at=now
+            )
+            if profile != held.profile:
+                await tenants.watch_by(slug, db, profile)
+            keys = differing(was, now_is)
+            told = [{key: each[side] for key, each in keys.items()} for side in (0, 1)]
+            await self._audit(slug, db, who, "settings.change", told[0], told[1] | {"version": version}, reason, now)
+        return Changed(slug, version, profile, keys)
+
+    async def _audit(
+        self, slug: str, db: Any, who: str, what: str, before: Any, after: Any, reason: str, at: datetime
+    ) -> None:
+        await audit.write(slug, db, who=who, what=what, subject=slug, before=before, after=after, reason=reason, at=at)
+
+
+def wanted(change: Change, before: SettingsVersion, versions: Sequence[SettingsVersion]) -> dict[str, Any]:
+    """The tenant's own settings after the change. Raises SettingsError."""
+    if sum((change.file is not None, change.revert is not None, bool(change.set or change.unset))) > 1:
+        raise SettingsError("only one of --set/--unset, --from and --revert at once")
+    if change.revert is not None:
+        known = {version.version: version.settings for version in versions} | {1: {}}
+        if change.revert not in known:
+            raise SettingsError(f"there is no version {change.revert}; there are {', '.join(map(str, sorted(known)))}")
+        return dict(known[change.revert])
+    if change.file is not None:
+        return _of_file(change.file)
+    own = nested(flat(before.settings))
+    for key in change.unset:
+        _take_out(own, key)
+    for line in change.set:
+        key, sign, value = line.partition("=")
+        if not sign or not key.strip():
+            raise SettingsError(f"{line!r} sets nothing: write KEY=VALUE")
+        _put_in(own, key.strip(), _yaml(value, f"the value of {key}"))
+    return own
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Dotted key -> value; lists are values."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of `flat`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        _put_in(found, key, value)
+    return found
+
+
+def differing(before: Profile, after: Profile) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> its two values, of those that differ."""
+    was, now_is = (flat(each.model_dump(mode="json")) for each in (before, after))
+    keys = sorted(was.keys() | now_is.keys())
+    return {key: (was.get(key), now_is.get(key)) for key in keys if was.get(key) != now_is.get(key)}
+
+
+def _put_in(settings: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for step in path:
+        below = settings.setdefault(step, {})
+        if not isinstance(below, dict):
+            raise SettingsError(f"{key}: {step} holds a value and no keys")
+        settings = below
+    settings[last] = value
+
+
+def _take_out(settings: dict[str, Any], key: str) -> None:
+    head, _, rest = key.partition(".")
+    if head not in settings or (rest and not isinstance(settings[head], dict)):
+        raise SettingsError(f"{key} is no setting of the tenant's own: nothing to take back")
+    if not rest:
+        del settings[head]
+        return
+    _take_out(settings[head], rest)
+    if not settings[head]:
+        del settings[head]
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        found = _yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} holds no settings: write keys of a profile, as in deployments/tenants")
+    return found
+
+
+def _yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{what} is no YAML: {error}") from error
+
+
+def run(state_dir: Path | None, work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
+    """Do `work` on the warehouse of the running stack. Raises NotUp: there is none."""
+
+    async def inside() -> Result:
+        settings = read_settings()
+        if state_dir is not None:
+            settings = settings.model_copy(update={"state_dir": state_dir.absolute()})
+        warehouse = Warehouse.from_settings(settings if settings.database_url else connected(settings))
+        try:
+            return await work(Tenancy(warehouse))
+        finally:
+            await warehouse.close()
+
+    return asyncio.run(inside())

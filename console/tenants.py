@@ -1,0 +1,106 @@
+"""`tonewatch tenants`: who is watched, and by which settings.
+
+The sub-commands import what they need when they run, like those of console/cli.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from console.incidents import Author, Json, StateDir, as_json_text, user
+
+app = typer.Typer(
+    name="tenants",
+    help="Add tenants, list them, and see and change by which settings each is watched.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Slug = Annotated[str, typer.Argument(help="The tenant's short name: 1 to 40 of a-z, 0-9 and -.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it stands in the audit and with the version.")]
+
+
+@app.command()
+def add(
+    tenant: Slug,
+    name: Annotated[str | None, typer.Option(help="For people; default: the short name.", show_default=False)] = None,
+    profile: Annotated[str, typer.Option(help="How it is watched: a file in deployments/tenants.")] = "platform",
+    reason: Why = "",
+    author: Author = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Add a tenant. One that is there already is left as it is, and that is an error."""
+    from console import tenancy
+
+    added = tenancy.run(state_dir, lambda at: at.add(tenant, name or tenant, profile, author or user(), reason))
+    print(as_json_text(added) if as_json else f"{added.slug} is there, watched by profile {added.profile}")
+
+
+@app.command(name="list")
+def list_(as_json: Json = False, state_dir: StateDir = None) -> None:
+    """List all tenants: profile, version of the settings, when it came."""
+    from console import tenancy
+
+    found = tenancy.run(state_dir, lambda at: at.all())
+    if as_json:
+        print(as_json_text(found))
+        return
+    for each in found:
+        print(f"{each.slug:<24}{each.profile:<12}settings version {each.settings_version:<5}{each.name}")
+
+
+@app.command()
+def settings(
+    tenant: Slug,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE, e.g. guardrails.actions_per_day=5; VALUE is YAML.", show_default=False),
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(help="KEY that is to be as the profile has it.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="YAML file in place of all own settings.", show_default=False),
+    ] = None,
+    revert: Annotated[
+        int | None,
+        typer.Option(help="Have this version hold again; 1: the profile's.", show_default=False),
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Show every version: who, when, why.")] = False,
+    profile: Annotated[str | None, typer.Option(help="Watch by this profile from now on.", show_default=False)] = None,
+    reason: Why = "",
+    author: Author = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show by which settings a tenant is watched, or change them: checked first, and in force with the next tick.
+
+    Each change is a version of its own with author and reason, and can be taken back.
+    """
+    from console import tenancy
+
+    if history:
+        _tell_history(tenancy.run(state_dir, lambda at: at.history(tenant)), as_json)
+        return
+    change = tenancy.Change(tuple(set_ or ()), tuple(unset or ()), file, revert, profile)
+    if change.wanted:
+        by = (author or user(), reason)
+        told = tenancy.run(state_dir, lambda at: at.change(tenant, change, *by))
+        print(as_json_text(told) if as_json else "\n".join(told.lines()))
+        return
+    shown = tenancy.run(state_dir, lambda at: at.show(tenant))
+    print(as_json_text(shown) if as_json else shown.text())
+
+
+def _tell_history(versions: Any, as_json: bool) -> None:
+    if as_json:
+        print(as_json_text(versions))
+        return
+    for each in versions:
+        print(f"{each.version:>4}  {each.time:%Y-%m-%d %H:%M:%S}  {each.who}: {each.reason or '(no reason given)'}")
+        print(f"      {as_json_text(each.settings, indent=None)}")

@@ -1,0 +1,161 @@
+"""Takes in what Prometheus pushes by remote write: decoded, given to its entities, committed, then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.api.door import AHEAD, BEHIND, Limits, refused
+from gateway.naming import Naming
+from gateway.remote_write import Format, Reader, Written
+from tonewatch.clock import Clock
+from tonewatch.errors import PayloadError, PayloadTooLarge
+from tonewatch.records import Series
+from tonewatch.settings import load_profile
+from warehouse import deliveries, samples, tenants
+from warehouse.database import Connection, Warehouse
+
+WRITE_TYPES: Final = frozenset({"application/x-protobuf"})
+#: Bodies above this are decoded in a thread: some 5 ms per 1,000 series, which the loop can not always spare.
+_THREAD_BYTES: Final = 64 * 1024
+#: How long a tenant's rules of naming are believed.
+_BELIEVED_S: Final = 10.0
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+#: From 1970, whence Prometheus counts milliseconds, to 2000, whence PostgreSQL counts microseconds.
+_TO_2000_MS: Final = (datetime(2000, 1, 1, tzinfo=UTC) - _1970) // _MILLISECOND
+
+Known = tuple[int, Series]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of one body. kept: samples in the warehouse now, new or there before; void: those without a number
+    (NaN, of which one marks the end of a series, and infinity); refused: samples by the reason.
+    """
+
+    kept: int
+    void: int
+    refused: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """What a process remembers of a tenant: how series are named, and which it has seen committed."""
+
+    reader: Reader[Known]
+    version: int
+    until: float
+    seen: set[int] = field(default_factory=set)
+
+
+class Intake:
+    """Remote write for all tenants of this process."""
+
+    def __init__(self, warehouse: Warehouse, clock: Clock, limits: Limits) -> None:
+        self._warehouse, self._clock, self._limits = warehouse, clock, limits
+        self._tenants: dict[str, _Tenant] = {}
+        self._at_once = 0
+
+    async def take(self, tenant: str, body: bytes, form: Format) -> Received:
+        """Keep the samples of `body`; when this returns they are committed. What was there already stays as it is.
+
+        Raises HTTPException: 400 no such message, 413 too much in it, 503 too many at once; WarehouseAway: nothing is
+        kept, send it again.
+        """
+        if self._at_once >= self._limits.writes_at_once:
+            # Not 429: Prometheus gives up on those unless it is told otherwise, and this is not the sender's fault.
+            raise refused(503, "too many writes at once, send it again", retry_after="1")
+        self._at_once += 1
+        try:
+            return await self._take(tenant, body, form)
+        finally:
+            self._at_once -= 1
+
+    async def _take(self, tenant: str, body: bytes, form: Format) -> Received:
+        known = await self._of(tenant)
+        try:
+            if len(body) > _THREAD_BYTES:
+                written = await asyncio.to_thread(self._read, known.reader, body, form)
+            else:
+                written = self._read(known.reader, body, form)
+        except PayloadTooLarge as error:
+            raise refused(413, str(error)) from error
+        except PayloadError as error:
+            raise refused(400, str(error)) from error
+        now, reasons = self._clock.now(), Counter(written.refused)
+        if written.histograms:
+            reasons["native histograms are not kept: have classic ones sent"] += written.histograms
+        columns, void = _columns(written, now, reasons)
+        if len(columns.ids):
+            async with self._warehouse.as_tenant(tenant) as db:
+                columns = await self._within_limit(tenant, db, known, columns, reasons)
+                await samples.append_columns(tenant, db, columns)
+                await deliveries.put(tenant, db, columns, now)
+            known.seen.update(columns.series)
+        return Received(len(columns.ids), void, reasons)
+
+    def _read(self, reader: Reader[Known], body: bytes, form: Format) -> Written[Known]:
+        limits = self._limits
+        return reader.read(body, form, max_bytes=limits.unpacked_bytes, max_samples=limits.write_samples)
+
+    async def _of(self, tenant: str) -> _Tenant:
+        held, now = self._tenants.get(tenant), self._clock.monotonic()
+        if held is not None and held.until > now:
+            return held
+        async with self._warehouse.as_tenant(tenant) as db:
+            found = await tenants.get(tenant, db)
+        if held is None or held.version != found.settings_version:
+            naming = Naming(load_profile(found.profile).naming)
+            held = _Tenant(Reader(lambda told: _known(naming.series(told))), found.settings_version, now)
+            self._tenants[tenant] = held
+        held.until = now + _BELIEVED_S
+        return held
+
+    async def _within_limit(
+        self, tenant: str, db: Connection, known: _Tenant, columns: samples.Columns, reasons: Counter[str]
+    ) -> samples.Columns:
+        """Without what would make the tenant's series too many; those that it has go on."""
+        strange = [id_ for id_ in columns.series if id_ not in known.seen]
+        new = await samples.missing(tenant, db, strange) if strange else []
+        if not new or await samples.count_series(tenant, db) + len(new) <= self._limits.series:
+            return columns
+        kept = ~np.isin(columns.ids, new)
+        reasons[f"the tenant has {self._limits.series} series, and no more are taken"] += int((~kept).sum())
+        return _part(columns, kept)
+
+
+def _known(series: Series) -> Known:
+    return series.id, series
+
+
+def _columns(written: Written[Known], now: datetime, reasons: Counter[str]) -> tuple[samples.Columns, int]:
+    """The samples that can be kept, and how many hold no number; `reasons` learns of those out of reach."""
+    ids = np.repeat(np.fromiter((id_ for id_, _ in written.series), np.int64), np.asarray(written.counts))
+    times, values = np.asarray(written.times), np.asarray(written.values)
+    first, last = ((moment - _1970) // _MILLISECOND for moment in (now - BEHIND, now + AHEAD))
+    timely: Mask = (times >= first) & (times <= last)
+    if not timely.all():
+        reasons["a time more than 5 minutes ahead or 48 hours behind"] += int((~timely).sum())
+    numbers: Mask = np.isfinite(values)
+    kept = timely & numbers
+    columns = samples.Columns(ids, times, values, dict(written.series))
+    if not kept.all():
+        columns = _part(columns, kept)
+    micros = (columns.times - _TO_2000_MS) * 1000
+    return samples.Columns(columns.ids, micros, columns.values, columns.series), int((timely & ~numbers).sum())
+
+
+def _part(columns: samples.Columns, kept: npt.NDArray[Any]) -> samples.Columns:
+    ids = columns.ids[kept]
+    left = set(np.unique(ids).tolist())
+    series = {id_: series for id_, series in columns.series.items() if id_ in left}
+    return samples.Columns(ids, columns.times[kept], columns.values[kept], series)

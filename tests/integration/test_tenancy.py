@@ -1,0 +1,170 @@
+"""Tenants and their settings, on a real PostgreSQL: each change a version, in the audit, and taken back if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from console.tenancy import Change, Tenancy
+from tests.conftest import Database, new_tenant
+from tonewatch.clock import ManualClock
+from tonewatch.errors import ActRefused, SettingsError, UnknownTenant
+from tonewatch.settings import load_profile
+from warehouse import audit, tenants
+from warehouse.database import Warehouse
+
+pytestmark = pytest.mark.integration
+
+PROJECT = Path(__file__).resolve().parents[2]
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FEWER = Change(set=("guardrails.actions_per_day=5",))
+
+
+@pytest.fixture
+def tenancy(warehouse: Warehouse) -> Tenancy:
+    return Tenancy(warehouse, ManualClock(START))
+
+
+async def actions_per_day(warehouse: Warehouse, tenant: str) -> int:
+    async with warehouse.as_tenant(tenant) as db:
+        return (await tenants.profile(tenant, db)).guardrails.actions_per_day
+
+
+async def test_a_tenant_is_added_once(tenancy: Tenancy) -> None:
+    added = await tenancy.add("radio-one", "Radio One", "platform", "ann", "a customer")
+    assert (added.slug, added.name, added.profile, added.settings_version) == ("radio-one", "Radio One", "platform", 1)
+    assert added in await tenancy.all()
+    with pytest.raises(ActRefused, match="already"):
+        await tenancy.add("radio-one", "Another", "demo", "ben", "")
+    assert (await tenancy.show("radio-one")).profile == "platform"
+
+
+@pytest.mark.parametrize(("slug", "profile"), [("Radio One", "platform"), ("radio", "no-profile"), ("", "platform")])
+async def test_a_tenant_with_a_bad_name_or_profile_is_refused(tenancy: Tenancy, slug: str, profile: str) -> None:
+    with pytest.raises(SettingsError):
+        await tenancy.add(slug, slug, profile, "ann", "")
+
+
+async def test_a_setting_holds_from_when_it_is_changed_and_can_be_taken_back(
+    tenancy: Tenancy, warehouse: Warehouse, tenant: str
+) -> None:
+    before = load_profile("demo").guardrails.actions_per_day
+    changed = await tenancy.change(tenant, FEWER, "ann", "too many")
+    assert (changed.version, dict(changed.keys)) == (2, {"guardrails.actions_per_day": (before, 5)})
+    assert await actions_per_day(warehouse, tenant) == 5
+    more = await tenancy.change(tenant, Change(set=("silence_seconds=4", "guardrails.actions_per_day=6")), "ann", "")
+    assert set(more.keys) == {"silence_seconds", "guardrails.actions_per_day"}
+    assert (await tenancy.show(tenant)).own == {"guardrails": {"actions_per_day": 6}, "silence_seconds": 4}
+    await tenancy.change(tenant, Change(unset=("guardrails.actions_per_day",)), "ann", "")
+    assert await actions_per_day(warehouse, tenant) == before
+    await tenancy.change(tenant, Change(revert=2), "ben", "it was right")
+    assert await actions_per_day(warehouse, tenant) == 5
+    await tenancy.change(tenant, Change(revert=1), "ben", "as it came")
+    assert (await tenancy.show(tenant)).own == {}
+    assert [(each.version, each.who) for each in await tenancy.history(tenant)] == [
+        (2, "ann"), (3, "ann"), (4, "ann"), (5, "ben"), (6, "ben"),
+    ]  # fmt: skip
+
+
+async def test_a_change_stands_in_the_audit_with_before_and_after(
+    tenancy: Tenancy, warehouse: Warehouse, tenant: str
+) -> None:
+    await tenancy.change(tenant, FEWER, "ann", "too many")
+    async with warehouse.as_tenant(tenant) as db:
+        line = (await audit.read(tenant, db, 10))[0]
+    assert (line.who, line.what, line.subject, line.reason) == ("ann", "settings.change", tenant, "too many")
+    before = load_profile("demo").guardrails.actions_per_day
+    assert line.before == {"guardrails.actions_per_day": before}
+    assert line.after == {"guardrails.actions_per_day": 5, "version": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (Change(set=("guardrails.actions_per_dy=5",)), "unknown key"),
+        (Change(set=("guardrails.actions_per_day=many",)), "actions_per_day"),
+        (Change(set=("guardrails.actions_per_day",)), "KEY=VALUE"),
+        (Change(set=("tick_seconds=: [",)), "no YAML"),
+        (Change(set=("tick_seconds.deep=1", "tick_seconds=2", "tick_seconds.deeper=1")), "no keys"),
+        (Change(unset=("silence_seconds",)), "nothing to take back"),
+        (Change(revert=9), "no version 9"),
+        (Change(revert=1, set=("silence_seconds=3",)), "only one of"),
+        (Change(file=Path("/nowhere.yaml")), "cannot be read"),
+        (Change(profile="no-profile"), "no profile"),
+    ],
+)
+async def test_a_change_that_can_not_be_made_changes_nothing(
+    tenancy: Tenancy, tenant: str, change: Change, reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        await tenancy.change(tenant, change, "ann", "")
+    assert (await tenancy.show(tenant)).version.version == 1
+    assert await tenancy.history(tenant) == []
+
+
+async def test_of_two_who_change_at_once_one_is_told(tenancy: Tenancy, tenant: str) -> None:
+    outcomes = await asyncio.gather(
+        *(tenancy.change(tenant, FEWER, who, "") for who in ("ann", "ben", "cas")), return_exceptions=True
+    )
+    refused = [each for each in outcomes if isinstance(each, BaseException)]
+    assert all(isinstance(each, ActRefused) for each in refused)
+    assert len(await tenancy.history(tenant)) == 3 - len(refused) >= 1
+
+
+async def test_a_file_takes_the_place_of_all_own_settings(tenancy: Tenancy, tenant: str, tmp_path: Path) -> None:
+    await tenancy.change(tenant, FEWER, "ann", "")
+    file = tmp_path / "own.yaml"
+    file.write_text("silence_seconds: 4\nnaming:\n- match: {pod: edge-.*}\n  entity: edge:{pod}\n")
+    await tenancy.change(tenant, Change(file=file), "ann", "")
+    shown = await tenancy.show(tenant)
+    assert set(shown.own) == {"silence_seconds", "naming"}
+    file.write_text("just words")
+    with pytest.raises(SettingsError, match="holds no settings"):
+        await tenancy.change(tenant, Change(file=file), "ann", "")
+
+
+async def test_another_profile_keeps_the_own_settings(tenancy: Tenancy, warehouse: Warehouse, tenant: str) -> None:
+    await tenancy.change(tenant, FEWER, "ann", "")
+    changed = await tenancy.change(tenant, Change(profile="platform"), "ann", "grown up")
+    assert changed.profile == "platform"
+    assert "tick_seconds" in changed.keys
+    assert await actions_per_day(warehouse, tenant) == 5
+
+
+async def test_one_tenants_settings_are_no_others(tenancy: Tenancy, warehouse: Warehouse, tenant: str) -> None:
+    other = await new_tenant(warehouse)
+    await tenancy.change(tenant, FEWER, "ann", "")
+    assert await actions_per_day(warehouse, other) == load_profile("demo").guardrails.actions_per_day
+    assert await tenancy.history(other) == []
+    with pytest.raises(UnknownTenant):
+        await tenancy.show("nobody")
+
+
+def test_the_command_line_adds_lists_shows_and_changes(database: Database, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
+        "TONEWATCH_STATE_DIR": str(tmp_path),
+    }
+
+    def tonewatch(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "console.cli", "tenants", *words]
+        return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+    assert tonewatch("add", "cli", "--profile", "platform", "--as", "ann").returncode == 0
+    assert tonewatch("add", "cli").returncode == 1
+    assert "cli" in [each["slug"] for each in json.loads(tonewatch("list", "--json").stdout)]
+    told = tonewatch("settings", "cli", "--set", "silence_seconds=4", "--as", "ann", "--reason", "quiet")
+    assert "silence_seconds: 10.0 -> 4.0" in told.stdout
+    assert "silence_seconds: 4.0  # own" in tonewatch("settings", "cli").stdout
+    assert "ann: quiet" in tonewatch("settings", "cli", "--history").stdout
+    refused = tonewatch("settings", "cli", "--set", "silence_second=4", "--as", "ann")
+    assert refused.returncode == 2
+    assert "unknown key" in refused.stderr

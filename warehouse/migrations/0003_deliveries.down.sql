@@ -1,0 +1,2 @@
+drop table delivery;
+delete from column_registry where table_name = 'delivery';
