@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards pushed snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -64,6 +64,9 @@ guards: setup ## Each guardrail's fault tests, green with the guard and red with
 
 calm: setup ## The demo without a fault for 21 minutes, added to docs/results/calm.json: make calm ARGS="--seed 2"
 	@$(RUN)/python tests/campaign/calm.py $(ARGS)
+
+pushed: setup ## A real Prometheus remote-writes while gateway and PostgreSQL are killed: 11 minutes; docs/results/pushed.json
+	@$(RUN)/python -m tests.campaign.pushed $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house and docs/settings.md after a wanted change
 	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py

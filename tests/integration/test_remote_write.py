@@ -19,6 +19,7 @@ from gateway.api.door import Limits
 from gateway.remote_write import Format
 from tasks.collect import Collector
 from tests.conftest import new_tenant
+from tests.integration.pushed import PROMETHEUS, pushing, until
 from tests.unit.gateway.test_remote_write import UP, body_v1, body_v2, chunk, series_v1
 from tonewatch.clock import SYSTEM
 from tonewatch.records import Sample, Series, SeriesKind
@@ -294,3 +295,20 @@ def test_columns_are_those_of_the_samples() -> None:
     columns = samples.columns_of(told)
     assert [columns.series[id_] for id_ in columns.ids.tolist()] == [sample.series for sample in told]
     assert [samples.moment(time) for time in columns.times.tolist()] == [sample.time for sample in told]
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed here")
+async def test_a_real_prometheus_loses_nothing_though_gateway_and_postgresql_are_killed() -> None:
+    began = SYSTEM.now()
+    async with pushing() as pushed:
+        await pushed.start_prometheus([])
+
+        async def some_arrived() -> bool:
+            return len(await pushed.held_by_warehouse(began)) > 1000
+
+        await until(some_arrived, 60, "samples arrive")
+        await pushed.kill_gateway()
+        await pushed.kill_postgres()
+        held, missing, repeated = await pushed.missing(began, "10m")
+        assert held > 1000
+        assert (missing, repeated) == ([], 0)

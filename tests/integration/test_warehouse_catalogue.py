@@ -161,7 +161,9 @@ def test_the_dispatcher_reads_no_content_and_changes_leases_alone(catalogue: psy
     assert rows(catalogue, whole) == []
 
 
-def test_the_app_deletes_nothing_but_causes_and_read_deliveries_and_touches_no_partition_directly(catalogue: psycopg.Connection) -> None:
+def test_the_app_deletes_causes_and_read_deliveries_alone_and_touches_no_partition(
+    catalogue: psycopg.Connection,
+) -> None:
     query = """select table_name, privilege_type from information_schema.table_privileges
         where grantee = 'tonewatch_app'"""
     found = rows(catalogue, query)
