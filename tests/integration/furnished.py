@@ -46,6 +46,7 @@ from warehouse import (
     keys,
     labels,
     notices,
+    rollups,
     samples,
     sessions,
     snapshots,
@@ -114,6 +115,7 @@ async def _furnish_watching(tenant: str, db: Connection) -> None:
     await entities.save(tenant, db, [Entity(PART, "transcode", {"job": "t"}, ("component:packager",))], START)
     await samples.append(tenant, db, [sample()])
     await deliveries.put(tenant, db, samples.columns_of([sample()]), START)
+    await rollups.make(tenant, db, START, START + rollups.STEP)
     await sessions.save(tenant, db, [report()], START)
     await changes.save(tenant, db, [Change("c", "release", PART, START, None, "someone", "a release")])
     await evidence.put(tenant, db, Evidence("hash", "logs", START, "text/plain", b"a line"))

@@ -133,11 +133,15 @@ def test_every_table_belongs_to_the_owner_who_cannot_log_in(catalogue: psycopg.C
     assert {owner for _, owner in rows(catalogue, query)} == {"tonewatch_owner"}
 
 
-def test_one_function_runs_as_its_owner_with_a_fixed_search_path(catalogue: psycopg.Connection) -> None:
+def test_three_functions_run_as_their_owner_with_a_fixed_search_path(catalogue: psycopg.Connection) -> None:
     query = """select p.proname, p.prosecdef, p.proconfig, p.proacl::text from pg_proc p
         join pg_namespace n on n.oid = p.pronamespace where n.nspname OURS"""
     found = {name: rest for name, *rest in rows(catalogue, query)}
-    assert [name for name, (definer, _, _) in found.items() if definer] == ["ensure_sample_partition"]
+    assert {name for name, (definer, _, _) in found.items() if definer} == {
+        "ensure_sample_partition",
+        "drop_sample_partitions",
+        "end_outlived",
+    }
     assert all(
         config[0].startswith("search_path=pg_catalog") and config[0].endswith("pg_temp")
         for _, config, _ in found.values()

@@ -1,0 +1,67 @@
+"""Rolls samples up before they end, and ends what has outlived its retention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from warehouse import cursors, retention, rollups
+from warehouse.database import Warehouse
+
+CURSOR = "rollup"
+#: Steps are made anew for so long; what comes in later still is counted when they stop being hot.
+LATE = timedelta(hours=1)
+#: How far back the first run looks for samples.
+FIRST = timedelta(days=7)
+#: A stretch is rolled up in transactions of so long.
+STRETCH = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What one run did for one tenant: roll-up rows made or changed, and rows ended by table."""
+
+    tenant: str
+    rolled_up: int
+    ended: dict[str, int]
+
+
+async def retain(tenant: str, warehouse: Warehouse, now: datetime) -> Retained:
+    """Roll up everything that is whole, then end what is outlived. A run that was interrupted is carried on.
+
+    Raises WarehouseAway.
+    """
+    rolled_up = await _roll_up(tenant, warehouse, now)
+    async with warehouse.as_tenant(tenant) as db:
+        ended = await retention.end_outlived(tenant, db, now)
+    return Retained(tenant, rolled_up, ended)
+
+
+async def _roll_up(tenant: str, warehouse: Warehouse, now: datetime) -> int:
+    """What is new, and once more what stops being hot: after that nothing is taken in for it any more."""
+    end, hot = rollups.step_of(now), retention.LASTS["hot"]
+    async with warehouse.as_tenant(tenant) as db:
+        told = await cursors.get(tenant, db, CURSOR)
+    before = datetime.fromisoformat(told["time"]) if told else end - FIRST
+    made = 0
+    for start, until in ((before - hot, end - hot), (before - LATE, end)):
+        for stretch in _stretches(start, until):
+            async with warehouse.as_tenant(tenant) as db:
+                made += await rollups.make(tenant, db, *stretch)
+    async with warehouse.as_tenant(tenant) as db:
+        await cursors.set(tenant, db, CURSOR, {"time": end.isoformat()}, now)
+    return made
+
+
+def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    while start < end:
+        until = min(start + STRETCH, end)
+        yield start, until
+        start = until
+
+
+async def drop_days(warehouse: Warehouse, tenant: str, now: datetime) -> int:
+    """Drop the days of samples that no tenant needs any more; any tenant's transaction will do. After `retain`."""
+    async with warehouse.as_tenant(tenant) as db:
+        return await retention.drop_partitions(db, now)

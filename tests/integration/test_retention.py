@@ -1,0 +1,180 @@
+"""Samples are rolled up before they end, and what has outlived its retention ends; on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from tasks.retain import drop_days, retain
+from tests.conftest import Database, new_tenant
+from tests.integration.furnished import report
+from tonewatch.errors import WarehouseError
+from tonewatch.records import Sample, Series
+from warehouse import deliveries, retention, rollups, samples, sessions
+from warehouse.database import Warehouse
+
+pytestmark = pytest.mark.integration
+
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+HOUR, DAY, STEP = timedelta(hours=1), timedelta(days=1), rollups.STEP
+UP = Series("component:a", "up")
+
+
+@pytest.fixture
+def partitions(database: Database) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database.admin_url, autocommit=True) as connection:
+        yield connection
+
+
+def days(connection: psycopg.Connection) -> set[str]:
+    query = "select relname from pg_class where relname ~ '^sample_hot_[0-9]{8}$' and relkind = 'r'"
+    return {name.removeprefix("sample_hot_") for (name,) in connection.execute(query).fetchall()}
+
+
+async def add(warehouse: Warehouse, tenant: str, *told: tuple[datetime, float], series: Series = UP) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await samples.append(tenant, db, [Sample(series, time, value) for time, value in told])
+
+
+async def rolled(warehouse: Warehouse, tenant: str, series: Series = UP) -> list[rollups.Rollup]:
+    async with warehouse.as_tenant(tenant) as db:
+        return await rollups.read(tenant, db, [series.id], NOON - 30 * DAY, NOON + 30 * DAY)
+
+
+async def count(warehouse: Warehouse, tenant: str, table: str) -> int:
+    async with warehouse.as_tenant(tenant) as db:
+        return int((await db.execute(text(f"select count(*) from {table}"))).scalar_one())
+
+
+values = st.sampled_from([0.0, 1.0, -2.5, 1e300, 5e-324])
+offsets = st.integers(0, 3600)
+
+
+@given(told=st.dictionaries(offsets, values, max_size=30))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_a_roll_up_is_what_a_plain_count_gives(warehouse: Warehouse, told: dict[int, float]) -> None:
+    tenant = await new_tenant(warehouse)
+    await add(warehouse, tenant, *((NOON + timedelta(seconds=at), value) for at, value in told.items()))
+    plain: dict[datetime, list[float]] = defaultdict(list)
+    for at, value in sorted(told.items()):
+        plain[NOON + timedelta(seconds=at - at % 300)].append(value)
+    async with warehouse.as_tenant(tenant) as db:
+        await rollups.make(tenant, db, NOON, NOON + 2 * HOUR)
+    found = await rolled(warehouse, tenant)
+    assert [(each.time, each.samples, each.low, each.high, each.last) for each in found] == [
+        (time, len(some), min(some), max(some), some[-1]) for time, some in sorted(plain.items())
+    ]
+    means = [statistics.fmean(min(value, 1e150) for value in some) for _, some in sorted(plain.items())]
+    assert [each.mean for each in found] == pytest.approx(means)
+
+
+async def test_a_second_run_changes_nothing_and_a_late_sample_is_counted(warehouse: Warehouse, tenant: str) -> None:
+    await add(warehouse, tenant, (NOON - STEP, 1.0), (NOON - STEP + timedelta(seconds=1), 3.0))
+    assert (await retain(tenant, warehouse, NOON)).rolled_up == 1
+    assert (await retain(tenant, warehouse, NOON)).rolled_up == 0
+    await add(warehouse, tenant, (NOON - STEP + timedelta(seconds=2), 8.0))
+    assert (await retain(tenant, warehouse, NOON + HOUR / 2)).rolled_up == 1
+    (found,) = await rolled(warehouse, tenant)
+    assert (found.samples, found.low, found.high, found.mean, found.last) == (3, 1.0, 8.0, 4.0, 8.0)
+
+
+async def test_steps_that_are_not_over_wait(warehouse: Warehouse, tenant: str) -> None:
+    await add(warehouse, tenant, (NOON + timedelta(minutes=1), 1.0))
+    assert (await retain(tenant, warehouse, NOON + timedelta(minutes=4))).rolled_up == 0
+    assert (await retain(tenant, warehouse, NOON + timedelta(minutes=5))).rolled_up == 1
+
+
+async def test_what_came_very_late_is_counted_when_it_stops_being_hot(warehouse: Warehouse, tenant: str) -> None:
+    await add(warehouse, tenant, (NOON, 1.0))
+    await retain(tenant, warehouse, NOON + HOUR)
+    await add(warehouse, tenant, (NOON + timedelta(seconds=1), 2.0))
+    for hours in range(6, 54, 6):
+        await retain(tenant, warehouse, NOON + hours * HOUR)
+    (found,) = await rolled(warehouse, tenant)
+    assert found.samples == 2
+
+
+async def test_a_maintenance_that_was_away_for_days_rolls_up_before_it_drops(
+    warehouse: Warehouse, tenant: str, partitions: psycopg.Connection
+) -> None:
+    await add(warehouse, tenant, (NOON, 1.0))
+    await retain(tenant, warehouse, NOON + HOUR)
+    await add(warehouse, tenant, (NOON + 2 * HOUR, 2.0), (NOON + DAY, 3.0))
+    late = NOON + 6 * DAY
+    await retain(tenant, warehouse, late)
+    assert await drop_days(warehouse, tenant, late) >= 2
+    assert await count(warehouse, tenant, "sample") == 0
+    assert [each.last for each in await rolled(warehouse, tenant)] == [1.0, 2.0, 3.0]
+
+
+async def test_only_days_that_are_wholly_outlived_are_dropped(
+    warehouse: Warehouse, tenant: str, partitions: psycopg.Connection
+) -> None:
+    start = datetime(2026, 5, 1, tzinfo=UTC)
+    await add(warehouse, tenant, *((start + day * DAY, float(day)) for day in range(4)))
+    assert days(partitions) >= {"20260501", "20260502", "20260503", "20260504"}
+    await drop_days(warehouse, tenant, start + 3 * DAY - timedelta(microseconds=1))
+    assert days(partitions) >= {"20260501", "20260502"}
+    await drop_days(warehouse, tenant, start + 3 * DAY)  # the first of May ended 48 hours ago
+    assert "20260501" not in days(partitions)
+    assert days(partitions) >= {"20260502", "20260503", "20260504"}
+    await add(warehouse, tenant, (start, 9.0))  # a day that comes back is made anew
+    assert "20260501" in days(partitions)
+
+
+async def test_a_day_that_somebody_reads_stays_until_the_next_time(
+    warehouse: Warehouse, tenant: str, partitions: psycopg.Connection
+) -> None:
+    start = datetime(2026, 6, 1, tzinfo=UTC)
+    await add(warehouse, tenant, (start, 1.0))
+    with partitions.transaction():
+        partitions.execute("select count(*) from sample_hot_20260601")
+        await drop_days(warehouse, tenant, start + 9 * DAY)
+        assert "20260601" in days(partitions)
+    await drop_days(warehouse, tenant, start + 9 * DAY)
+    assert "20260601" not in days(partitions)
+
+
+async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse, tenant: str) -> None:
+    other = await new_tenant(warehouse)
+    for each in (tenant, other):
+        async with warehouse.as_tenant(each) as db:
+            await sessions.save(each, db, [report("old"), report("new", seconds=20 * 86_400)], NOON)
+            await deliveries.put(each, db, samples.columns_of([Sample(UP, NOON, 1.0)]), NOON)
+    now = report().time + 35 * DAY
+    async with warehouse.as_tenant(tenant) as db:
+        ended = await retention.end_outlived(tenant, db, now)
+    assert ended == {"sample": 0, "delivery": 0, "session_report": 1}
+    async with warehouse.as_tenant(tenant) as db:
+        ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
+    assert ended["delivery"] == 1
+    assert [await count(warehouse, other, table) for table in ("session_report", "delivery")] == [2, 1]
+
+
+async def test_without_a_tenant_nothing_ends(database: Database) -> None:
+    with psycopg.connect(database.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("select * from end_outlived(now(), now())")
+
+
+async def test_whatever_a_clock_says_no_day_ends_that_is_hot(
+    warehouse: Warehouse, tenant: str, partitions: psycopg.Connection
+) -> None:
+    today = datetime.now(UTC)
+    await add(warehouse, tenant, (today, 1.0))
+    with pytest.raises(WarehouseError, match="are hot"):
+        await drop_days(warehouse, tenant, today + 400 * DAY)
+    assert f"{today:%Y%m%d}" in days(partitions)
+
+
+async def test_a_part_of_a_step_is_not_rolled_up(warehouse: Warehouse, tenant: str) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        with pytest.raises(WarehouseError, match="whole steps"):
+            await rollups.make(tenant, db, NOON, NOON + timedelta(minutes=4))

@@ -1,0 +1,3 @@
+drop function end_outlived, drop_sample_partitions;
+drop table rollup;
+delete from column_registry where table_name = 'rollup';

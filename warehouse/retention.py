@@ -1,0 +1,28 @@
+"""The end of what has outlived its retention (column_registry.retention says how long that is)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+
+from warehouse.database import Connection
+from warehouse.rows import utc
+
+#: By retention class of column_registry; classes that are not here have no end yet.
+LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30)}
+
+DROP = text("select drop_sample_partitions(:retention, :before)")
+END = text("select what, rows from end_outlived(:samples_before, :sessions_before)")
+
+
+async def drop_partitions(db: Connection, now: datetime, retention: str = "hot") -> int:
+    """Drop the days of all tenants' samples that are wholly outlived; gives how many."""
+    found = await db.execute(DROP, {"retention": retention, "before": utc(now) - LASTS["hot"]})
+    return int(found.scalar_one())
+
+
+async def end_outlived(tenant: str, db: Connection, now: datetime) -> dict[str, int]:
+    """Delete the rows that the tenant has had for longer than it may; gives how many by table."""
+    values = {"samples_before": utc(now) - LASTS["hot"], "sessions_before": utc(now) - LASTS["session"]}
+    return {each.what: each.rows for each in await db.execute(END, values)}
