@@ -26,6 +26,7 @@ from tonewatch.settings import (
     Freeze,
     Grant,
     Guardrails,
+    NamingRule,
     PageBudget,
     Profile,
     Settings,
@@ -55,6 +56,8 @@ PROFILE_HEAD = f"""\
 How a tenant is watched is a file in `deployments/tenants/`, chosen by the setting `profile`. There are:
 {", ".join(f"`{name}`" for name in profile_names())}. A key that is not listed is an error.
 """
+
+MODELS = [Settings, Profile, PageBudget, Escalation, Guardrails, CoolDowns, Freeze, Grant, NamingRule]
 
 #: Defaults that follow from the machine, in words.
 COMPUTED = {
@@ -109,6 +112,8 @@ def settings_page() -> str:
             _table(Freeze, "key"),
             "### Each of `grants`\n",
             _table(Grant, "key"),
+            "### Each of `naming`\n",
+            _table(NamingRule, "key"),
         ]
     )
 
@@ -119,7 +124,7 @@ def test_the_settings_page_is_what_the_settings_are() -> None:
     assert SETTINGS_PAGE.read_text(encoding="utf-8") == settings_page(), "run `make snapshot` and read what changed"
 
 
-@pytest.mark.parametrize("model", [Settings, Profile, PageBudget, Escalation, Guardrails, CoolDowns, Freeze, Grant])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_setting_says_what_it_does(model: type[BaseModel]) -> None:
     assert not [name for name, field in model.model_fields.items() if not field.description]
 
@@ -161,7 +166,7 @@ def _help(*command: str) -> str:
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_in_the_documents_exists(page: str, line: str) -> None:
     words = re.split(r"\btonewatch ", line, maxsplit=1)[1].split()
-    text = _help(*words[: 2 if words[0] in {"incidents", "report"} else 1])
+    text = _help(*words[: 2 if words[0] in {"incidents", "report", "tenants"} else 1])
     for option in (word.split("=")[0] for word in words[1:] if word.startswith("--")):
         assert re.search(rf"{re.escape(option)}\b", text), f"{page}: tonewatch {words[0]} knows no {option}"
 
