@@ -1,4 +1,4 @@
-"""The front door: `tonewatch up | down | status | demo | listen | incidents | report | remediation | settings`.
+"""The front door: `tonewatch up | down | status | demo | listen | incidents | report | tenants | keys ...`.
 
 Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
 takes five (research/stack.md 6).
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from console.incidents import app as incidents
+from console.keys import app as keys
 from console.report import app as report
 from console.tenants import app as tenants
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(incidents)
+app.add_typer(keys)
 app.add_typer(report)
 app.add_typer(tenants)
 
@@ -204,26 +206,6 @@ def psql(
     from console.psql import open_psql
 
     open_psql(_settings(state_dir), tenant, context.args)
-
-
-@app.command()
-def key(
-    purpose: Annotated[str, typer.Argument(help="What it is for, e.g. players.")],
-    tenant: Annotated[str | None, typer.Option(help="Default: the tenant of the settings.", show_default=False)] = None,
-    scope: Annotated[
-        str,
-        typer.Option(
-            help="beacons: send beacons; metrics: remote write; changes: announce changes; viewer: live picture."
-        ),
-    ] = "beacons",
-    days: Annotated[float | None, typer.Option(min=0, help="Valid for so many days.", show_default=False)] = None,
-    state_dir: StateDir = None,
-) -> None:
-    """Make an API key for the gateway. It is shown once: the warehouse holds its hash alone."""
-    from console.keys import make_key
-
-    settings = _settings(state_dir)
-    print(_run(make_key(settings, tenant or settings.tenant, purpose, scope, days)))
 
 
 class Wanted(StrEnum):

@@ -1,45 +1,98 @@
-"""`tonewatch key`: API keys for those who send to the gateway or look through it."""
+"""`tonewatch keys`: API keys for those who send to the gateway or look through it.
+
+The sub-commands import what they need when they run, like those of console/cli.py.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import Annotated
 
-from console.stack.lifecycle import connected
-from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import SettingsError
-from tonewatch.settings import Settings
-from warehouse import audit, keys
-from warehouse.database import Warehouse
+import typer
 
-SCOPES = ("beacons", "changes", "metrics", "viewer")
+from console.incidents import Author, Json, StateDir, Tenant, as_json_text, user
+
+app = typer.Typer(
+    name="keys",
+    help="Make, list, rotate and revoke the API keys of a tenant.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Key = Annotated[str, typer.Argument(help="The key's id, as `list` shows it.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it stands in the audit.")]
 
 
-async def make_key(
-    settings: Settings, tenant: str, purpose: str, scope: str, days: float | None, clock: Clock = SYSTEM
-) -> str:
-    """Make a key of `scope` for `tenant`; gives the plain key, which nobody can read again.
+@app.command()
+def add(
+    purpose: Annotated[str, typer.Argument(help="What it is for, e.g. players.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="beacons: send beacons; metrics: remote write; changes: announce changes; viewer: read. More than one "
+            "may be given. Default: beacons.",
+            show_default=False,
+        ),
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Valid for so many days.", show_default=False)] = None,
+    reason: Why = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Make a key and print it. It is shown once: the warehouse holds its hash alone."""
+    from console.keyring import Keyring
+    from console.tenancy import own_tenant, run
 
-    Raises SettingsError: no such scope; NotUp; UnknownTenant; WarehouseError.
-    """
-    if scope not in SCOPES:
-        raise SettingsError(f"{scope!r} is no scope; known are {', '.join(SCOPES)}")
-    now = clock.now()
-    expires = None if days is None else now + timedelta(days=days)
-    warehouse = Warehouse.from_settings(connected(settings))
-    try:
-        async with warehouse.as_tenant(tenant) as db:
-            plain = await keys.create(tenant, db, purpose=purpose, scopes=(scope,), now=now, expires=expires)
-            await audit.write(
-                tenant,
-                db,
-                who="console",
-                what="key.create",
-                subject=purpose,
-                before={},
-                after={"scope": scope, "expires": expires.isoformat() if expires else None},
-                reason="tonewatch key",
-                at=now,
-            )
-    finally:
-        await warehouse.close()
-    return plain
+    whose, by = tenant or own_tenant(), author or user()
+    scopes = tuple(scope or ("beacons",))
+    made = run(state_dir, lambda at: Keyring(at.warehouse).add(whose, purpose, scopes, days, by, reason))
+    print(as_json_text(made) if as_json else made.plain)
+
+
+@app.command(name="list")
+def list_(tenant: Tenant = None, as_json: Json = False, state_dir: StateDir = None) -> None:
+    """List every key that there was: id, purpose, scopes, whether it holds."""
+    from console.keyring import Keyring
+    from console.tenancy import own_tenant, run
+    from tonewatch.clock import SYSTEM
+
+    whose = tenant or own_tenant()
+    found = run(state_dir, lambda at: Keyring(at.warehouse).all(whose))
+    if as_json:
+        print(as_json_text(found))
+        return
+    for each in found:
+        print(f"{each.id}  {','.join(each.scopes):<24}{each.standing(SYSTEM.now()):<30}{each.purpose}")
+
+
+@app.command()
+def rotate(
+    key: Key,
+    grace: Annotated[float, typer.Option(min=0, help="Hours for which the old key holds beside the new one.")] = 24.0,
+    reason: Why = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Print a new key for the same purpose; the old one holds a little longer, until its senders have changed over."""
+    from console.keyring import Keyring
+    from console.tenancy import own_tenant, run
+
+    whose, by = tenant or own_tenant(), author or user()
+    made = run(state_dir, lambda at: Keyring(at.warehouse).rotate(whose, key, grace, by, reason))
+    print(as_json_text(made) if as_json else made.plain)
+
+
+@app.command()
+def revoke(
+    key: Key, reason: Why = "", author: Author = None, tenant: Tenant = None, state_dir: StateDir = None
+) -> None:
+    """End a key at once, also in connections that are open."""
+    from console.keyring import Keyring
+    from console.tenancy import own_tenant, run
+
+    whose, by = tenant or own_tenant(), author or user()
+    ended = run(state_dir, lambda at: Keyring(at.warehouse).revoke(whose, key, by, reason))
+    print(f"{ended.id} ({ended.purpose}) has ended")

@@ -235,6 +235,11 @@ def _yaml(text: str, what: str) -> Any:
         raise SettingsError(f"{what} is no YAML: {error}") from error
 
 
+def own_tenant() -> str:
+    """The tenant of the settings."""
+    return read_settings().tenant
+
+
 def run(state_dir: Path | None, work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
     """Do `work` on the warehouse of the running stack. Raises NotUp: there is none."""
 

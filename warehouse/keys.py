@@ -25,6 +25,11 @@ CREATE = text("""
     values (:tenant, :id, :hash, :purpose, :scopes, :now, :expires)
 """)
 FIND = text("select id, hash, purpose, scopes, expires, revoked from api_key where tenant = :tenant and id = :id")
+LISTED = text("""
+    select id, purpose, scopes, created, expires, revoked from api_key where tenant = :tenant
+    order by created desc, id
+""")
+END_AT = text("update api_key set expires = :at where tenant = :tenant and id = :id")
 REVOKE = text("""
     update api_key set revoked = :at where tenant = :tenant and id = :id and revoked is null
 """)
@@ -38,6 +43,30 @@ class KeyHolder:
     key_id: str
     purpose: str
     scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """What can be told of a key."""
+
+    id: str
+    purpose: str
+    scopes: tuple[str, ...]
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether somebody who has it comes in."""
+        return self.revoked is None and (self.expires is None or self.expires > now)
+
+    def standing(self, now: datetime) -> str:
+        """The same for people."""
+        if self.revoked is not None:
+            return f"revoked {self.revoked:%Y-%m-%d %H:%M}"
+        if self.expires is None:
+            return "holds"
+        return f"{'holds until' if self.holds(now) else 'ended'} {self.expires:%Y-%m-%d %H:%M}"
 
 
 async def create(
@@ -77,9 +106,25 @@ async def verify(warehouse: Warehouse, plain: str, now: datetime, scope: str) ->
     return KeyHolder(tenant, found.id, found.purpose, tuple(found.scopes))
 
 
+async def listed(tenant: str, db: Connection) -> list[KeyEntry]:
+    """Every key that the tenant has had, the newest first."""
+    found = (await db.execute(LISTED, {"tenant": tenant})).all()
+    return [KeyEntry(id_, purpose, tuple(scopes), *times) for id_, purpose, scopes, *times in found]
+
+
+async def end_at(tenant: str, db: Connection, id_: str, at: datetime) -> None:
+    """Have the key end at that time."""
+    await db.execute(END_AT, {"tenant": tenant, "id": id_, "at": utc(at)})
+
+
 async def revoke(tenant: str, db: Connection, id_: str, at: datetime) -> bool:
     """End the key at once; False: there is none of that id, or it was revoked before."""
     return (await db.execute(REVOKE, {"tenant": tenant, "id": id_, "at": utc(at)})).rowcount == 1
+
+
+def id_of(plain: str) -> str:
+    """The public name of a plain key."""
+    return key_id(_hash(plain.partition("_")[2].partition("_")[2]))
 
 
 def key_id(hash_: bytes) -> str:

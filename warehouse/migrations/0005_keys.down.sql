@@ -1,0 +1,1 @@
+revoke update (expires) on api_key from tonewatch_app;
