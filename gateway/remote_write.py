@@ -191,7 +191,9 @@ def _labelled(pairs: Labels) -> Labelled:
     if not metric:
         raise PayloadError(f"a series without {NAME}")
     # An empty label is the same as none (Prometheus' data model).
-    return Labelled(metric, tuple(sorted((name, value) for name, value in labels.items() if value)), kind=_kind(metric))
+    return Labelled(
+        metric, tuple(sorted((name, value) for name, value in labels.items() if value)), kind=kind_of(metric)
+    )
 
 
 def _text(value: bytes) -> str:
@@ -206,7 +208,7 @@ def _text(value: bytes) -> str:
     return text
 
 
-def _kind(metric: str) -> SeriesKind:
+def kind_of(metric: str) -> SeriesKind:
     """By the conventions of names: 1.0 sends no type with a series."""
     return SeriesKind.COUNTER if metric.endswith(("_total", "_count", "_sum", "_bucket")) else SeriesKind.GAUGE
 

@@ -1,0 +1,206 @@
+"""What Tonewatch would have told of a stretch of the past: the rules and the grouping of today, on yesterday's samples.
+
+Time is the samples' own. Only stretches in which something was amiss are gone through tick by tick: where every scrape
+was answered no rule on scrapes can hold.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from feature_store.recent import Recent
+from policy import rules
+from policy.conditions import Condition, carried_on
+from policy.grouping import Group, group
+from tonewatch.records import Finding, FindingKind, Sample
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+
+#: What rules may look back on.
+HORIZON = timedelta(minutes=6)
+#: An incident takes in what its fault left behind for so long, as in tasks/correlate.py.
+ECHO = timedelta(seconds=45)
+#: An alert whose samples are further apart than this has ended in between.
+APART = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One thing that was wrong, and how long: the finding that would have been made of it, and its end."""
+
+    finding: Finding
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PastIncident:
+    """An incident that would have been opened. It would have been one page; how many it lost nobody can tell."""
+
+    onset: datetime
+    opened: datetime
+    ended: datetime
+    title: str
+    entities: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    group: Group
+    ended: datetime
+    findings: list[Finding] = field(default_factory=list)
+
+
+def backtest(
+    tenant: str,
+    scrapes: Iterable[Sample],
+    alerts: Iterable[Sample],
+    topology: Topology,
+    profile: Profile,
+    end: datetime,
+) -> list[PastIncident]:
+    """The incidents of the past, in the order of their onset.
+
+    scrapes: samples of `up`, 1 answered and 0 not, in order of time; alerts: samples of Prometheus' ALERTS that fired,
+    one series per alert; end: what still holds then has no end yet, and `ended` is it.
+    """
+    told = list(scrapes)
+    watched = profile.model_copy(update={"scrape_seconds": interval_s(told, profile.scrape_seconds)})
+    episodes = [*outages(tenant, told, watched), *fired(tenant, alerts)]
+    return incidents(episodes, topology, end)
+
+
+def interval_s(scrapes: Iterable[Sample], default: float) -> float:
+    """The usual time between two scrapes of one series, in seconds."""
+    before: dict[int, datetime] = {}
+    apart: list[float] = []
+    for sample in scrapes:
+        last = before.get(sample.series.id)
+        if last is not None and sample.time > last:
+            apart.append((sample.time - last).total_seconds())
+        before[sample.series.id] = sample.time
+    return statistics.median(apart) if apart else default
+
+
+def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterator[Episode]:
+    """What rules/scrape_down makes of the scrapes, tick by tick."""
+    ordered = sorted(scrapes, key=lambda sample: sample.time)
+    held: dict[tuple[str, str], Condition] = {}
+    until: dict[tuple[str, str], datetime] = {}
+    for start, stop in _amiss(ordered, profile):
+        for now, recent in _ticks(ordered, start, stop, profile):
+            found = carried_on(held, rules.scrape_down(recent.readings, now, profile))
+            for key in held.keys() - found.keys():
+                yield Episode(held[key].finding(tenant), until[key])
+            until |= dict.fromkeys(found, now)
+            held = found
+    for key, condition in held.items():
+        yield Episode(condition.finding(tenant), until[key])
+
+
+def _amiss(ordered: Sequence[Sample], profile: Profile) -> Iterator[tuple[datetime, datetime]]:
+    """Stretches that hold every failed scrape and end when nothing of it can hold any more."""
+    after = timedelta(seconds=2 * profile.tick_seconds) + HORIZON
+    start = stop = None
+    for sample in ordered:
+        if sample.value > 0:
+            continue
+        if start is None or stop is None or sample.time > stop:
+            if start is not None and stop is not None:
+                yield start, stop
+            start = sample.time
+        stop = sample.time + after
+    if start is not None and stop is not None:
+        yield start, stop
+
+
+def _ticks(
+    ordered: Sequence[Sample], start: datetime, stop: datetime, profile: Profile
+) -> Iterator[tuple[datetime, Recent]]:
+    recent, tick = Recent(HORIZON), timedelta(seconds=profile.tick_seconds)
+    place = _first(ordered, start - HORIZON)
+    now = start
+    while now <= stop:
+        upto = _first(ordered, now + timedelta(microseconds=1), place)
+        recent.add(ordered[place:upto])
+        recent.forget(now)
+        place = upto
+        yield now, recent
+        now += tick
+
+
+def _first(ordered: Sequence[Sample], time: datetime, low: int = 0) -> int:
+    """The place of the first sample at or after `time`."""
+    high = len(ordered)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if ordered[middle].time < time else (low, middle)
+    return low
+
+
+def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
+    """One episode per stretch in which an alert of the user's own rules fired."""
+    lines: dict[int, list[Sample]] = {}
+    for sample in alerts:
+        lines.setdefault(sample.series.id, []).append(sample)
+    for line in lines.values():
+        line.sort(key=lambda sample: sample.time)
+        began = 0
+        for place in range(1, len(line) + 1):
+            if place == len(line) or line[place].time - line[place - 1].time > APART:
+                yield Episode(_alert(tenant, line[began]), line[place - 1].time)
+                began = place
+
+
+def _alert(tenant: str, first: Sample) -> Finding:
+    labels: Mapping[str, str] = dict(first.series.labels)
+    name = labels.get("alertname", "an alert")
+    about = ", ".join(
+        f"{key}={value}" for key, value in labels.items() if key not in {"alertname", "alertstate", "severity"}
+    )
+    return Finding(
+        tenant=tenant,
+        entity=first.series.entity,
+        detector=f"prometheus:{name}",
+        kind=FindingKind.RULE,
+        started=first.time,
+        ended=first.time,
+        summary=f"{name} fires for {about or first.series.entity}",
+        symptom="alert",
+        expected="your own rule does not fire",
+        actual="it fires",
+    )
+
+
+def incidents(episodes: Iterable[Episode], topology: Topology, end: datetime) -> list[PastIncident]:
+    """The episodes as incidents: grouped as findings are when they come one after the other."""
+    past: list[_Open] = []
+    for episode in sorted(episodes, key=lambda each: (each.finding.ended, each.finding.entity)):
+        finding = episode.finding
+        active = {id(each.group): each for each in past if each.ended + ECHO >= finding.started}
+        for grown in group([finding], [each.group for each in active.values()], topology):
+            home = active.get(id(grown))
+            if home is None:
+                grown.incident = finding.id
+                home = _Open(grown, episode.until)
+                past.append(home)
+            home.findings.append(finding)
+            home.ended = max(home.ended, episode.until)
+    return sorted((_told(each, end) for each in past), key=lambda each: each.onset)
+
+
+def _told(each: _Open, end: datetime) -> PastIncident:
+    root = each.group.root
+    others = sorted({finding.entity for finding in each.findings} - {root})
+    first = each.findings[0]
+    return PastIncident(
+        onset=each.group.onset,
+        opened=first.ended,
+        ended=min(each.ended, end),
+        title=next((finding.summary for finding in each.findings if finding.entity == root), first.summary),
+        entities=(root, *others),
+        findings=tuple(each.findings),
+    )
