@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from console.connect import app as connect
 from console.incidents import app as incidents
 from console.keys import app as keys
 from console.report import app as report
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: quick, and the same in a log
 )
 
+app.add_typer(connect)
 app.add_typer(incidents)
 app.add_typer(keys)
 app.add_typer(report)

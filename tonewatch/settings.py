@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
 
     inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
+    prometheus_credentials: SecretStr | None = Field(
+        None, description="For the Prometheus of the profile's sources: user:password, or a bearer token."
+    )
     supervisor_url: SecretStr | None = Field(
         None,
         description="The platform's supervisord, http://user:password@host:port/RPC2: what remedies use.",
@@ -366,6 +369,33 @@ class NamingRule(BaseModel):
         return value
 
 
+class PrometheusSource(BaseModel):
+    """A Prometheus of the user's own that is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(description="Its address, without user and password (they are the setting prometheus_credentials)")
+    selectors: tuple[str, ...] = Field(("up",), min_length=1, description="Which of its series are read")
+
+    @field_validator("url")
+    @classmethod
+    def _address_is_one(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in WEB_SCHEMES or not parts.hostname:
+            raise ValueError("must be an address that begins with http:// or https://")
+        if parts.username is not None:
+            raise ValueError("must not hold user and password: set TONEWATCH_PROMETHEUS_CREDENTIALS")
+        return value
+
+
+class Sources(BaseModel):
+    """Where telemetry is read, besides what the inventory names and what is pushed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prometheus: PrometheusSource | None = Field(None, description="A Prometheus; null: none")
+
+
 class Profile(BaseModel):
     """How a tenant is watched: a file in deployments/tenants."""
 
@@ -395,6 +425,7 @@ class Profile(BaseModel):
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
+    sources: Sources = Field(Sources(), description="Where telemetry is read besides the inventory's parts")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
 
 

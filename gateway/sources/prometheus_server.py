@@ -63,9 +63,12 @@ class Line:
 
 
 class PrometheusServer:
-    """Asks one Prometheus. `url` may carry user and password; they appear in no message."""
+    """Asks one Prometheus. `url` may carry user and password; they appear in no message.
 
-    def __init__(self, session: Session, url: str) -> None:
+    credentials: `user:password`, or a bearer token; they take the place of those in the address.
+    """
+
+    def __init__(self, session: Session, url: str, credentials: str | None = None) -> None:
         parts = urlsplit(url)
         try:
             port = f":{parts.port}" if parts.port else ""
@@ -77,9 +80,12 @@ class PrometheusServer:
         self.url = urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))
         self._session = session
         self._headers: dict[str, str] = {}
-        if parts.username is not None:
-            told = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            self._headers["authorization"] = f"Basic {b64encode(told.encode()).decode()}"
+        if credentials is None and parts.username is not None:
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        if credentials is not None and ":" in credentials:
+            self._headers["authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
+        elif credentials is not None:
+            self._headers["authorization"] = f"Bearer {credentials}"
 
     async def version(self) -> str:
         """Its version. Raises SourceError: it cannot be reached, or is no Prometheus."""

@@ -1,0 +1,52 @@
+"""`tonewatch connect`: points Tonewatch at what a user has, and shows what it would have told him.
+
+The sub-commands import what they need when they run, like those of console/cli.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from console.incidents import Author, Json, StateDir, Tenant, as_json_text, user
+
+app = typer.Typer(
+    name="connect",
+    help="Point Tonewatch at what you have. Nothing is written before you say yes, and nothing acts by itself.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def prometheus(
+    url: Annotated[str, typer.Argument(help="Its address, e.g. http://prometheus.example:9090; may hold user:pass@.")],
+    days: Annotated[float, typer.Option(min=0, max=90, help="How far back the backtest looks.")] = 14.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")] = False,
+    look: Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")] = "connected",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Read a Prometheus: show what it has, backtest the last days, then write it into the tenant's settings.
+
+    Exit status 1 when it cannot be read, 2 when the address is none.
+    """
+    from console import connection
+    from console.tenancy import own_tenant, run
+
+    whose = tenant or own_tenant()
+    found = connection.look_at(url, whose, days, lambda text: print(f"  {text}", file=sys.stderr, flush=True))
+    print(as_json_text(found.document()) if as_json else found.text())
+    if look:
+        return
+    if not yes and not typer.confirm("Write this Prometheus into the settings of " + whose + "?", err=True):
+        print("nothing was written", file=sys.stderr)
+        return
+    by = (author or user(), reason)
+    written = run(state_dir, lambda at: at.change(whose, connection.change_for(url), *by))
+    print("\n".join(written.lines()), file=sys.stderr)

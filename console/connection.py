@@ -1,0 +1,136 @@
+"""What `tonewatch connect` finds, in words and as a document, and the change of settings that it comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from console.tenancy import Change
+from gateway.http import client
+from gateway.naming import Naming
+from gateway.sources.prometheus_server import PrometheusServer
+from tasks.backtest import PastIncident, backtest
+from tasks.explore import Explored, explore, recall
+from tonewatch.clock import SYSTEM, Clock
+from tonewatch.settings import Profile, load_profile, read
+from tonewatch.topology import Topology
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is, and what would have been told. span: of the history that was there; None: there was none."""
+
+    url: str
+    explored: Explored
+    incidents: list[PastIncident]
+    span: tuple[datetime, datetime] | None
+    budget: float  # false pages that the profile allows in the span
+
+    def document(self) -> dict[str, Any]:
+        """For scripts."""
+        explored = self.explored
+        return {
+            "url": self.url,
+            "version": explored.version,
+            "series": explored.series,
+            "metrics": explored.metrics,
+            "jobs": explored.jobs,
+            "entities": {entity: target.health for entity, target in sorted(explored.entities.items())},
+            "rules": [rule.name for rule in explored.rules],
+            "history": None if self.span is None else [moment.isoformat() for moment in self.span],
+            "incidents": [_document(each) for each in self.incidents],
+            "pages": len(self.incidents),
+            "pages_allowed": round(self.budget, 2),
+            "listener_minutes": None,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        explored = self.explored
+        down = {entity: target for entity, target in explored.entities.items() if target.health == "down"}
+        lines = [
+            f"Prometheus {explored.version} at {self.url}",
+            f"  {_number(explored.series)} series of {explored.metrics} metrics, {len(explored.targets)} targets: "
+            + (", ".join(f"{job} ({count})" for job, count in explored.jobs.items()) or "none"),
+            f"  {len(explored.entities)} entities proposed, {len(down)} of them down now"
+            + (": " + ", ".join(sorted(down)[:SHOWN]) if down else ""),
+            f"  {len(explored.rules)} alerting rules of yours would be heeded"
+            + (": " + ", ".join(rule.name for rule in explored.rules[:SHOWN]) if explored.rules else ""),
+            f"  metrics that tell of players or streams: {', '.join(explored.sounding[:SHOWN]) or 'none'}",
+            *self._backtest(),
+        ]
+        return "\n".join(lines)
+
+    def _backtest(self) -> list[str]:
+        if self.span is None:
+            return ["It holds no scrape of that time: there is nothing to look back on yet."]
+        start, end = self.span
+        days = (end - start) / timedelta(days=1)
+        lines = [
+            f"Backtest of {days:.1f} days ({start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC): "
+            f"{len(self.incidents)} incidents, each one page; your budget would allow {self.budget:.1f} false ones."
+        ]
+        for each in self.incidents[-SHOWN:]:
+            lasted = (each.ended - each.onset).total_seconds() / 60
+            lines.append(f"  {each.onset:%Y-%m-%d %H:%M:%S}  {lasted:6.1f} min  {each.title}")
+            if len(each.entities) > 1:
+                lines.append(f"{'':35}with {', '.join(each.entities[1:SHOWN])}")
+        if len(self.incidents) > SHOWN:
+            lines.insert(1, f"  (the last {SHOWN}; --json lists all)")
+        lines.append(
+            "How many listener-minutes they cost is not known: a Prometheus does not say who was listening. Players do "
+            "that send beacons (docs/gateway.md)."
+        )
+        lines.append("Nothing would have been done by itself: a remedy needs a grant of yours (docs/guardrails.md).")
+        return lines
+
+
+def _document(each: PastIncident) -> dict[str, Any]:
+    return {
+        "onset": each.onset.isoformat(),
+        "opened": each.opened.isoformat(),
+        "ended": each.ended.isoformat(),
+        "title": each.title,
+        "entities": list(each.entities),
+        "detectors": sorted({finding.detector for finding in each.findings}),
+    }
+
+
+def _number(count: int | None) -> str:
+    return "an unknown number of" if count is None else f"{count:,}"
+
+
+def look_at(url: str, tenant: str, days: float, say: Callable[[str], None], clock: Clock = SYSTEM) -> Found:
+    """Ask it for everything, and backtest. Raises SourceError."""
+    return asyncio.run(_look_at(url, tenant, days, say, clock))
+
+
+async def _look_at(url: str, tenant: str, days: float, say: Callable[[str], None], clock: Clock) -> Found:
+    settings = read()
+    profile: Profile = load_profile(settings.profile)
+    given = settings.prometheus_credentials
+    naming, now = Naming(profile.naming), clock.now()
+    async with client(timeout_s=30.0) as session:
+        server = PrometheusServer(session, url, given.get_secret_value() if given else None)
+        explored = await explore(server, naming)
+        say(f"Prometheus {explored.version}: {len(explored.targets)} targets, {len(explored.rules)} alerting rules")
+        told = await recall(server, naming, now - timedelta(days=days), now, say)
+    say(f"{len(told.scrapes):,} scrapes and {len(told.alerts):,} samples of alerts: going through them")
+    incidents = await asyncio.to_thread(backtest, tenant, told.scrapes, told.alerts, Topology([]), profile, now)
+    span = told.span
+    seconds = (span[1] - span[0]).total_seconds() if span else 0.0
+    budget = profile.budget.pages_per_week * seconds / profile.budget.week_seconds
+    return Found(server.url, explored, incidents, span, budget)
+
+
+def change_for(url: str) -> Change:
+    """The change of settings that connects `url`; user and password are no part of it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return Change(set=(f"sources.prometheus.url={urlunsplit((parts.scheme, host, parts.path.rstrip('/'), '', ''))}",))

@@ -1,0 +1,229 @@
+"""`tonewatch connect` against Debian's Prometheus with a history that promtool made; and against what is none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.http import client
+from gateway.sources.prometheus_server import PrometheusServer, selector_of
+from tests.conftest import Database
+from tests.integration.pushed import PROMETHEUS, answers, free_port, until
+from tonewatch.errors import SourceError
+from warehouse import tenants
+from warehouse.database import Warehouse
+
+PROMTOOL = shutil.which("promtool")
+needs_prometheus = pytest.mark.skipif(
+    PROMETHEUS is None or PROMTOOL is None, reason="prometheus and promtool are not installed here"
+)
+PROJECT = Path(__file__).resolve().parents[2]
+EVERY = 15
+#: On a whole hour: promtool makes blocks of two hours.
+END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=4)
+START = END - timedelta(days=2)
+OUTAGE = START + timedelta(hours=30), START + timedelta(hours=30, minutes=12)
+TARGETS = {"edge-1:9100": True, "edge-2:9100": False, "origin:9100": False}
+
+
+def openmetrics(broken: bool) -> Iterator[str]:
+    """The history: three targets, one of them down for twelve minutes, and an alert of the user's own meanwhile."""
+    yield "# TYPE up gauge"
+    steps = range(int(START.timestamp()), int(END.timestamp()), EVERY)
+    down = range(int(OUTAGE[0].timestamp()), int(OUTAGE[1].timestamp()))
+    for target, fails in TARGETS.items():
+        for moment in steps:
+            value = 0 if fails and broken and moment in down else 1
+            yield f'up{{job="radio",instance="{target}"}} {value} {moment}'
+    if broken:
+        yield "# TYPE ALERTS gauge"
+        for moment in steps:
+            if moment in down and moment >= down.start + 300:
+                labels = 'alertname="TargetDown",alertstate="firing",job="radio",instance="edge-1:9100"'
+                yield f"ALERTS{{{labels}}} 1 {moment}"
+    yield "# EOF"
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, broken: bool) -> AsyncIterator[str]:
+    """One with that history, which scrapes itself and has one alerting rule."""
+    assert PROMETHEUS is not None
+    assert PROMTOOL is not None
+    port = free_port()
+    (folder / "history.txt").write_text("\n".join(openmetrics(broken)) + "\n")
+    made = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
+    await asyncio.to_thread(subprocess.run, made, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    rule = {"alert": "TargetDown", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "radio", "rules": [rule]}]}))
+    own = {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+    document = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [own]}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
+    options = ["--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data"]
+    options += ["--storage.tsdb.retention.time=90d", "--log.level=error"]
+    process = await asyncio.create_subprocess_exec(PROMETHEUS, *options, cwd=folder)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await until(lambda: answers(f"{url}/-/ready"), 60, "Prometheus is ready")
+
+        async def scraped() -> bool:
+            async with client() as session:
+                return any(target.health == "up" for target in await PrometheusServer(session, url).targets())
+
+        await until(scraped, 60, "it has scraped itself")
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def tonewatch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TONEWATCH_")}
+    command = [sys.executable, "-m", "console.cli", "connect", *words]
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+async def looked(url: str, *words: str, **environment: str) -> dict[str, Any]:
+    told = await asyncio.to_thread(tonewatch, "prometheus", url, "--look", "--json", *words, **environment)
+    assert told.returncode == 0, told.stderr
+    found: dict[str, Any] = json.loads(told.stdout)
+    return found
+
+
+@needs_prometheus
+async def test_a_planted_outage_is_found_with_its_time_and_its_alert(tmp_path: Path) -> None:
+    async with prometheus(tmp_path, broken=True) as url:
+        found = await looked(url)
+    (incident,) = found["incidents"]
+    assert incident["entities"] == ["component:radio/edge-1-9100"]
+    assert incident["detectors"] == ["prometheus:TargetDown", "rule:scrape-down"]
+    onset, ended = (datetime.fromisoformat(incident[name]) for name in ("onset", "ended"))
+    assert timedelta() <= onset - OUTAGE[0] < timedelta(seconds=EVERY)
+    assert abs(ended - OUTAGE[1]) <= timedelta(seconds=2 * EVERY)
+    assert found["rules"] == ["TargetDown"]
+    assert found["jobs"] == {"prometheus": 1}
+    assert found["pages"] == 1
+
+
+@needs_prometheus
+async def test_a_calm_history_tells_of_nothing_and_a_short_look_sees_no_further(tmp_path: Path) -> None:
+    async with prometheus(tmp_path, broken=False) as url:
+        found = await looked(url)
+        short = await looked(url, "--days", "0.1")
+    assert found["incidents"] == []
+    begin, end = (datetime.fromisoformat(moment) for moment in found["history"])
+    assert begin == START
+    assert end > END
+    assert short["incidents"] == []
+    assert datetime.fromisoformat(short["history"][0]) > END
+
+
+@needs_prometheus
+async def test_raw_samples_are_those_of_a_stretch_each_once(tmp_path: Path) -> None:
+    async with prometheus(tmp_path, broken=True) as url, client(timeout_s=10) as session:
+        server = PrometheusServer(session, url)
+        selector = f"up{selector_of({'instance': 'edge-2:9100'})}"
+        middle = START + timedelta(hours=1)
+        (first,) = await server.raw(selector, START - timedelta(seconds=1), middle)
+        (second,) = await server.raw(selector, middle, middle + timedelta(hours=1))
+        assert await server.raw(selector, middle, middle) == []
+    times = [*first.times, *second.times]
+    assert times == [round(START.timestamp() * 1000) + step * EVERY * 1000 for step in range(2 * 240 + 1)]
+
+
+@needs_prometheus
+async def test_after_a_yes_it_stands_in_the_settings_without_its_password(
+    tmp_path: Path, warehouse: Warehouse, tenant: str, database: Database
+) -> None:
+    ours = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_TENANT": tenant,
+        "TONEWATCH_STATE_DIR": str(tmp_path / "state"),
+    }
+    async with prometheus(tmp_path, broken=False) as url:
+        secret = url.replace("//", "//ann:very-secret@")
+        for words in ((), ("--yes", "--as", "ann")):
+            told = await asyncio.to_thread(tonewatch, "prometheus", secret, "--days", "1", *words, **ours)
+            assert "very-secret" not in told.stdout + told.stderr
+            async with warehouse.as_tenant(tenant) as db:
+                source = (await tenants.profile(tenant, db)).sources.prometheus
+            assert (source.url if source else None) == (url if words else None)
+            assert "Prometheus 2." in told.stdout
+
+
+@dataclass
+class Answers:
+    """Answers every request with `content` after `length` bytes of it were promised."""
+
+    content: bytes
+    length: int | None = None
+    status: str = "200 OK"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        length = len(self.content) if self.length is None else self.length
+        writer.write(f"HTTP/1.1 {self.status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n".encode())
+        writer.write(self.content)
+        await writer.drain()
+        writer.close()
+
+
+GOOD = {"status": "success", "data": {"version": "2.42.0"}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Answers(json.dumps(GOOD).encode()[:30], length=len(json.dumps(GOOD))),
+        Answers(json.dumps(GOOD).encode()[:30]),
+        Answers(b"<html>a page</html>"),
+        Answers(json.dumps(GOOD).encode(), status="503 Service Unavailable"),
+        Answers(b'{"status": "error", "error": "no"}'),
+        Answers(b'{"status": "success", "data": {"resultType": "matrix", "result": [{"values": [["x"]]}]}}'),
+        Answers(b'{"status": "success", "data": {"activeTargets": 7}}'),
+        Answers(b'{"status": "success", "data": {"groups": [{"rules": [{"type": "alerting"}]}]}}'),
+        Answers(b"[]"),
+    ],
+    ids=["half-a-body", "half-a-document", "page", "status", "error", "values", "targets", "rules", "list"],
+)
+async def test_what_is_no_whole_answer_of_a_prometheus_is_an_error_of_the_source(given: Answers) -> None:
+    listener = await asyncio.start_server(given.serve, "127.0.0.1", 0)
+    async with listener, client() as session:
+        server = PrometheusServer(session, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+        asked: list[Callable[[], Any]] = [server.version, server.targets, server.alerting_rules]
+        asked.append(lambda: server.raw("up", START, END))
+        failed = 0
+        for ask in asked:
+            try:
+                await ask()
+            except SourceError:
+                failed += 1
+        assert failed >= 3 if given.content[:1] == b"[" else failed >= 1
+
+
+async def test_an_address_that_is_none_or_where_nobody_is_ends_with_a_line() -> None:
+    told = await asyncio.to_thread(tonewatch, "prometheus", "file:///etc/passwd", "--look")
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    told = await asyncio.to_thread(tonewatch, "prometheus", f"http://127.0.0.1:{free_port()}", "--look")
+    assert told.returncode == 1
+    assert "cannot be reached" in told.stderr
