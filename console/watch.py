@@ -51,14 +51,17 @@ class Watcher:
     def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
         self.settings, self.clock = settings, clock
         self.tenant = settings.tenant
-        self.watches = settings.monitoring_enabled and settings.inventory_url is not None
+        self.watches = settings.monitoring_enabled
         self.profile = load_profile(settings.profile)  # until the tenant's own settings are read
         self._settings_version: tuple[str, int] | None = None
         # The same after a restart: a watcher that died must not keep its heir from carrying on.
         self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
         self.warehouse = Warehouse.from_settings(settings)
         self.cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
-        self.collector = Collector(self.profile, clock, settings.inventory_url or "")
+        asked_with = settings.prometheus_credentials
+        self.collector = Collector(
+            self.profile, clock, settings.inventory_url or "", asked_with.get_secret_value() if asked_with else None
+        )
         control = settings.supervisor_url.get_secret_value() if settings.supervisor_url else None
         self.platform = Supervisor(control) if control else None
         self.controls = Controls(control) if control else None
@@ -98,7 +101,7 @@ class Watcher:
                 group.create_task(self._every(seconds, work))
             if not self.watches:
                 return
-            while self.collector.inventory is None and not self.stop.is_set():
+            while self.settings.inventory_url and self.collector.inventory is None and not self.stop.is_set():
                 await self._guarded(self._look_around)
                 await self._pause(1.0 if self.collector.inventory is None else 0.0)
             log.info("watching", extra={"tenant": self.tenant})
@@ -111,9 +114,11 @@ class Watcher:
             (lambda: self.profile.probe_seconds, self.collector.probe),
             (lambda: 1.0, self.collector.read_logs),
             (lambda: 1.0, self._weigh_host),
-            (lambda: INVENTORY_SECONDS, self._look_around),
+            (lambda: self.profile.scrape_seconds, self.collector.read_prometheus),
             (lambda: self.profile.tick_seconds, self.tick),
         ]
+        if self.settings.inventory_url:
+            loops.append((lambda: INVENTORY_SECONDS, self._look_around))
         if self.settings.ai_anomaly_detection:
             loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
@@ -344,8 +349,9 @@ async def watch(settings: Settings) -> None:
     watcher = Watcher(settings)
     watcher.stop = stop
     if not watcher.watches:
-        why = "MONITORING_ENABLED is off" if settings.inventory_url else "TONEWATCH_INVENTORY_URL is not set"
-        log.warning("nothing is watched: %s", why)
+        log.warning("nothing is watched: MONITORING_ENABLED is off")
+    elif settings.inventory_url is None:
+        log.info("TONEWATCH_INVENTORY_URL is not set: what is pushed, and the tenant's own sources, are watched")
     await watcher.run()
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 from feature_store.sessions import session_samples
 from feature_store.twins import twin_samples
 from gateway.http import client
+from gateway.naming import Naming
+from gateway.remote_write import Labelled
 from gateway.sources import inventory as inventories
 from gateway.sources import logs
 from gateway.sources.inventory import Inventory
 from gateway.sources.prometheus import Exposition, scrape_all
+from gateway.sources.prometheus_server import EPOCH, Line, PrometheusServer, milliseconds
 from tasks.probe import ProbeFact, Prober
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
@@ -32,6 +35,11 @@ REPORTS_PER_ROUND = 5_000
 DELIVERIES_PER_ROUND = 200
 #: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
 LEFT_OUT = ("_bucket", "_created")
+#: A sample stands in a Prometheus some time after the time it is of: its scrape has to end first.
+SETTLING = timedelta(seconds=30)
+#: How far back a Prometheus is read after a pause; older samples break the contract (policy/contracts.py).
+CATCHING_UP = timedelta(minutes=55)
+OWN_PROMETHEUS = "service:prometheus"
 #: Facts of the probe that say that a playlist could not be had at all.
 UNREACHABLE = frozenset({"retrieval", "unanswered"})
 #: Facts of the probe that a playlist breaks a rule which every player relies on; others tell of a moment.
@@ -43,8 +51,13 @@ QUOTABLE = 5
 class Collector:
     """Gathers from one tenant's platform between ticks; a tick drains it. Close it."""
 
-    def __init__(self, profile: Profile, clock: Clock, inventory_url: str) -> None:
+    def __init__(
+        self, profile: Profile, clock: Clock, inventory_url: str, prometheus_credentials: str | None = None
+    ) -> None:
         self.profile, self._clock, self._inventory_url = profile, clock, inventory_url
+        self._credentials = prometheus_credentials
+        self._read_to: datetime | None = None  # in the user's Prometheus: all series, and of each its last sample
+        self._last_read: dict[Labelled, int] = {}
         self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
         self._waiting: deque[Sample] = deque()
         self.given_up = 0
@@ -69,6 +82,8 @@ class Collector:
     def resume(self, position: Mapping[str, Any]) -> None:
         """Go on from a cursor that `positions` gave."""
         self._arrival = int(position.get("arrival", 0))
+        told = position.get("prometheus")
+        self._read_to = datetime.fromisoformat(told) if told else None
         self._pushed_to = deliveries.position(position.get("pushed", deliveries.BEGINNING))
         for entity, kept in position.get("logs", {}).items():
             self._positions[entity] = logs.Position.from_json(kept, kept["path"])
@@ -78,6 +93,7 @@ class Collector:
         return {
             "arrival": self._arrival,
             "pushed": list(self._pushed_to),
+            "prometheus": self._read_to.isoformat() if self._read_to else None,
             "logs": {entity: position.as_json() for entity, position in self._positions.items()},
         }
 
@@ -118,6 +134,37 @@ class Collector:
         found = [sample for entity, outcome in outcomes.items() for sample in scraped(entity, outcome, now)]
         self._waiting.extend(found)
         self._waiting.extend(twin_samples(found, self._twins))
+
+    async def read_prometheus(self) -> None:
+        """Read what the tenant's own Prometheus has scraped since last time; that it cannot be read is a sample too."""
+        source = self.profile.sources.prometheus
+        if source is None:
+            return
+        now = self._clock.now()
+        start = max(self._read_to or now - SETTLING, now - CATCHING_UP)
+        overlap = SETTLING if self._last_read else timedelta()
+        server = PrometheusServer(self._client, source.url, self._credentials)
+        try:
+            lines = [line for each in source.selectors for line in await server.raw(each, start - overlap, now)]
+        except SourceError as error:
+            self._waiting.extend(scraped(OWN_PROMETHEUS, error, now))
+            return
+        naming = Naming(self.profile.naming)
+        for line in lines:
+            self._waiting.extend(self._new(line, naming.series(line.told), milliseconds(start)))
+        self._waiting.append(Sample(Series(OWN_PROMETHEUS, "up"), now, 1.0))
+        self._read_to = now
+
+    def _new(self, line: Line, series: Series, start: int) -> Iterator[Sample]:
+        """The samples of a line that were not read before: a series' samples come in the order of their times."""
+        if len(self._last_read) > WAITING:
+            self._last_read.clear()
+        after = self._last_read.get(line.told, start)
+        for time, value in zip(line.times, line.values, strict=True):
+            if time > after:
+                yield Sample(series, EPOCH + timedelta(milliseconds=time), value)
+        if len(line.times):
+            self._last_read[line.told] = max(after, line.times[-1])
 
     async def probe(self) -> None:
         """Listen to every rendition once."""

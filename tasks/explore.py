@@ -6,11 +6,11 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from gateway.naming import Naming
 from gateway.remote_write import Labelled
-from gateway.sources.prometheus_server import AlertingRule, Line, PrometheusServer, Target
+from gateway.sources.prometheus_server import EPOCH, AlertingRule, Line, PrometheusServer, Target
 from tonewatch.records import Sample, Series
 
 #: So much history is asked for at once: of 200 targets scraped every 15 s some 290,000 samples.
@@ -18,7 +18,6 @@ STRETCH = timedelta(hours=6)
 FIRING = 'ALERTS{alertstate="firing"}'
 #: Names that tell of players or of a stream: of these listener-minutes could be reckoned.
 SOUND = ("icecast", "listener", "player", "stream", "rebuffer", "hls")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Progress = Callable[[str], None]
 
@@ -101,7 +100,7 @@ def _samples(line: Line, known: dict[Labelled, Series], naming: Naming) -> Itera
         held = known[line.told] = naming.series(line.told)
     times: array[int] = line.times
     for time, value in zip(times, line.values, strict=True):
-        yield Sample(held, _EPOCH + timedelta(milliseconds=time), value)
+        yield Sample(held, EPOCH + timedelta(milliseconds=time), value)
 
 
 def _time(sample: Sample) -> datetime:

@@ -25,7 +25,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 #: A question about long stretches of time takes Prometheus seconds.
 DEADLINE_S: Final = 30.0
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class PrometheusServer:
         span_ms = (end - start) // timedelta(milliseconds=1)
         if span_ms <= 0:
             return []
-        first = (start - _EPOCH) // timedelta(milliseconds=1)
+        first = milliseconds(start)
         with self._understood("query"):
             found = await self._ask("query", query=f"{selector}[{span_ms}ms]", time=_seconds(end))
             if found["resultType"] != "matrix":
@@ -162,8 +162,13 @@ class PrometheusServer:
         return document.get("data") or {}
 
 
+def milliseconds(moment: datetime) -> int:
+    """Since 1970, as Prometheus counts."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
 def _seconds(moment: datetime) -> str:
-    return f"{(moment - _EPOCH) / timedelta(seconds=1):.3f}"
+    return f"{(moment - EPOCH) / timedelta(seconds=1):.3f}"
 
 
 def _line(each: Mapping[str, Any], first: int) -> Line:

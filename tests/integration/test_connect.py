@@ -17,13 +17,19 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from console.tenancy import Change, Tenancy
 from gateway.http import client
 from gateway.sources.prometheus_server import PrometheusServer, selector_of
+from tasks.collect import Collector
 from tests.conftest import Database
 from tests.integration.pushed import PROMETHEUS, answers, free_port, until
+from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError
-from warehouse import tenants
+from tonewatch.records import Incident, Sample
+from tonewatch.settings import PrometheusSource, Settings, Sources, load_profile, to_environment
+from warehouse import incidents, samples, tenants
 from warehouse.database import Warehouse
 
 PROMTOOL = shutil.which("promtool")
@@ -227,3 +233,124 @@ async def test_an_address_that_is_none_or_where_nobody_is_ends_with_a_line() -> 
     told = await asyncio.to_thread(tonewatch, "prometheus", f"http://127.0.0.1:{free_port()}", "--look")
     assert told.returncode == 1
     assert "cannot be reached" in told.stderr
+
+
+class Part:
+    """A part of a platform that Prometheus scrapes; `end` is its crash."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+    async def start(self) -> None:
+        exposition = Answers(b"# TYPE plays counter\nplays_total 1\n")
+        self._listener = await asyncio.start_server(exposition.serve, "127.0.0.1", self.port)
+
+    async def end(self) -> None:
+        self._listener.close()
+        await self._listener.wait_closed()
+
+
+@asynccontextmanager
+async def scraping(folder: Path, *ports: int) -> AsyncIterator[str]:
+    """A Prometheus that scrapes these every second."""
+    assert PROMETHEUS is not None
+    port = free_port()
+    job = {"job_name": "radio", "static_configs": [{"targets": [f"127.0.0.1:{each}" for each in ports]}]}
+    (folder / "prometheus.yml").write_text(
+        yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]})
+    )
+    options = ["--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    process = await asyncio.create_subprocess_exec(PROMETHEUS, *options, cwd=folder)
+    try:
+        await until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), 60, "Prometheus is ready")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@needs_prometheus
+async def test_each_sample_of_a_connected_prometheus_is_read_once_also_by_an_heir(tmp_path: Path) -> None:
+    part = Part()
+    await part.start()
+    began = datetime.now(UTC)
+    read: list[Sample] = []
+    async with scraping(tmp_path, part.port) as url:
+        profile = load_profile("demo").model_copy(update={"sources": Sources(prometheus=PrometheusSource(url=url))})
+        collector = Collector(profile, SYSTEM, "")
+
+        async def enough() -> bool:
+            await collector.read_prometheus()
+            read.extend(collector.drain())
+            return sum(sample.series.entity.startswith("component:") for sample in read) >= 4
+
+        await until(enough, 60, "samples are read")
+        heir = Collector(profile, SYSTEM, "")
+        heir.resume(json.loads(json.dumps(collector.positions())))
+        await collector.close()
+        collector, wanted = heir, len(read) + 8
+
+        async def more() -> bool:
+            return await enough() and len(read) >= wanted
+
+        await until(more, 60, "the heir reads on")
+        async with client() as session:
+            held = await PrometheusServer(session, url).raw("up", began - timedelta(minutes=5), datetime.now(UTC))
+        await collector.close()
+    times = [round(each.time.timestamp() * 1000) for each in read if each.series.entity.startswith("component:")]
+    assert len(times) == len(set(times))
+    assert set(times) == {time for line in held for time in line.times if time <= max(times)}
+    assert {each.series.entity for each in read} == {f"component:radio/127.0.0.1-{part.port}", "service:prometheus"}
+
+
+@needs_prometheus
+async def test_without_an_inventory_a_connected_prometheus_is_watched_as_soon_as_it_stands_in_the_settings(
+    tmp_path: Path, warehouse: Warehouse, tenant: str, database: Database
+) -> None:
+    part, other = Part(), Part()
+    await part.start()
+    await other.start()
+    settings = Settings(
+        state_dir=tmp_path / "state",
+        tenant=tenant,
+        profile="demo",
+        database_url=SecretStr(database.app_url),
+        dispatcher_database_url=SecretStr(database.dispatcher_url),
+        ai_anomaly_detection=False,
+    )
+    nobody = f"http://127.0.0.1:{free_port()}/api"  # without Prefect the loop goes on
+    watcher = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "console.watch",
+        cwd=PROJECT,
+        env=os.environ | to_environment(settings) | {"PREFECT_API_URL": nobody, "PREFECT_HOME": str(tmp_path)},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    broken = f"component:radio/127.0.0.1-{part.port}"
+
+    async def seen() -> bool:
+        async with warehouse.as_tenant(tenant) as db:
+            now = SYSTEM.now()
+            return bool(await samples.read(tenant, db, now - timedelta(minutes=5), now, entities=[broken]))
+
+    async def active() -> list[Incident]:
+        async with warehouse.as_tenant(tenant) as db:
+            return await incidents.active(tenant, db)
+
+    async def opened() -> bool:
+        return bool(await active())
+
+    try:
+        async with scraping(tmp_path, part.port, other.port) as url:
+            await Tenancy(warehouse).change(tenant, Change(set=(f"sources.prometheus.url={url}",)), "ann", "")
+            await until(seen, 60, "the source is read without a restart")
+            await part.end()
+            await until(opened, 60, "an incident is opened")
+            (incident,) = await active()
+    finally:
+        watcher.terminate()
+        await watcher.wait()
+        await other.end()
+    assert incident.entities == (broken,)
+    assert "gives no metrics" in incident.title
