@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from policy.alerts import own_alerts
 from policy.conditions import Condition, Conditions, carried_on
 from policy.missing import MISSING_RULES
 from policy.readings import Readings, after, entities_with, last, trailing_run
@@ -72,6 +73,7 @@ SCRAPE_REASONS = {
     "unreachable": "there is no way to its address",
     "garbage": "what it sends is no Prometheus text",
     "huge": "what it sends is larger than allowed",
+    "unknown": "its scrapes fail",  # a Prometheus of the user's own does not say why in its samples
 }
 
 
@@ -324,6 +326,7 @@ def _fresh(sample: Sample, now: datetime, profile: Profile) -> bool:
 
 RULES: tuple[Rule, ...] = (
     scrape_down,
+    own_alerts,
     playlist_stale,
     playlist_unreachable,
     silence,

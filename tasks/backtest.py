@@ -7,15 +7,16 @@ was answered no rule on scrapes can hold.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from feature_store.recent import Recent
 from policy import rules
+from policy.alerts import condition
 from policy.conditions import Condition, carried_on
 from policy.grouping import Group, group
-from tonewatch.records import Finding, FindingKind, Sample
+from tonewatch.records import Finding, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 
@@ -97,8 +98,8 @@ def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterato
                 yield Episode(held[key].finding(tenant), until[key])
             until |= dict.fromkeys(found, now)
             held = found
-    for key, condition in held.items():
-        yield Episode(condition.finding(tenant), until[key])
+    for key, last in held.items():
+        yield Episode(last.finding(tenant), until[key])
 
 
 def _amiss(ordered: Sequence[Sample], profile: Profile) -> Iterator[tuple[datetime, datetime]]:
@@ -151,28 +152,8 @@ def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
         began = 0
         for place in range(1, len(line) + 1):
             if place == len(line) or line[place].time - line[place - 1].time > APART:
-                yield Episode(_alert(tenant, line[began]), line[place - 1].time)
+                yield Episode(condition(line[began].series, line[began].time).finding(tenant), line[place - 1].time)
                 began = place
-
-
-def _alert(tenant: str, first: Sample) -> Finding:
-    labels: Mapping[str, str] = dict(first.series.labels)
-    name = labels.get("alertname", "an alert")
-    about = ", ".join(
-        f"{key}={value}" for key, value in labels.items() if key not in {"alertname", "alertstate", "severity"}
-    )
-    return Finding(
-        tenant=tenant,
-        entity=first.series.entity,
-        detector=f"prometheus:{name}",
-        kind=FindingKind.RULE,
-        started=first.time,
-        ended=first.time,
-        summary=f"{name} fires for {about or first.series.entity}",
-        symptom="alert",
-        expected="your own rule does not fire",
-        actual="it fires",
-    )
 
 
 def incidents(episodes: Iterable[Episode], topology: Topology, end: datetime) -> list[PastIncident]:

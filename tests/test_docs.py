@@ -29,7 +29,9 @@ from tonewatch.settings import (
     NamingRule,
     PageBudget,
     Profile,
+    PrometheusSource,
     Settings,
+    Sources,
     profile_names,
 )
 
@@ -57,7 +59,19 @@ How a tenant is watched is a file in `deployments/tenants/`, chosen by the setti
 {", ".join(f"`{name}`" for name in profile_names())}. A key that is not listed is an error.
 """
 
-MODELS = [Settings, Profile, PageBudget, Escalation, Guardrails, CoolDowns, Freeze, Grant, NamingRule]
+MODELS = [
+    Settings,
+    Profile,
+    PageBudget,
+    Escalation,
+    Guardrails,
+    CoolDowns,
+    Freeze,
+    Grant,
+    NamingRule,
+    Sources,
+    PrometheusSource,
+]
 
 #: Defaults that follow from the machine, in words.
 COMPUTED = {
@@ -112,6 +126,10 @@ def settings_page() -> str:
             _table(Freeze, "key"),
             "### Each of `grants`\n",
             _table(Grant, "key"),
+            "### `sources`\n",
+            _table(Sources, "key"),
+            "### `sources.prometheus`\n",
+            _table(PrometheusSource, "key"),
             "### Each of `naming`\n",
             _table(NamingRule, "key"),
         ]
@@ -166,7 +184,7 @@ def _help(*command: str) -> str:
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_in_the_documents_exists(page: str, line: str) -> None:
     words = re.split(r"\btonewatch ", line, maxsplit=1)[1].split()
-    text = _help(*words[: 2 if words[0] in {"incidents", "keys", "report", "tenants"} else 1])
+    text = _help(*words[: 2 if words[0] in {"connect", "incidents", "keys", "report", "tenants"} else 1])
     for option in (word.split("=")[0] for word in words[1:] if word.startswith("--")):
         assert re.search(rf"{re.escape(option)}\b", text), f"{page}: tonewatch {words[0]} knows no {option}"
 

@@ -375,7 +375,9 @@ class PrometheusSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(description="Its address, without user and password (they are the setting prometheus_credentials)")
-    selectors: tuple[str, ...] = Field(("up",), min_length=1, description="Which of its series are read")
+    selectors: tuple[str, ...] = Field(
+        ("up", 'ALERTS{alertstate="firing"}'), min_length=1, description="Which of its series are read"
+    )
 
     @field_validator("url")
     @classmethod

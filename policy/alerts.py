@@ -1,0 +1,58 @@
+"""The user's own alerts: what his Prometheus says fires, as conditions of ours. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from policy.conditions import Condition
+from policy.readings import Readings, entities_with
+from tonewatch.records import FindingKind, Sample, Series
+from tonewatch.settings import Profile
+
+#: Prometheus' own series of alerts, one sample per evaluation for as long as one is pending or fires.
+ALERTS = "ALERTS"
+#: How often rules are evaluated where nothing else is set (Prometheus' evaluation_interval).
+EVALUATED = timedelta(minutes=1)
+#: An alert whose last sample is older than so many evaluations has ended.
+EVALUATIONS = 2.5
+#: What says how it is with the alert, not what it is about.
+_ABOUT_ITSELF = frozenset({"alertname", "alertstate", "severity"})
+
+
+def own_alerts(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
+    """Each alert of the user's own that fires now; since its first sample, met at once: his rule has waited already."""
+    for entity in entities_with(readings, ALERTS):
+        lines: dict[int, list[Sample]] = {}
+        for sample in readings[entity, ALERTS]:
+            if sample.value > 0 and ("alertstate", "firing") in sample.series.labels:
+                lines.setdefault(sample.series.id, []).append(sample)
+        for line in lines.values():
+            if now - line[-1].time <= EVALUATIONS * evaluated(line):
+                yield condition(line[0].series, line[0].time)
+
+
+def evaluated(line: Sequence[Sample]) -> timedelta:
+    """How often the rule behind these samples is evaluated, as they tell it."""
+    apart = [(after.time - before.time).total_seconds() for before, after in pairwise(line)]
+    return timedelta(seconds=statistics.median(apart)) if apart else EVALUATED
+
+
+def condition(series: Series, since: datetime) -> Condition:
+    """What an alert that began to fire at `since` says."""
+    labels = dict(series.labels)
+    name = labels.get("alertname", "an alert without a name")
+    about = ", ".join(f"{key}={value}" for key, value in labels.items() if key not in _ABOUT_ITSELF)
+    return Condition(
+        entity=series.entity,
+        symptom="alert",
+        detector=f"prometheus:{name}",
+        kind=FindingKind.RULE,
+        since=since,
+        met=since,
+        summary=f"{name} fires for {about or series.entity}",
+        expected="this rule of your own does not fire",
+        actual="it fires",
+    )
