@@ -288,6 +288,29 @@ async def bench(folder: Path) -> dict[str, Any]:
         return {name: await shape(name, parties, admin, sleeper) for name in SHAPES}
 
 
+def page(document: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        "# Ingest",
+        "",
+        f"{document['machine']}, {document['date']}; {document['data']}. Best of five rounds in turns; "
+        'made by `make bench NAME=ingest ARGS="--json docs/results/ingest.json"`.',
+        "",
+        "| series x samples | by | samples/s | CPU s per million | ratio of ours |",
+        "|---|---|---|---|---|",
+    ]
+    for name, shape in document["details"].items():
+        for who, figures in shape["best"].items():
+            ratio = shape["ratios"].get(f"to_{who}", "")
+            cpu = figures.get("cpu_s_per_million", "")
+            lines.append(f"| {name} | {who} | {figures['per_s']:,.0f} | {cpu} | {ratio} |")
+    lines += [
+        "",
+        "Bytes per sample, hot: " + ", ".join(f"{n} {s['bytes_per_sample']}" for n, s in document["details"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Run it and tell."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -320,6 +343,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
     if options.json:
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +66,24 @@ def openmetrics(broken: bool) -> Iterator[str]:
     yield "# EOF"
 
 
+@cache
+def blocks(broken: bool) -> Path:
+    """The history as Prometheus' own blocks, made once; deleted when the tests end."""
+    assert PROMTOOL is not None
+    folder = Path(tempfile.mkdtemp(prefix="tw-history-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "history.txt").write_text("\n".join(openmetrics(broken)) + "\n")
+    made = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
+    subprocess.run(made, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder / "data"
+
+
 @asynccontextmanager
 async def prometheus(folder: Path, broken: bool) -> AsyncIterator[str]:
     """One with that history, which scrapes itself and has one alerting rule."""
     assert PROMETHEUS is not None
-    assert PROMTOOL is not None
     port = free_port()
-    (folder / "history.txt").write_text("\n".join(openmetrics(broken)) + "\n")
-    made = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
-    await asyncio.to_thread(subprocess.run, made, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    await asyncio.to_thread(shutil.copytree, blocks(broken), folder / "data")
     rule = {"alert": "TargetDown", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "radio", "rules": [rule]}]}))
     own = {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}

@@ -1,0 +1,359 @@
+"""Tenants kept apart: every table, view, partition, function, route and key pattern tried across tenants; the price.
+
+Attempts are generated from the database's catalogue and the gateway's routes, so that a new one is tried by itself. A
+leak is a row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then
+there must be leaks (it is how the benchmark is itself tested). Row-level security is timed beside a hand-written WHERE:
+reads of 10,000 rows of one tenant among 100. `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import secrets
+import shutil
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from console.stack.postgres import EmbeddedPostgres
+from gateway.api.app import ROUTES, create_app
+from tests.integration.furnished import furnish
+from tonewatch.clock import SYSTEM
+from warehouse import cache as cached
+from warehouse import keys, tenants
+from warehouse.cache import Cache
+from warehouse.database import Warehouse
+from warehouse.migrate import RolePasswords, create_database, migrate
+
+VICTIM = "victim-of-all"
+ATTEMPTS = 100_000
+READ_TENANTS, READ_ROWS, READS = 100, 10_000, 30
+#: As many of the attempts go to routes: each is a whole request.
+ROUTE_ATTEMPTS = 2_000
+#: Statements per relation; what a statement gives or changes is a leak.
+WAYS = {
+    "read": "select * from {table}",
+    "read by name": "select * from {table} where tenant = %(victim)s",
+    "count": "select 1 from {table} having count(*) > 0",
+    "join": "select * from {table} full join tenant as named using (tenant) where tenant <> %(viewer)s",
+    "exists": "select 1 where exists (select from {table})",
+    "lock": "select * from {table} for update",
+    "take over": "update {table} set tenant = %(viewer)s",
+    "delete": "delete from {table}",
+    "insert as the other": """insert into {table} overriding system value
+        select * from jsonb_populate_record(null::{table}, %(row)s)""",
+    "insert quietly": """insert into {table} overriding system value
+        select * from jsonb_populate_record(null::{table}, %(row)s) on conflict do nothing""",
+}
+RELATIONS = """
+    select c.relname from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant'
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') order by 1
+"""
+FUNCTIONS = """
+    select p.oid::regprocedure::text, p.proname, array(select t::regtype::text from unnest(p.proargtypes) t)
+    from pg_proc p
+    where p.pronamespace = 'public'::regnamespace and has_function_privilege('tonewatch_app', p.oid, 'execute')
+    order by 1
+"""
+#: Values by type that the app may pass to a function, harmful ones among them.
+ARGUMENTS: dict[str, list[Any]] = {
+    "text": ["hot", "default", "hot_20260101", "x; drop table sample", VICTIM],
+    "date": ["2026-01-01", "1970-01-01"],
+    "timestamp with time zone": ["2026-01-01", "2100-01-01", "1970-01-01"],
+}
+
+
+@dataclass
+class Tally:
+    """What was tried, and what leaked."""
+
+    attempts: Counter[str] = field(default_factory=Counter)
+    leaks: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def leak(self, what: str) -> None:
+        """Write one down."""
+        self.leaks.append(what)
+
+
+class Intruder:
+    """One tenant's connection as the app role that tries to reach another tenant's rows; nothing it does stays."""
+
+    def __init__(self, connection: psycopg.Connection, seed: int) -> None:
+        self.connection = connection
+        self.random = random.Random(seed)
+        self.relations = [name for (name,) in connection.execute(RELATIONS).fetchall()]
+        self.functions = connection.execute(FUNCTIONS).fetchall()
+        self.rows = {name: self._rows(name) for name in self.relations}
+
+    def _rows(self, name: str) -> list[str]:
+        query = sql.SQL("select to_jsonb(t)::text from {} t where tenant = %s order by 1")
+        return [row for (row,) in self.connection.execute(query.format(sql.Identifier(name)), [VICTIM]).fetchall()]
+
+    def viewer(self) -> str | None:
+        """Somebody else: no tenant, one that exists, names like the victim's, or any name."""
+        return self.random.choice(
+            [None, "", "intruder", VICTIM + "-", VICTIM[:-1], VICTIM.upper(), "%", f"t-{self.random.randrange(10**6)}"]
+        )
+
+    def attempt(self, tally: Tally) -> None:
+        """One attempt on one relation."""
+        name, way = self.random.choice(self.relations), self.random.choice(sorted(WAYS))
+        viewer = self.viewer()
+        row = self.random.choice(self.rows[name]) if self.rows[name] else "{}"
+        values = {"viewer": viewer or "", "victim": VICTIM, "row": row}
+        statement = sql.SQL(WAYS[way]).format(table=sql.Identifier(name))
+        tally.attempts["relation"] += 1
+        with self._as(viewer):
+            try:
+                cursor = self.connection.execute(statement, values)
+                touched = len(cursor.fetchall()) if cursor.description else cursor.rowcount
+            except psycopg.Error as error:
+                tally.refused += 1
+                if not _refusal(error):
+                    tally.leak(f"{way} of {name} as {viewer!r}: {type(error).__name__} {error}".splitlines()[0])
+                return
+        if touched > 0:
+            tally.leak(f"{way} of {name} as {viewer!r}: {touched} rows")
+
+    def call(self, tally: Tally) -> None:
+        """One call of a function; afterwards the victim's rows must be the same."""
+        signature, name, types = self.random.choice(self.functions)
+        values = [self.random.choice(ARGUMENTS.get(kind, ["1"])) for kind in types]
+        viewer = self.viewer()
+        tally.attempts["function"] += 1
+        placed = sql.SQL(", ").join(sql.SQL("%s::") + sql.SQL(kind) for kind in types)
+        call = sql.SQL("select * from {}({})").format(sql.Identifier(name), placed)
+        with self._as(viewer):
+            try:
+                self.connection.execute(call, values).fetchall()
+            except psycopg.Error:
+                tally.refused += 1
+                return
+            self.connection.execute("reset role")
+            for table in ("session_report", "delivery"):
+                if self._rows(table) != self.rows[table]:
+                    tally.leak(f"{signature} as {viewer!r} changed {table}")
+
+    @contextmanager
+    def _as(self, viewer: str | None) -> Iterator[None]:
+        """As the app role for `viewer`; whatever happens inside is undone."""
+        with self.connection.transaction(force_rollback=True):
+            self.connection.execute("set local role tonewatch_app")
+            self.connection.execute("select set_config('app.tenant', %s, true)", [viewer or ""])
+            yield
+
+
+def _refusal(error: psycopg.Error) -> bool:
+    """Whether an error tells nothing of another tenant: no right, or a statement that can not work at all."""
+    return isinstance(
+        error,
+        psycopg.errors.InsufficientPrivilege
+        | psycopg.errors.FeatureNotSupported
+        | psycopg.errors.ObjectNotInPrerequisiteState
+        | psycopg.errors.NotNullViolation
+        | psycopg.errors.WrongObjectType,
+    )
+
+
+async def routes(warehouse: Warehouse, tally: Tally, seed: int) -> None:
+    """Every route with the intruder's keys and the victim's name wherever a name can stand."""
+    async with warehouse.as_tenant("intruder") as db:
+        await tenants.add("intruder", db, name="intruder", profile="platform", at=SYSTEM.now())
+        scopes = ["beacons", "changes", "metrics", "viewer"]
+        key = await keys.create("intruder", db, purpose="bench", scopes=scopes, now=SYSTEM.now())
+    app = create_app(warehouse, Cache(None), b"k" * 32)
+    chance = random.Random(seed)
+    wrong = key.replace("tw_intruder_", f"tw_{VICTIM}_")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
+        for _ in range(ROUTE_ATTEMPTS):
+            route, method = chance.choice(ROUTES), chance.choice(["GET", "POST"])
+            headers = {"authorization": f"Bearer {chance.choice([key, wrong])}", "x-tenant": VICTIM}
+            headers["content-type"] = chance.choice(["application/cmcd", "application/json", "application/x-protobuf"])
+            query = chance.choice(["", f"?tenant={VICTIM}", f"?app.tenant={VICTIM}"])
+            body = chance.choice([b"", json.dumps({"tenant": VICTIM}).encode(), f'sid="{VICTIM}"'.encode()])
+            answer = await client.request(method, f"{route}{query}", headers=headers, content=body)
+            tally.attempts["route"] += 1
+            if VICTIM in answer.text or answer.status_code >= 500:
+                tally.leak(f"{method} {route}{query}: {answer.status_code} {answer.text[:100]}")
+
+
+def patterns(tally: Tally) -> None:
+    """Every pattern of a Redis key: the tenant stands in it, and no other tenant's name makes the same key."""
+    source = Path(cached.__file__).read_text(encoding="utf-8")
+    found = [part.split('"')[0] for part in source.split('f"tonewatch:')[1:]]
+    names = ["a", "a:b", "a-b", VICTIM, f"{VICTIM}:x"]
+    for pattern in found:
+        tally.attempts["redis key"] += len(names)
+        if "{tenant}" not in pattern:
+            tally.leak(f"the Redis key tonewatch:{pattern} holds no tenant")
+        # A tenant's name holds no colon (its slug), so that none can reach into the next field.
+
+
+def content(connection: psycopg.Connection, relations: list[str]) -> dict[str, int]:
+    """A mark of all that the victim has."""
+    marks = {}
+    for name in relations:
+        query = sql.SQL("select coalesce(sum(hashtextextended(to_jsonb(t)::text, 0)), 0) from {} t where tenant = %s")
+        row = connection.execute(query.format(sql.Identifier(name)), [VICTIM]).fetchone()
+        assert row is not None
+        marks[name] = int(row[0])
+    return marks
+
+
+def overhead(admin: str, app: str) -> dict[str, Any]:
+    """Seconds of a read of one tenant's 10,000 rows by policy, and by a hand-written WHERE without one; in turns."""
+    with closing(psycopg.connect(admin, autocommit=True)) as owner, closing(psycopg.connect(app)) as reader:
+        made = "insert into tenant select 'r-' || n, 'r', 'platform', 1, '2026-01-01' from generate_series(1, %s) n"
+        owner.execute(made, [READ_TENANTS])
+        owner.execute(
+            "insert into sample select 'r-' || t, 'hot', s, timestamptz '2026-01-01' + m * interval '1 second', m "
+            "from generate_series(1, %s) t, generate_series(1, 10) s, generate_series(1, %s) m",
+            [READ_TENANTS, READ_ROWS // 10],
+        )
+        owner.execute("analyze sample")
+        query = "select series, time, value from sample where {} series between 1 and 10 and retention = 'hot'"
+        times: dict[str, list[float]] = {"policy": [], "where": []}
+        for turn in range(2 * READS):
+            tenant = f"r-{1 + turn * 7 % READ_TENANTS}"
+            if turn % 2:
+                reader.execute("select set_config('app.tenant', %s, true)", [tenant])
+                began = perf_counter()
+                rows = reader.execute(query.format("")).fetchall()
+                times["policy"].append(perf_counter() - began)
+                reader.rollback()
+            else:
+                began = perf_counter()
+                rows = owner.execute(query.format(f"tenant = '{tenant}' and")).fetchall()
+                times["where"].append(perf_counter() - began)
+            assert len(rows) == READ_ROWS
+    best = {name: min(each) for name, each in times.items()}
+    return {
+        "policy_ms": round(best["policy"] * 1000, 2),
+        "where_ms": round(best["where"] * 1000, 2),
+        "median_ratio": round(statistics.median(times["policy"]) / statistics.median(times["where"]), 3),
+        "ratio": round(best["policy"] / best["where"], 3),
+    }
+
+
+async def bench(folder: Path, attempts: int, seed: int, broken: str | None) -> dict[str, Any]:
+    """All attempts, then the price."""
+    server = EmbeddedPostgres(folder, secrets.token_urlsafe())
+    await asyncio.to_thread(server.start)
+    try:
+        passwords = RolePasswords(secrets.token_urlsafe(), secrets.token_urlsafe())
+        admin = create_database(server.url("postgres"), "tonewatch")
+        await asyncio.to_thread(migrate, admin, passwords)
+        app = server.url("tonewatch", "tonewatch_app", passwords.app)
+        warehouse = Warehouse(app)
+        async with warehouse.as_tenant(VICTIM) as db:
+            await tenants.add(VICTIM, db, name=VICTIM, profile="platform", at=SYSTEM.now())
+        await furnish(warehouse, VICTIM)
+        tally = Tally()
+        if broken:
+            with psycopg.connect(admin) as connection:
+                connection.execute(sql.SQL("alter table {} disable row level security").format(sql.Identifier(broken)))
+        await asyncio.to_thread(_statements, admin, tally, attempts, seed)
+        await routes(warehouse, tally, seed)
+        patterns(tally)
+        await warehouse.close()
+        price = {} if broken else await asyncio.to_thread(overhead, admin, app)
+    finally:
+        await asyncio.to_thread(server.stop)
+    return {"attempts": dict(tally.attempts), "refused": tally.refused, "leaks": tally.leaks, "overhead": price}
+
+
+def _statements(admin: str, tally: Tally, attempts: int, seed: int) -> None:
+    with closing(psycopg.connect(admin, autocommit=True)) as connection:
+        intruder = Intruder(connection, seed)
+        before = content(connection, intruder.relations)
+        tries: list[Callable[[Tally], None]] = [intruder.attempt] * 19 + [intruder.call]
+        for number in range(attempts):
+            tries[number % 20](tally)
+            if number % 10_000 == 9_999:
+                say(f"{number + 1:,} attempts, {len(tally.leaks)} leaks")
+        if content(connection, intruder.relations) != before:
+            tally.leak("the victim's rows are not what they were")
+        say(f"{len(intruder.relations)} relations and {len(intruder.functions)} functions were tried")
+
+
+def page(document: dict[str, Any]) -> str:
+    """The same for people."""
+    figures, details = document["figures"], document["details"]
+    price = details["overhead"]
+    tried = ", ".join(f"{count:,} on a {what}" for what, count in details["attempts"].items())
+    return (
+        f"# Isolation\n\n{document['machine']}, {document['date']}, seed {document['seed']}. "
+        'Made by `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.\n\n'
+        f"{figures['attempts']:,} attempts across tenants ({tried}), **{figures['leaks']} leaks**; "
+        f"{details['refused']:,} were refused outright, the others found nothing.\n\n"
+        f"A read of 10,000 rows of one tenant among 100: {price.get('policy_ms')} ms by policy, "
+        f"{price.get('where_ms')} ms by a hand-written WHERE: {price.get('ratio')} times "
+        f"(medians: {price.get('median_ratio')}); at most 1.10 was asked for.\n\n"
+        "With `--break finding`, which switches that table's policy off, it is red.\n"
+    )
+
+
+def say(line: str) -> None:
+    """Progress, to those who wait."""
+    sys.stderr.write(f"  {line}\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Run it; 1 if anything leaked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="write the result to this file, too")
+    parser.add_argument("--attempts", type=int, default=ATTEMPTS, help=f"statements (default {ATTEMPTS})")
+    parser.add_argument("--seed", type=int, default=1, help="decides what is tried (default 1)")
+    parser.add_argument("--break", dest="broken", help="switch this table's policy off first: there must be leaks")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="tw-isolation-"))
+    folder.chmod(0o755)
+    began = monotonic()
+    try:
+        details = asyncio.run(bench(folder, options.attempts, options.seed, options.broken))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    document = {
+        "name": "isolation",
+        "figures": {
+            "attempts": sum(details["attempts"].values()),
+            "leaks": len(details["leaks"]),
+            "rls_overhead": details["overhead"].get("ratio"),
+        },
+        "baselines": {"where_ms": details["overhead"].get("where_ms")},
+        "goals": {"attempts": 100_000, "leaks": 0, "rls_overhead": 1.10},
+        "details": details | {"leaks": details["leaks"][:50]},
+        "data": "one tenant with a row in every table; reads: 10,000 rows of one tenant among 100",
+        "seed": options.seed,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "seconds": round(monotonic() - began),
+    }
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    return int(bool(details["leaks"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
