@@ -82,7 +82,7 @@ class Reader(Generic[Resolved]):
         Raises PayloadTooLarge: more than `max_bytes` when decompressed, or more than `max_samples`; PayloadError: no
         snappy block, or not this message.
         """
-        message = _MESSAGES[form]()
+        message = MESSAGES[form]()
         try:
             message.ParseFromString(unpacked(body, max_bytes))
         except DecodeError as error:
@@ -264,4 +264,5 @@ def _classes() -> dict[str, Any]:
 
 _CLASSES: Final = _classes()
 _LABEL: Final = _CLASSES["Label"]
-_MESSAGES: Final = {Format.V1: _CLASSES["RequestV1"], Format.V2: _CLASSES["RequestV2"]}
+#: By format; also for those who write bodies.
+MESSAGES: Final = {Format.V1: _CLASSES["RequestV1"], Format.V2: _CLASSES["RequestV2"]}

@@ -33,7 +33,7 @@ import psycopg
 
 from console.stack.postgres import EmbeddedPostgres
 from console.starvation import Sleeper
-from gateway.remote_write import _MESSAGES, Format
+from gateway.remote_write import MESSAGES, Format
 from tests.benchmarks import _history
 from tonewatch.clock import SYSTEM
 from tonewatch.secrets import load_or_generate
@@ -91,7 +91,7 @@ class Sender:
 
     def body(self) -> bytes:
         """The next body."""
-        message = _MESSAGES[Format.V1]()
+        message = MESSAGES[Format.V1]()
         for at, labels in enumerate(self._labels):
             line = message.timeseries.add()
             line.labels.extend(labels)
