@@ -26,6 +26,9 @@ def prometheus(
     days: Annotated[float, typer.Option(min=0, max=90, help="How far back the backtest looks.")] = 14.0,
     yes: Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")] = False,
     look: Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")] = False,
+    credentials: Annotated[
+        bool, typer.Option("--credentials", help="Send TONEWATCH_PROMETHEUS_CREDENTIALS to this address.")
+    ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")] = "connected",
     author: Author = None,
     tenant: Tenant = None,
@@ -34,13 +37,22 @@ def prometheus(
 ) -> None:
     """Read a Prometheus: show what it has, backtest the last days, then write it into the tenant's settings.
 
-    Exit status 1 when it cannot be read, 2 when the address is none.
+    Exit status 1 when it cannot be read.
     """
     from console import connection
     from console.tenancy import own_tenant, run
 
     whose = tenant or own_tenant()
-    found = connection.look_at(url, whose, days, lambda text: print(f"  {text}", file=sys.stderr, flush=True))
+    # Without a stack the profile of the settings is all there is to go by.
+    profile = None if look else run(state_dir, lambda at: at.profile(whose))
+    found = connection.look_at(
+        url,
+        whose,
+        days,
+        lambda text: print(f"  {text}", file=sys.stderr, flush=True),
+        profile=profile,
+        with_credentials=credentials,
+    )
     print(as_json_text(found.document()) if as_json else found.text())
     if look:
         return

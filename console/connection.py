@@ -106,23 +106,45 @@ def _number(count: int | None) -> str:
     return "an unknown number of" if count is None else f"{count:,}"
 
 
-def look_at(url: str, tenant: str, days: float, say: Callable[[str], None], clock: Clock = SYSTEM) -> Found:
-    """Ask it for everything, and backtest. Raises SourceError."""
-    return asyncio.run(_look_at(url, tenant, days, say, clock))
+def look_at(
+    url: str,
+    tenant: str,
+    days: float,
+    say: Callable[[str], None],
+    *,
+    profile: Profile | None = None,
+    with_credentials: bool = False,
+    clock: Clock = SYSTEM,
+) -> Found:
+    """Ask it for everything, and backtest as `profile` (default: that of the settings) has it. Raises SourceError.
 
-
-async def _look_at(url: str, tenant: str, days: float, say: Callable[[str], None], clock: Clock) -> Found:
+    with_credentials: send the setting prometheus_credentials there. Never unasked: the address may be another's.
+    """
     settings = read()
-    profile: Profile = load_profile(settings.profile)
-    given = settings.prometheus_credentials
-    naming, now = Naming(profile.naming), clock.now()
+    given = settings.prometheus_credentials if with_credentials else None
+    watched = profile or load_profile(settings.profile)
+    asked = _look_at(url, tenant, days, say, watched, given.get_secret_value() if given else None, clock.now())
+    return asyncio.run(asked)
+
+
+async def _look_at(
+    url: str,
+    tenant: str,
+    days: float,
+    say: Callable[[str], None],
+    profile: Profile,
+    credentials: str | None,
+    now: datetime,
+) -> Found:
+    naming = Naming(profile.naming)
     async with client(timeout_s=30.0) as session:
-        server = PrometheusServer(session, url, given.get_secret_value() if given else None)
+        server = PrometheusServer(session, url, credentials)
         explored = await explore(server, naming)
         say(f"Prometheus {explored.version}: {len(explored.targets)} targets, {len(explored.rules)} alerting rules")
         told = await recall(server, naming, now - timedelta(days=days), now, say)
-    say(f"{len(told.scrapes):,} scrapes and {len(told.alerts):,} samples of alerts: going through them")
-    incidents = await asyncio.to_thread(backtest, tenant, told.scrapes, told.alerts, Topology([]), profile, now)
+    say(f"{told.count:,} scrapes and {len(told.alerts):,} samples of alerts: going through them")
+    scrapes, every = told.failing(), told.interval_s(profile.scrape_seconds)
+    incidents = await asyncio.to_thread(backtest, tenant, scrapes, told.alerts, Topology([]), profile, now, every)
     span = told.span
     seconds = (span[1] - span[0]).total_seconds() if span else 0.0
     budget = profile.budget.pages_per_week * seconds / profile.budget.week_seconds

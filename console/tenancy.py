@@ -112,6 +112,11 @@ class Tenancy:
         effective = profile_of(held.profile, version.settings)
         return Shown(slug, held.profile, version, version.settings, effective.model_dump(mode="json"))
 
+    async def profile(self, slug: str) -> Profile:
+        """How the tenant is watched now. Raises UnknownTenant."""
+        async with self.warehouse.as_tenant(slug) as db:
+            return await tenants.profile(slug, db)
+
     async def history(self, slug: str) -> list[SettingsVersion]:
         """Every version. Raises UnknownTenant."""
         async with self.warehouse.as_tenant(slug) as db:
@@ -128,15 +133,15 @@ class Tenancy:
             held = await tenants.get(slug, db)
             before = await settings_versions.current(slug, db)
             versions = await settings_versions.history(slug, db) if change.revert is not None else []
-            own, profile = wanted(change, before, versions), change.profile or held.profile
+            own, profile = wanted(change, before, versions, held.profile)
             was, now_is = profile_of(held.profile, before.settings), profile_of(profile, own)
             version = await settings_versions.put(
-                slug, db, settings=own, over=before.version, who=who, reason=reason, at=now
+                slug, db, profile=profile, settings=own, over=before.version, who=who, reason=reason, at=now
             )
-            if profile != held.profile:
-                await tenants.watch_by(slug, db, profile)
             keys = differing(was, now_is)
             told = [{key: each[side] for key, each in keys.items()} for side in (0, 1)]
+            if profile != held.profile:
+                told = [told[0] | {"profile": held.profile}, told[1] | {"profile": profile}]
             await self._audit(slug, db, who, "settings.change", told[0], told[1] | {"version": version}, reason, now)
         return Changed(slug, version, profile, keys)
 
@@ -146,15 +151,22 @@ class Tenancy:
         await audit.write(slug, db, who=who, what=what, subject=slug, before=before, after=after, reason=reason, at=at)
 
 
-def wanted(change: Change, before: SettingsVersion, versions: Sequence[SettingsVersion]) -> dict[str, Any]:
-    """The tenant's own settings after the change. Raises SettingsError."""
-    if sum((change.file is not None, change.revert is not None, bool(change.set or change.unset))) > 1:
-        raise SettingsError("only one of --set/--unset, --from and --revert at once")
+def wanted(
+    change: Change, before: SettingsVersion, versions: Sequence[SettingsVersion], profile: str
+) -> tuple[dict[str, Any], str]:
+    """The tenant's own settings after the change, and its profile. Raises SettingsError."""
+    kinds = (change.file is not None, change.revert is not None, bool(change.set or change.unset))
+    if sum(kinds) > 1 or (change.revert is not None and change.profile is not None):
+        raise SettingsError("only one of --set/--unset, --from and --revert at once; --revert brings its own profile")
     if change.revert is not None:
-        known = {version.version: version.settings for version in versions} | {1: {}}
+        known = {version.version: version for version in versions} or {1: before}
         if change.revert not in known:
             raise SettingsError(f"there is no version {change.revert}; there are {', '.join(map(str, sorted(known)))}")
-        return dict(known[change.revert])
+        return dict(known[change.revert].settings), known[change.revert].profile
+    return _own(change, before), change.profile or profile
+
+
+def _own(change: Change, before: SettingsVersion) -> dict[str, Any]:
     if change.file is not None:
         return _of_file(change.file)
     own = nested(flat(before.settings))

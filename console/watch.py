@@ -160,7 +160,10 @@ class Watcher:
             try:
                 self.profile = self.collector.profile = await tenants.profile(self.tenant, db)
             except SettingsError as error:
-                log.warning("settings version %s is not used: %s", held.settings_version, error)
+                # Watched on by the profile's file, but nothing acts: its limits may be wider than the tenant's own.
+                log.warning("settings version %s is not used, and nothing acts: %s", held.settings_version, error)
+                bare = load_profile(held.profile).model_copy(update={"grants": ()})
+                self.profile = self.collector.profile = bare
         if self._settings_version is not None:
             log.info("settings changed", extra={"profile": held.profile, "version": held.settings_version})
         self._settings_version = version
@@ -269,7 +272,8 @@ class Watcher:
                 log.warning("cannot resume yet: %s", error)
                 await self._pause(2.0)
                 continue
-            self.collector.resume(position)
+            self.collector.resume(position, self.detection.restored)
+            self.detection.restored = ()
             return
 
     def _recorded(self, run_id: str, flow_run: str) -> None:

@@ -44,6 +44,8 @@ class DetectionState:
     champions: Mapping[str, Champion] = field(default_factory=dict)
     unsaved: list[Sample] = field(default_factory=list)
     lost: int = 0
+    #: What `restore` read: what arrives once more is known by it.
+    restored: Sequence[Sample] = ()
     #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
     excused: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -126,9 +128,8 @@ async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now:
     """Fill the state from the warehouse, as an earlier watcher left it; the cursor to go on from."""
     async with warehouse.as_tenant(tenant) as db:
         position = await cursors.get(tenant, db, "detection") or {}
-        # In this order: what is delivered up to there is among the samples that are read next, and not read twice.
-        position["pushed"] = await deliveries.end(tenant, db)
-        state.recent.add(await samples.read(tenant, db, now - HORIZON, now))
+        state.restored = await samples.read(tenant, db, now - HORIZON, now)
+        state.recent.add(state.restored)
     state.excused = {(entity, detector): finding for entity, detector, finding in position.get("excused", ())}
     return position
 

@@ -26,8 +26,12 @@ NAME: Final = "__name__"
 #: A series with more labels, or a longer one, costs more to store than it can tell.
 MAX_LABELS: Final = 64
 MAX_LABEL_BYTES: Final = 2048
-#: Series that a process remembers by their labels, so that only new ones are decoded.
-REMEMBERED: Final = 262_144
+#: Bytes of labels by which a reader remembers series, so that only new ones are decoded: some 200,000 usual ones.
+REMEMBERED_BYTES: Final = 64 * 1024 * 1024
+#: A series whose labels are more than this is read anew each time.
+_LARGEST_KEY: Final = 8 * 1024
+#: What a remembered series costs besides its labels.
+_ENTRY_BYTES: Final = 200
 
 Resolved = TypeVar("Resolved")
 Labels = Sequence[tuple[bytes, bytes]]
@@ -66,6 +70,13 @@ class Written(Generic[Resolved]):
     exemplars: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A series that is not taken."""
+
+    reason: str
+
+
 class Reader(Generic[Resolved]):
     """Reads one tenant's bodies; `resolve` makes of a series' labels what the caller stores it by.
 
@@ -74,7 +85,8 @@ class Reader(Generic[Resolved]):
 
     def __init__(self, resolve: Callable[[Labelled], Resolved]) -> None:
         self._resolve = resolve
-        self._known: dict[tuple[Any, ...], Resolved | PayloadError] = {}
+        self._known: dict[tuple[Any, ...], Resolved | _Refused] = {}
+        self._bytes = 0
 
     def read(self, body: bytes, form: Format, *, max_bytes: int, max_samples: int) -> Written[Resolved]:
         """Decode a snappy-compressed body.
@@ -96,26 +108,30 @@ class Reader(Generic[Resolved]):
             known = self._known.get(key)
             if known is None:
                 known = self._learn(key, labelled)
-            if isinstance(known, PayloadError):
-                written.refused[str(known)] += len(samples)
+            if len(written.times) + len(samples) > max_samples:
+                raise PayloadTooLarge(f"the body has more than {max_samples} samples")
+            if isinstance(known, _Refused):
+                written.refused[known.reason] += len(samples)
             elif samples:
                 written.series.append(known)
                 written.counts.append(len(samples))
                 for sample in samples:
                     written.times.append(sample.timestamp)
                     written.values.append(sample.value)
-                if len(written.times) > max_samples:
-                    raise PayloadTooLarge(f"the body has more than {max_samples} samples")
         return written
 
-    def _learn(self, key: tuple[Any, ...], labelled: Callable[[], Labelled]) -> Resolved | PayloadError:
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
+    def _learn(self, key: tuple[Any, ...], labelled: Callable[[], Labelled]) -> Resolved | _Refused:
         try:
-            found: Resolved | PayloadError = self._resolve(labelled())
+            found: Resolved | _Refused = self._resolve(labelled())
         except PayloadError as error:
-            found = error
-        self._known[key] = found
+            found = _Refused(str(error))  # not the error itself: that holds on to the body
+        size = _ENTRY_BYTES + sum(len(part) for part in key if isinstance(part, bytes))
+        if size <= _LARGEST_KEY:
+            if self._bytes + size > REMEMBERED_BYTES:
+                self._known.clear()
+                self._bytes = 0
+            self._known[key] = found
+            self._bytes += size
         return found
 
 

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 from policy.conditions import Condition
 from policy.readings import Readings, entities_with
-from tonewatch.records import FindingKind, Sample, Series
+from tonewatch.records import FindingKind, Sample, Series, digest
 from tonewatch.settings import Profile
 
 #: Prometheus' own series of alerts, one sample per evaluation for as long as one is pending or fires.
 ALERTS = "ALERTS"
-#: How often rules are evaluated where nothing else is set (Prometheus' evaluation_interval).
-EVALUATED = timedelta(minutes=1)
+#: How often a rule may be evaluated of which one sample is known; two tell it themselves.
+EVALUATED = timedelta(minutes=2, seconds=10)
 #: An alert whose last sample is older than so many evaluations has ended.
 EVALUATIONS = 2.5
 #: What says how it is with the alert, not what it is about.
@@ -44,11 +44,13 @@ def condition(series: Series, since: datetime) -> Condition:
     """What an alert that began to fire at `since` says."""
     labels = dict(series.labels)
     name = labels.get("alertname", "an alert without a name")
-    about = ", ".join(f"{key}={value}" for key, value in labels.items() if key not in _ABOUT_ITSELF)
+    told = {key: value for key, value in labels.items() if key not in _ABOUT_ITSELF}
+    about = ", ".join(f"{key}={value}" for key, value in told.items())
     return Condition(
         entity=series.entity,
         symptom="alert",
-        detector=f"prometheus:{name}",
+        # Two disks of one machine may be full at once: the same rule, but not the same condition.
+        detector=f"prometheus:{name}:{digest(told)[:6]}",
         kind=FindingKind.RULE,
         since=since,
         met=since,

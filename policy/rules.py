@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -48,7 +49,7 @@ def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator
     """A component whose metrics cannot be read, so many times in a row."""
     for entity in entities_with(readings, "up"):
         run = trailing_run(readings[entity, "up"], below=0.0)
-        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile):
+        if len(run) < profile.scrapes_failed or now - run[-1].time > _every(run, profile):
             continue
         reason = _scrape_reason(readings, entity, run[0].time)
         bad_data = reason in BAD_DATA
@@ -63,6 +64,13 @@ def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator
             expected="metrics on every scrape",
             actual=f"{len(run)} scrapes in a row failed ({reason})",
         )
+
+
+def _every(run: Sequence[Sample], profile: Profile) -> timedelta:
+    """How old the last of these scrapes may be: a Prometheus of the user's own may scrape more slowly than we do."""
+    apart = [(after.time - before.time).total_seconds() for before, after in pairwise(run)]
+    usual = max(profile.scrape_seconds, statistics.median(apart) if apart else 0.0)
+    return max(FRESH, timedelta(seconds=2 * usual + profile.tick_seconds))
 
 
 SCRAPE_REASONS = {

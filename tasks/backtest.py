@@ -6,7 +6,6 @@ was answered no rule on scrapes can hold.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -62,28 +61,16 @@ def backtest(
     topology: Topology,
     profile: Profile,
     end: datetime,
+    every_s: float,
 ) -> list[PastIncident]:
     """The incidents of the past, in the order of their onset.
 
     scrapes: samples of `up`, 1 answered and 0 not, in order of time; alerts: samples of Prometheus' ALERTS that fired,
-    one series per alert; end: what still holds then has no end yet, and `ended` is it.
+    one series per alert; end: what still holds then has no end yet, and `ended` is it; every_s: between two scrapes.
     """
-    told = list(scrapes)
-    watched = profile.model_copy(update={"scrape_seconds": interval_s(told, profile.scrape_seconds)})
-    episodes = [*outages(tenant, told, watched), *fired(tenant, alerts)]
+    watched = profile.model_copy(update={"scrape_seconds": every_s})
+    episodes = [*outages(tenant, list(scrapes), watched), *fired(tenant, alerts)]
     return incidents(episodes, topology, end)
-
-
-def interval_s(scrapes: Iterable[Sample], default: float) -> float:
-    """The usual time between two scrapes of one series, in seconds."""
-    before: dict[int, datetime] = {}
-    apart: list[float] = []
-    for sample in scrapes:
-        last = before.get(sample.series.id)
-        if last is not None and sample.time > last:
-            apart.append((sample.time - last).total_seconds())
-        before[sample.series.id] = sample.time
-    return statistics.median(apart) if apart else default
 
 
 def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterator[Episode]:

@@ -32,13 +32,19 @@ log = logging.getLogger(__name__)
 #: Samples waiting for a tick; beyond it the oldest are given up and counted (a tick that hangs must not eat memory).
 WAITING = 200_000
 REPORTS_PER_ROUND = 5_000
-DELIVERIES_PER_ROUND = 200
+PUSHED_PER_ROUND = 100_000
 #: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
 LEFT_OUT = ("_bucket", "_created")
 #: A sample stands in a Prometheus some time after the time it is of: its scrape has to end first.
 SETTLING = timedelta(seconds=30)
 #: How far back a Prometheus is read after a pause; older samples break the contract (policy/contracts.py).
 CATCHING_UP = timedelta(minutes=55)
+#: So much of the past is read at once then.
+SLICE = timedelta(minutes=5)
+#: Longest answer of a Prometheus that is waited for.
+PROMETHEUS_S = 30.0
+#: What is older than this stands in no readings (flows/detection.HORIZON).
+LOOKED_BACK = timedelta(minutes=6)
 OWN_PROMETHEUS = "service:prometheus"
 #: Facts of the probe that say that a playlist could not be had at all.
 UNREACHABLE = frozenset({"retrieval", "unanswered"})
@@ -59,12 +65,14 @@ class Collector:
         self._read_to: datetime | None = None  # in the user's Prometheus: all series, and of each its last sample
         self._last_read: dict[Labelled, int] = {}
         self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
+        self._patient = client(timeout_s=PROMETHEUS_S, connections=2)
         self._waiting: deque[Sample] = deque()
         self.given_up = 0
         self._positions: dict[str, logs.Position] = {}
         self._reports: deque[SessionReport] = deque(maxlen=WAITING)
         self._arrival = 0
         self._pushed: deque[Sample] = deque()
+        self._held: set[tuple[int, datetime]] = set()
         self._pushed_to = deliveries.BEGINNING
         self._prober: Prober | None = None
         self.inventory: Inventory | None = None
@@ -78,9 +86,11 @@ class Collector:
         if self._prober is not None:
             await self._prober.close()
         await self._client.aclose()
+        await self._patient.aclose()
 
-    def resume(self, position: Mapping[str, Any]) -> None:
-        """Go on from a cursor that `positions` gave."""
+    def resume(self, position: Mapping[str, Any], held: Iterable[Sample] = ()) -> None:
+        """Go on from a cursor that `positions` gave; held: the samples that are in the readings already."""
+        self._held = {(sample.series.id, sample.time) for sample in held}
         self._arrival = int(position.get("arrival", 0))
         told = position.get("prometheus")
         self._read_to = datetime.fromisoformat(told) if told else None
@@ -142,18 +152,20 @@ class Collector:
             return
         now = self._clock.now()
         start = max(self._read_to or now - SETTLING, now - CATCHING_UP)
-        overlap = SETTLING if self._last_read else timedelta()
-        server = PrometheusServer(self._client, source.url, self._credentials)
+        end = min(now, start + SLICE)
+        server = PrometheusServer(self._patient, source.url, self._credentials)
         try:
-            lines = [line for each in source.selectors for line in await server.raw(each, start - overlap, now)]
+            lines = [line for each in source.selectors for line in await server.raw(each, start - SETTLING, end)]
         except SourceError as error:
             self._waiting.extend(scraped(OWN_PROMETHEUS, error, now))
             return
         naming = Naming(self.profile.naming)
         for line in lines:
-            self._waiting.extend(self._new(line, naming.series(line.told), milliseconds(start)))
+            self._waiting.extend(
+                self._unheld(self._new(line, naming.series(line.told), milliseconds(start - SETTLING)))
+            )
         self._waiting.append(Sample(Series(OWN_PROMETHEUS, "up"), now, 1.0))
-        self._read_to = now
+        self._read_to = end
 
     def _new(self, line: Line, series: Series, start: int) -> Iterator[Sample]:
         """The samples of a line that were not read before: a series' samples come in the order of their times."""
@@ -211,10 +223,21 @@ class Collector:
         self._waiting.extend(session_samples(self._reports, now, self.profile.window_seconds))
 
     async def take_deliveries(self, tenant: str, warehouse: Warehouse) -> None:
-        """Read what was pushed at the gateway since last time; what a tick has not taken yet stays beside it."""
+        """Read what was pushed at the gateway since last time, the oldest first; what waits still is told.
+
+        What was received before anything that is looked back on is in the warehouse, and is not read again.
+        """
         async with warehouse.as_tenant(tenant) as db:
-            fresh, self._pushed_to = await deliveries.since(tenant, db, self._pushed_to, DELIVERIES_PER_ROUND)
-        self._pushed.extend(fresh)
+            fresh, self._pushed_to = await deliveries.since(
+                tenant, db, self._pushed_to, self._clock.now() - LOOKED_BACK, PUSHED_PER_ROUND
+            )
+        if len(fresh) >= PUSHED_PER_ROUND:
+            log.warning("more is pushed than a tick takes: %d samples were read, others wait", len(fresh))
+        self._pushed.extend(self._unheld(fresh))
+
+    def _unheld(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Without those that stood in the readings when the watcher began."""
+        return (sample for sample in samples if (sample.series.id, sample.time) not in self._held)
 
     def drain_pushed(self) -> list[Sample]:
         """Every pushed sample that waits for a tick."""
@@ -228,9 +251,12 @@ class Collector:
 
     def drain(self) -> list[Sample]:
         """Everything that waits for a tick; what is too much is given up, the oldest first, and counted."""
-        while len(self._waiting) > WAITING:
+        too_many = max(0, len(self._waiting) - WAITING)
+        for _ in range(too_many):
             self._waiting.popleft()
-            self.given_up += 1
+        if too_many:
+            self.given_up += too_many
+            log.warning("%d samples were given up, the oldest first: more came than a tick takes", too_many)
         drained = list(self._waiting)
         self._waiting.clear()
         return drained

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from gateway.naming import Naming
 from gateway.remote_write import Labelled
-from gateway.sources.prometheus_server import EPOCH, AlertingRule, Line, PrometheusServer, Target
+from gateway.sources.prometheus_server import EPOCH, AlertingRule, PrometheusServer, Target
 from tonewatch.records import Sample, Series
 
 #: So much history is asked for at once: of 200 targets scraped every 15 s some 290,000 samples.
@@ -58,33 +60,63 @@ async def explore(server: PrometheusServer, naming: Naming) -> Explored:
 
 @dataclass(slots=True)
 class Remembered:
-    """What a Prometheus remembers: its scrapes' outcomes and its alerts that fired, in order of time."""
+    """What a Prometheus remembers: its scrapes' outcomes in columns, and its alerts that fired in order of time.
 
-    scrapes: list[Sample]
+    lines: per series milliseconds since 1970, and 1 for each scrape that was answered or 0.
+    """
+
+    lines: dict[Series, tuple[array[int], array[float]]]
     alerts: list[Sample]
+
+    @property
+    def count(self) -> int:
+        """How many scrapes there are."""
+        return sum(len(times) for times, _ in self.lines.values())
 
     @property
     def span(self) -> tuple[datetime, datetime] | None:
         """From the first to the last scrape; None: there is none."""
-        times = [sample.time for sample in self.scrapes]
-        return (min(times), max(times)) if times else None
+        ends = [end for times, _ in self.lines.values() for end in (times[0], times[-1])]
+        return (moment(min(ends)), moment(max(ends))) if ends else None
+
+    def failing(self) -> list[Sample]:
+        """The scrapes of those series of which some failed, in order of time: of the others no rule can tell."""
+        told = [
+            Sample(series, moment(time), value)
+            for series, (times, values) in self.lines.items()
+            if min(values) <= 0
+            for time, value in zip(times, values, strict=True)
+        ]
+        return sorted(told, key=_time)
+
+    def interval_s(self, default: float) -> float:
+        """The usual time between two scrapes of one series, in seconds."""
+        apart = [after - before for times, _ in self.lines.values() for before, after in pairwise(times[:1000])]
+        return statistics.median(apart) / 1000 if apart else default
+
+
+def moment(milliseconds: int) -> datetime:
+    """The time that Prometheus counts as so many milliseconds since 1970."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 async def recall(server: PrometheusServer, naming: Naming, start: datetime, end: datetime, say: Progress) -> Remembered:
     """Read what happened between `start` and `end`, stretch by stretch. Raises SourceError."""
-    scrapes: list[Sample] = []
+    lines: dict[Series, tuple[array[int], array[float]]] = {}
     alerts: list[Sample] = []
-    series: dict[Labelled, Series] = {}
     total = max(1, -(-(end - start) // STRETCH))
     for number, (since, until) in enumerate(_stretches(start, end), start=1):
-        for selector, kept in (("up", scrapes), (FIRING, alerts)):
-            for line in await server.raw(selector, since, until):
-                kept.extend(_samples(line, series, naming))
+        for line in await server.raw("up", since, until):
+            times, values = lines.setdefault(naming.series(line.told), (array("q"), array("d")))
+            times.extend(line.times)
+            values.extend(line.values)
+        for line in await server.raw(FIRING, since, until):
+            series = naming.series(line.told)
+            alerts += [Sample(series, moment(at), value) for at, value in zip(line.times, line.values, strict=True)]
         if number % 8 == 0 or number == total:
-            say(f"read {number * STRETCH / timedelta(days=1):.0f} of {(end - start) / timedelta(days=1):.0f} days")
-    scrapes.sort(key=_time)
-    alerts.sort(key=_time)
-    return Remembered(scrapes, alerts)
+            done = min(number * STRETCH, end - start) / timedelta(days=1)
+            say(f"read {done:.1f} of {(end - start) / timedelta(days=1):.1f} days")
+    return Remembered(lines, sorted(alerts, key=_time))
 
 
 def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -92,15 +124,6 @@ def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datet
         until = min(start + STRETCH, end)
         yield start, until
         start = until
-
-
-def _samples(line: Line, known: dict[Labelled, Series], naming: Naming) -> Iterator[Sample]:
-    held = known.get(line.told)
-    if held is None:
-        held = known[line.told] = naming.series(line.told)
-    times: array[int] = line.times
-    for time, value in zip(times, line.values, strict=True):
-        yield Sample(held, EPOCH + timedelta(milliseconds=time), value)
 
 
 def _time(sample: Sample) -> datetime:

@@ -253,7 +253,11 @@ async def _set_clock(tenant: str, db: Connection, story: Story, clock: escalatio
         await escalations.stop(tenant, db, incident, "mended", now, anew=True)
     elif clock is None:
         # Silenced and inhibited incidents have one, too: they are told when what held them back is over.
-        policy = (await tenants.profile(tenant, db)).escalation.model_dump()
+        try:
+            policy = (await tenants.profile(tenant, db)).escalation.model_dump()
+        except SettingsError as error:  # settings that no longer fit must not keep anybody from being told
+            log.warning("%s: the usual times of escalation are used: %s", tenant, error)
+            policy = Escalation().model_dump()
         await escalations.begin(tenant, db, incident, story.level if put else "none", now, policy)
     elif put and (clock.level == "none" or (clock.stopped_by in _CALLED_AGAIN_AFTER and story.state != "acted")):
         await escalations.restart(tenant, db, incident, story.level, now)

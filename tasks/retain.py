@@ -14,8 +14,8 @@ CURSOR = "rollup"
 LATE = timedelta(hours=1)
 #: How far back the first run looks for samples.
 FIRST = timedelta(days=7)
-#: A stretch is rolled up in transactions of so long.
-STRETCH = timedelta(hours=6)
+#: A stretch is rolled up in transactions of so long: short ones, since deliveries wait for the oldest that writes.
+STRETCH = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)

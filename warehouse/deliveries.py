@@ -16,18 +16,21 @@ from warehouse.database import Connection
 from warehouse.rows import utc
 
 PUT = """
-    insert into delivery (tenant, received, series, times, numbers) values (%s, %s, %b, %b, %b)
+    insert into delivery (tenant, received, samples, series, times, numbers) values (%s, %s, %s, %b, %b, %b)
 """
-# Only what every transaction that still runs comes after: else a slow one's delivery would be passed over.
+# Only what every transaction that still runs comes after: else a slow one's delivery would be passed over. At least one
+# delivery, then as many as have no more samples than asked for.
 SINCE = """
-    select xid::text::bigint, id, series, times, numbers from delivery
-    where tenant = %s and (xid, id) > (%s::text::xid8, %s) and xid < pg_snapshot_xmin(pg_current_snapshot())
-    order by xid, id limit %s
+    with waiting as (
+        select xid, id, sum(samples) over (order by xid, id) - samples as before from delivery
+        where tenant = %s and (xid, id) > (%s::text::xid8, %s) and xid < pg_snapshot_xmin(pg_current_snapshot())
+            and received >= %s
+    )
+    select d.xid::text::bigint, d.id, d.series, d.times, d.numbers
+    from waiting join delivery d using (xid, id)
+    where d.tenant = %s and waiting.before < %s
+    order by d.xid, d.id limit 1000
 """
-END = text("""
-    select cast(cast(xid as text) as bigint) as xid, id from delivery
-    where tenant = :tenant and xid < pg_snapshot_xmin(pg_current_snapshot()) order by delivery.xid desc, id desc limit 1
-""")
 FORGET = text("""
     delete from delivery where tenant = :tenant and (xid, id) <= (cast(cast(:xid as text) as xid8), :id)
 """)
@@ -39,22 +42,26 @@ BEGINNING: Position = (0, 0)
 
 async def put(tenant: str, db: Connection, columns: samples.Columns, received: datetime) -> None:
     """Keep one request's samples for the watcher."""
-    driver = await samples.driver(db)
+    link = await samples.driver(db)
     arrays = [
         Column("bigint", columns.ids),
         Column("timestamptz", columns.times),
         Column("double precision", columns.values),
     ]
-    await driver.execute(PUT, [tenant, utc(received), *arrays])
+    await link.execute(PUT, [tenant, utc(received), len(columns.ids), *arrays])
 
 
-async def since(tenant: str, db: Connection, position: Position, limit: int = 100) -> tuple[list[Sample], Position]:
-    """The samples of up to `limit` deliveries after `position`, and the position to go on from.
+async def since(
+    tenant: str, db: Connection, position: Position, received_after: datetime, most: int = 100_000
+) -> tuple[list[Sample], Position]:
+    """The samples of the deliveries after `position`, some `most` of them, and the position to go on from.
 
-    In the order in which their transactions began; none is skipped, and none comes twice.
+    In the order in which their transactions began; none is skipped but those that were received before
+    `received_after`, and none comes twice.
     """
-    driver = await samples.driver(db)
-    found = await (await driver.execute(SINCE, [tenant, str(position[0]), position[1], limit], binary=True)).fetchall()
+    link = await samples.driver(db)
+    values = [tenant, str(position[0]), position[1], utc(received_after), tenant, most]
+    found = await (await link.execute(SINCE, values, binary=True)).fetchall()
     if not found:
         return [], position
     ids = sorted({id_ for _, _, series, _, _ in found for id_ in series})
@@ -65,12 +72,6 @@ async def since(tenant: str, db: Connection, position: Position, limit: int = 10
         for id_, time, value in zip(series, times, numbers, strict=True)
     ]
     return brought, (found[-1][0], found[-1][1])
-
-
-async def end(tenant: str, db: Connection) -> Position:
-    """The position after everything that can be read now."""
-    found = (await db.execute(END, {"tenant": tenant})).one_or_none()
-    return BEGINNING if found is None else (found.xid, found.id)
 
 
 def position(told: Sequence[int]) -> Position:

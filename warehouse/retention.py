@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from warehouse.database import Connection
+from warehouse.rollups import step_of
 from warehouse.rows import utc
 
 #: By retention class of column_registry; classes that are not here have no end yet.
@@ -24,5 +25,6 @@ async def drop_partitions(db: Connection, now: datetime, retention: str = "hot")
 
 async def end_outlived(tenant: str, db: Connection, now: datetime) -> dict[str, int]:
     """Delete the rows that the tenant has had for longer than it may; gives how many by table."""
-    values = {"samples_before": utc(now) - LASTS["hot"], "sessions_before": utc(now) - LASTS["session"]}
+    # Whole steps: what is left of one would be rolled up as if it were all.
+    values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - LASTS["session"]}
     return {each.what: each.rows for each in await db.execute(END, values)}

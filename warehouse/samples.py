@@ -37,7 +37,7 @@ ADD = """
     insert into sample (tenant, retention, series, time, value)
     select %s, %s, n.* from unnest(%b::bigint[], %b::timestamptz[], %b::double precision[]) as n (series, time, value)
 """
-ADD_MISSING = ADD + "on conflict do nothing"
+ADD_MISSING = ADD + "on conflict do nothing returning series, time"
 REPLACE = """
     update sample s set value = n.value
     from unnest(%b::bigint[], %b::timestamptz[], %b::double precision[]) as n (series, time, value)
@@ -86,28 +86,29 @@ async def append(tenant: str, db: Connection, samples: Sequence[Sample], retenti
 
     Raises WarehouseError: a time without a zone.
     """
-    return await append_columns(tenant, db, columns_of(samples), retention)
+    return (await append_columns(tenant, db, columns_of(samples), retention)).appended
 
 
-async def append_columns(tenant: str, db: Connection, columns: Columns, retention: str = "hot") -> Appended:
-    """The same for samples that are columns already."""
+async def append_columns(tenant: str, db: Connection, columns: Columns, retention: str = "hot") -> Stored:
+    """The same for samples that are columns already; tells besides which were new."""
     batch = _Batch(columns)
     if not len(batch.ids):
-        return Appended(repeated=batch.repeated, replaced=batch.replaced, refused=batch.refused)
+        return Stored(Appended(0, batch.repeated, batch.replaced, batch.refused), batch.part(slice(0)))
     link = await driver(db)
     await link.execute(ENSURE_DAYS, [retention, batch.days()])
     await _add_series(tenant, db, batch)
-    written = await _add(tenant, link, batch, retention)
-    replaced = 0
+    new = await _add(tenant, link, batch, retention)
+    written, replaced = int(new.sum()), 0
     if written < len(batch.ids):
         values = [*batch.columns(), tenant, retention, *batch.span()]
         replaced = (await link.execute(REPLACE, values)).rowcount
     repeated = len(batch.ids) - written - replaced
-    return Appended(written, batch.repeated + repeated, batch.replaced + replaced, batch.refused)
+    appended = Appended(written, batch.repeated + repeated, batch.replaced + replaced, batch.refused)
+    return Stored(appended, batch.part(new))
 
 
-async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> int:
-    """Insert what is not there yet; gives how many.
+async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> npt.NDArray[np.bool_]:
+    """Insert what is not there yet; tells of each sample of the batch whether it was new.
 
     As a rule nothing is, and a plain insert costs a third less than one that looks first; a repeat undoes it to the
     savepoint, and then each row is looked for.
@@ -115,9 +116,13 @@ async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> int:
     values = [tenant, retention, *batch.columns()]
     try:
         async with link.transaction():
-            return (await link.execute(ADD, values)).rowcount
+            await link.execute(ADD, values)
+        return np.ones(len(batch.ids), np.bool_)
     except psycopg.errors.UniqueViolation:
-        return (await link.execute(ADD_MISSING, values)).rowcount
+        found = await (await link.execute(ADD_MISSING, values, binary=True)).fetchall()
+        new = {(series, (time - _EPOCH) // _MICROSECOND) for series, time in found}
+        keys = zip(batch.ids.tolist(), batch.times.tolist(), strict=True)
+        return np.fromiter((key in new for key in keys), np.bool_, len(batch.ids))
 
 
 async def read(
@@ -152,6 +157,14 @@ class Columns:
     series: Mapping[int, Series]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """What became of columns, and those samples of them that were not there before, by series and time."""
+
+    appended: Appended
+    fresh: Columns
+
+
 def columns_of(samples: Sequence[Sample]) -> Columns:
     """The samples as columns. Raises WarehouseError: a time without a zone."""
     known: dict[datetime, int] = {}
@@ -183,6 +196,13 @@ class _Batch:
         self.repeated, self.replaced = int((~last & same).sum()), int((~last & ~same).sum())
         self.ids, self.times, self.values = ids[last], times[last], kept
         self.series = columns.series
+
+    def part(self, chosen: slice | npt.NDArray[np.bool_]) -> Columns:
+        """Some of the batch."""
+        ids = self.ids[chosen]
+        left = set(np.unique(ids).tolist())
+        series = {id_: series for id_, series in self.series.items() if id_ in left}
+        return Columns(ids, self.times[chosen], self.values[chosen], series)
 
     def columns(self) -> list[Column]:
         """Series, times and values as arrays of PostgreSQL."""

@@ -10,34 +10,43 @@ from typing import Any
 from sqlalchemy import text
 
 from tonewatch.errors import ActRefused, UnknownTenant
+from warehouse import tenants
 from warehouse.database import Connection
 from warehouse.rows import clean, document, utc
 
 CURRENT = text("""
-    select t.settings_version as version, coalesce(s.settings, '{}') as settings, coalesce(s.who, '') as who,
+    select t.settings_version as version, t.profile, coalesce(s.settings, '{}') as settings, coalesce(s.who, '') as who,
         coalesce(s.reason, 'as the profile has it') as reason, coalesce(s.time, t.created) as time
     from tenant t left join settings_version s on s.tenant = t.tenant and s.version = t.settings_version
     where t.tenant = :tenant
 """)
 HISTORY = text("""
-    select version, settings, who, reason, time from settings_version where tenant = :tenant order by version
+    select version, profile, settings, who, reason, time from settings_version where tenant = :tenant order by version
 """)
 # The row of the tenant is the lock: of two who change the same version, the second finds another one.
 NEXT = text("""
     update tenant set settings_version = settings_version + 1
     where tenant = :tenant and settings_version = :version returning settings_version
 """)
+# The version before stands there already, but for the first: that is what the tenant came with.
+KEEP_FIRST = text("""
+    insert into settings_version (tenant, version, profile, settings, who, reason, time)
+    select tenant, settings_version, profile, '{}', '', 'as the tenant came', created from tenant
+    where tenant = :tenant and settings_version = :version on conflict do nothing
+""")
 PUT = text("""
-    insert into settings_version (tenant, version, settings, who, reason, time)
-    values (:tenant, :version, cast(:settings as jsonb), :who, :reason, :at)
+    insert into settings_version (tenant, version, profile, settings, who, reason, time)
+    values (:tenant, :version, :profile, cast(:settings as jsonb), :who, :reason, :at)
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsVersion:
-    """Settings as they were from `time` on. settings: what differs from the profile's file, by key."""
+    """Settings as they were from `time` on. settings: what differs from the file of
+    `profile`, by key."""
 
     version: int
+    profile: str
     settings: Mapping[str, Any]
     who: str
     reason: str
@@ -53,7 +62,7 @@ async def current(tenant: str, db: Connection) -> SettingsVersion:
 
 
 async def history(tenant: str, db: Connection) -> list[SettingsVersion]:
-    """Every version that was ever written, the first first. What the profile's file says is none of them."""
+    """Every version, the first first; none, when nothing was ever changed."""
     return [SettingsVersion(**each) for each in (await db.execute(HISTORY, {"tenant": tenant})).mappings()]
 
 
@@ -61,6 +70,7 @@ async def put(
     tenant: str,
     db: Connection,
     *,
+    profile: str,
     settings: Mapping[str, Any],
     over: int,
     who: str,
@@ -71,9 +81,11 @@ async def put(
 
     Raises ActRefused: somebody else has changed them since `over` was read.
     """
+    await db.execute(KEEP_FIRST, {"tenant": tenant, "version": over})
     version = (await db.execute(NEXT, {"tenant": tenant, "version": over})).scalar_one_or_none()
     if version is None:
         raise ActRefused(f"the settings of {tenant} were changed meanwhile (version {over} is gone): look again")
-    values = {"tenant": tenant, "version": version, "settings": document(settings)}
+    values = {"tenant": tenant, "version": version, "profile": profile, "settings": document(settings)}
+    await tenants.watch_by(tenant, db, profile)
     await db.execute(PUT, values | {"who": clean(who), "reason": clean(reason), "at": utc(at)})
     return int(version)

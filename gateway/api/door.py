@@ -46,9 +46,9 @@ class Limits:
     read_seconds: float = 10.0
     key_seconds: float = 3.0  # how long a key's answer is believed: a revoked key works no longer than this
     write_bytes: int = 2 * 1024 * 1024  # of a remote write as it comes, and
-    unpacked_bytes: int = 16 * 1024 * 1024  # decompressed: snappy gains a factor of ten on labels
+    unpacked_bytes: int = 8 * 1024 * 1024  # decompressed: snappy gains a factor of ten on labels
     write_samples: int = 50_000
-    writes_at_once: int = 8  # being decoded and committed; more are told to come again
+    writes_at_once: int = 4  # being decoded and committed; more are told to come again
     series: int = 200_000  # of one tenant; a pod's name in a label makes new ones with every release
 
 

@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from gateway.api.door import AHEAD, BEHIND, Limits, refused
 from gateway.naming import Naming
 from gateway.remote_write import Format, Reader, Written
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, PayloadTooLarge
+from tonewatch.errors import PayloadError, PayloadTooLarge, SettingsError
 from tonewatch.records import Series
-from tonewatch.settings import load_profile
+from tonewatch.settings import NamingRule, load_profile
 from warehouse import deliveries, samples, tenants
 from warehouse.database import Connection, Warehouse
 
@@ -31,6 +32,8 @@ _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 #: From 1970, whence Prometheus counts milliseconds, to 2000, whence PostgreSQL counts microseconds.
 _TO_2000_MS: Final = (datetime(2000, 1, 1, tzinfo=UTC) - _1970) // _MILLISECOND
+
+log = structlog.get_logger("gateway")
 
 Known = tuple[int, Series]
 Mask = npt.NDArray[np.bool_]
@@ -52,7 +55,7 @@ class _Tenant:
     """What a process remembers of a tenant: how series are named, and which it has seen committed."""
 
     reader: Reader[Known]
-    version: int
+    version: tuple[str, int]
     until: float
     seen: set[int] = field(default_factory=set)
 
@@ -98,8 +101,10 @@ class Intake:
         if len(columns.ids):
             async with self._warehouse.as_tenant(tenant) as db:
                 columns = await self._within_limit(tenant, db, known, columns, reasons)
-                await samples.append_columns(tenant, db, columns)
-                await deliveries.put(tenant, db, columns, now)
+                stored = await samples.append_columns(tenant, db, columns)
+                # What was there already was delivered already: a body that is sent again is no second reading.
+                if len(stored.fresh.ids):
+                    await deliveries.put(tenant, db, stored.fresh, now)
             known.seen.update(columns.series)
         return Received(len(columns.ids), void, reasons)
 
@@ -113,12 +118,21 @@ class Intake:
             return held
         async with self._warehouse.as_tenant(tenant) as db:
             found = await tenants.get(tenant, db)
-        if held is None or held.version != found.settings_version:
-            naming = Naming(load_profile(found.profile).naming)
-            held = _Tenant(Reader(lambda told: _known(naming.series(told))), found.settings_version, now)
-            self._tenants[tenant] = held
+            version = (found.profile, found.settings_version)
+            if held is None or held.version != version:
+                naming = Naming(await self._rules(tenant, db, found.profile))
+                held = _Tenant(Reader(lambda told: _known(naming.series(told))), version, now)
+                self._tenants[tenant] = held
         held.until = now + _BELIEVED_S
         return held
+
+    async def _rules(self, tenant: str, db: Connection, profile: str) -> tuple[NamingRule, ...]:
+        """The tenant's rules of naming; settings that do not fit must not keep samples out."""
+        try:
+            return (await tenants.profile(tenant, db)).naming
+        except SettingsError as error:
+            log.warning("the tenant's own settings are not used", tenant=tenant, error=str(error))
+            return load_profile(profile).naming
 
     async def _within_limit(
         self, tenant: str, db: Connection, known: _Tenant, columns: samples.Columns, reasons: Counter[str]

@@ -65,22 +65,22 @@ class Line:
 class PrometheusServer:
     """Asks one Prometheus. `url` may carry user and password; they appear in no message.
 
-    credentials: `user:password`, or a bearer token; they take the place of those in the address.
+    credentials: `user:password`, or a bearer token; those in the address take their place.
     """
 
     def __init__(self, session: Session, url: str, credentials: str | None = None) -> None:
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = f":{parts.port}" if parts.port else ""
         except ValueError as error:
-            raise SourceError("the address of Prometheus has no port that can be one", kind="address") from error
+            raise SourceError("the address of Prometheus is none, or its port is none", kind="address") from error
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SourceError("the address of Prometheus must begin with http:// or https://", kind="address")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.url = urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))
         self._session = session
         self._headers: dict[str, str] = {}
-        if credentials is None and parts.username is not None:
+        if parts.username is not None:
             credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         if credentials is not None and ":" in credentials:
             self._headers["authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"

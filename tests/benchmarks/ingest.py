@@ -224,11 +224,13 @@ async def answers(url: str) -> None:
 async def shape(name: str, parties: list[Party], admin: str, sleeper: Sleeper) -> dict[str, Any]:
     """Rounds of one shape, alternating; the best of each party, all rounds, and the bytes that a sample takes."""
     series, samples, count = SHAPES[name]
-    senders = [Sender(number, series, samples, datetime.now(UTC) - timedelta(hours=2)) for number in range(CONNECTIONS)]
+    senders = [
+        Sender(number, series, samples, datetime.now(UTC) - timedelta(hours=24)) for number in range(CONNECTIONS)
+    ]
     total = CONNECTIONS * count * series * samples
     found: dict[str, list[dict[str, float]]] = {party.name: [] for party in parties} | {"copy": []}
     void = written = 0
-    size = asked(admin, SIZE, ["^sample_hot"])
+    size = asked(admin, SIZE, ["^(sample_hot|delivery)"])
     while len(found["copy"]) < ROUNDS and void < 3 * ROUNDS:
         bodies = [[sender.body() for _ in range(count)] for sender in senders]
         starved, results = sleeper.starved_s, {}
@@ -249,7 +251,7 @@ async def shape(name: str, parties: list[Party], admin: str, sleeper: Sleeper) -
         "rounds_per_s": {who: [round(each["per_s"]) for each in rounds] for who, rounds in found.items()},
         "void_rounds": void,
         "samples_per_round": total,
-        "bytes_per_sample": round((asked(admin, SIZE, ["^sample_hot"]) - size) / written, 1),
+        "bytes_per_sample": round((asked(admin, SIZE, ["^(sample_hot|delivery)"]) - size) / written, 1),
         "ratios": {
             f"to_{who}": round(best["tonewatch"]["per_s"] / best[who]["per_s"], 3) for who in best if who != "tonewatch"
         },

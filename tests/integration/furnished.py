@@ -140,7 +140,9 @@ async def _furnish_books(tenant: str, db: Connection) -> None:
     words = {"who": "console", "what": "restart", "subject": PART, "reason": "it is down"}
     await audit.write(tenant, db, before=None, after={"state": "started"}, at=START, **words)
     values = {"tenant": tenant, "time": START}
-    await db.execute(text("insert into settings_version values (:tenant, 1, '{}', 'someone', '', :time)"), values)
+    await db.execute(
+        text("insert into settings_version values (:tenant, 1, '{}', 'someone', '', :time, 'demo')"), values
+    )
     said = Label("label", "incident", INCIDENT, "ack", "someone", "I look", at(22))
     await labels.put(tenant, db, [said])
     await labels.heed(tenant, db, [said.id])

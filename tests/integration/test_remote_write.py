@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from console.tenancy import Change, Tenancy
 from flows import detection
 from flows.detection import Batch, DetectionState
 from gateway.api.app import create_app
@@ -108,9 +109,21 @@ async def test_both_formats_mean_the_same_series(door: httpx.AsyncClient, wareho
 
 async def test_a_body_sent_again_changes_nothing(door: httpx.AsyncClient, warehouse: Warehouse, tenant: str) -> None:
     body = body_v1(series_v1(UP, [(ms(SYSTEM.now()), 1.0)]))
-    answers = await asyncio.gather(*(push(door, body) for _ in range(5)))
+    answers = await asyncio.gather(*(push(door, body) for _ in range(3)))
     assert {answer.status_code for answer in answers} == {204}
     assert len(await stored(warehouse, tenant)) == 1
+    async with warehouse.as_tenant(tenant) as db:
+        found, _ = await deliveries.since(tenant, db, deliveries.BEGINNING, SYSTEM.now() - timedelta(hours=1))
+    assert len(found) == 1, "nor is it a second reading"
+
+
+async def test_the_tenants_own_rules_name_the_entities(
+    door: httpx.AsyncClient, warehouse: Warehouse, tenant: str
+) -> None:
+    rule = "naming=[{match: {instance: 'a:.*'}, entity: 'edge:{job}'}]"
+    await Tenancy(warehouse).change(tenant, Change(set=(rule,)), "ann", "our names")
+    assert (await push(door, body_v1(series_v1(UP, [(ms(SYSTEM.now()), 1.0)])))).status_code == 204
+    assert [sample.series.entity for sample in await stored(warehouse, tenant)] == ["edge:x"]
 
 
 async def test_the_watcher_is_given_each_delivery_once_and_in_order(
@@ -120,14 +133,14 @@ async def test_the_watcher_is_given_each_delivery_once_and_in_order(
     for step in range(3):
         await push(door, body_v1(series_v1(UP, [(ms(now) + step, float(step))])))
     async with warehouse.as_tenant(tenant) as db:
-        first, position = await deliveries.since(tenant, db, deliveries.BEGINNING, limit=2)
-        rest, end = await deliveries.since(tenant, db, position)
+        first, position = await deliveries.since(tenant, db, deliveries.BEGINNING, now - timedelta(hours=1), 2)
+        rest, end = await deliveries.since(tenant, db, position, now - timedelta(hours=1))
         assert [sample.value for sample in [*first, *rest]] == [0.0, 1.0, 2.0]
         assert first[0] == Sample(UP_SERIES, now, 0.0)
-        assert await deliveries.since(tenant, db, end) == ([], end)
-        assert await deliveries.end(tenant, db) == end
+        assert await deliveries.since(tenant, db, end, now - timedelta(hours=1)) == ([], end)
         assert await deliveries.forget(tenant, db, position) == 2
-        assert (await deliveries.since(tenant, db, deliveries.BEGINNING))[0] == rest
+        assert (await deliveries.since(tenant, db, deliveries.BEGINNING, now - timedelta(hours=1)))[0] == rest
+        assert (await deliveries.since(tenant, db, deliveries.BEGINNING, SYSTEM.now() + timedelta(hours=1)))[0] == []
 
 
 async def test_a_delivery_that_commits_late_is_not_passed_over(warehouse: Warehouse, tenant: str) -> None:
@@ -139,10 +152,10 @@ async def test_a_delivery_that_commits_late_is_not_passed_over(warehouse: Wareho
         async with warehouse.as_tenant(tenant) as second:
             await deliveries.put(tenant, second, quick, now)
         async with warehouse.as_tenant(tenant) as reader:
-            before, position = await deliveries.since(tenant, reader, deliveries.BEGINNING)
+            before, position = await deliveries.since(tenant, reader, deliveries.BEGINNING, now)
         assert before == []  # the quick one waits for the slow one, which began before it
     async with warehouse.as_tenant(tenant) as reader:
-        found, _ = await deliveries.since(tenant, reader, position)
+        found, _ = await deliveries.since(tenant, reader, position, now)
     assert [sample.value for sample in found] == [1.0, 2.0]
 
 
@@ -171,7 +184,7 @@ async def test_a_tick_takes_what_was_pushed_and_its_heir_neither_misses_nor_repe
         assert (await db.execute(text("select count(*) from delivery"))).scalar_one() == 1  # the third waits
 
     state, collector = DetectionState(), Collector(profile, SYSTEM, "")  # the watcher dies before its third tick
-    collector.resume(await detection.restore(tenant, warehouse, state, SYSTEM.now()))
+    collector.resume(await detection.restore(tenant, warehouse, state, SYSTEM.now()), state.restored)
     assert held() == [0.0, 1.0, 2.0]
     await push(door, body_v1(series_v1(UP, [(ms(now) + 3, 3.0)])))
     await tick()
@@ -287,7 +300,7 @@ async def test_a_series_belongs_to_the_tenant_of_the_key_alone(warehouse: Wareho
     assert (await push(door, body_v1(series_v1(labels, [(ms(SYSTEM.now()), 1.0)])))).status_code == 204
     async with warehouse.as_tenant(other) as db:
         assert (await db.execute(text("select count(*) from sample"))).scalar_one() == 0
-        assert await deliveries.since(other, db, deliveries.BEGINNING) == ([], deliveries.BEGINNING)
+        assert (await deliveries.since(other, db, deliveries.BEGINNING, SYSTEM.now() - timedelta(days=1)))[0] == []
 
 
 def test_columns_are_those_of_the_samples() -> None:

@@ -8,6 +8,7 @@ create table delivery (
     id bigint generated always as identity,
     xid xid8 not null default pg_current_xact_id(),
     received timestamptz not null,
+    samples integer not null,
     series bigint[] not null,
     times timestamptz[] not null,
     numbers double precision[] not null,
@@ -24,6 +25,6 @@ select table_name, column_name, purpose, retention, personal
 from (values
     ('delivery', 'tenant', 'Whose row it is', 'hot', false),
     ('delivery', 'id xid received', 'Which request brought it, and what was read on already', 'hot', false),
-    ('delivery', 'series times numbers', 'The numbers that were pushed', 'hot', false)
+    ('delivery', 'samples series times numbers', 'The numbers that were pushed', 'hot', false)
 ) as entry (table_name, column_names, purpose, retention, personal)
 cross join lateral string_to_table(column_names, ' ') as column_name;

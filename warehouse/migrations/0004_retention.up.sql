@@ -31,7 +31,7 @@ begin
     end if;
     -- Days belong to all tenants. Whoever calls, and whatever its clock says, ends none that another still needs; the
     -- one place that asks the database's clock, as a bound and never for the time of anything.
-    if before > now() - interval '48 hours' then
+    if before > clock_timestamp() - interval '48 hours' then
         raise exception 'samples of the last 48 hours are hot' using errcode = 'insufficient_privilege';
     end if;
     perform pg_advisory_xact_lock(hashtextextended('ensure_sample_partition', 0));

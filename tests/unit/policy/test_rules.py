@@ -4,7 +4,7 @@ import pytest
 
 from policy.rules import evaluate
 from tests.unit.platform_parts import at, readings, series
-from tonewatch.records import FindingKind, Sample
+from tonewatch.records import FindingKind, Sample, Series
 from tonewatch.settings import Profile, load_profile
 
 DEMO: Profile = load_profile("demo")
@@ -36,6 +36,15 @@ def test_scrape_down_ends_with_the_first_success() -> None:
 
 def test_scrape_failures_of_a_frozen_watcher_are_too_old_to_tell_of_now() -> None:
     assert evaluate({}, readings(*down(4, "refused")), at(60), DEMO) == {}
+
+
+@pytest.mark.parametrize(("profile", "every"), [("platform", 60), ("platform", 120), ("demo", 15), ("demo", 60)])
+def test_an_outage_is_one_condition_however_slowly_a_prometheus_scrapes(profile: str, every: int) -> None:
+    watched = load_profile(profile)
+    failed = [Sample(Series(COMPONENT, "up"), at(step * every), 0.0) for step in range(30)]
+    first = watched.scrapes_failed * every
+    for now in range(first, 29 * every, round(watched.tick_seconds)):
+        assert evaluate({}, readings([each for each in failed if each.time <= at(now)]), at(now), watched), now
 
 
 def test_one_reset_while_dying_leaves_the_reason_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.backtest import PastIncident, backtest, fired, interval_s
+from tasks.backtest import PastIncident, backtest, fired
+from tasks.explore import Remembered
 from tonewatch.records import Sample, Series
 from tonewatch.settings import load_profile
 from tonewatch.topology import Topology
@@ -34,11 +36,9 @@ def alerts(name: str, *seconds: float, entity: str = "service:edge") -> list[Sam
     return [Sample(series, at(each), 1.0) for each in seconds]
 
 
-def past(
-    told: list[Sample], firing: list[Sample] | None = None, topology: Topology | None = None
-) -> list[PastIncident]:
+def past(told: list[Sample], firing: list[Sample] | None = None, every: float = EVERY) -> list[PastIncident]:
     end = at(max([0.0, *((sample.time - START).total_seconds() for sample in told)]))
-    return backtest("t", told, firing or [], topology or Topology([]), PROFILE, end)
+    return backtest("t", told, firing or [], Topology([]), PROFILE, end, every)
 
 
 def test_where_everything_answered_nothing_is_told() -> None:
@@ -72,7 +72,7 @@ def test_an_alert_of_the_users_own_joins_the_outage_of_its_part() -> None:
     told = scrapes("component:a", "." * 50 + "x" * 40 + "." * 50)
     firing = alerts("Down", *range(60 * 15, 90 * 15, 15), entity="component:a")
     (found,) = past(told, firing)
-    assert [finding.detector for finding in found.findings] == ["rule:scrape-down", "prometheus:Down"]
+    assert [finding.detector.rpartition(":")[0] for finding in found.findings] == ["rule", "prometheus:Down"]
 
 
 def test_an_alert_alone_is_an_incident_per_stretch_in_which_it_fires() -> None:
@@ -88,10 +88,18 @@ def test_a_target_that_goes_away_ends_its_outage() -> None:
 
 
 @pytest.mark.parametrize("every", [5.0, 15.0, 60.0])
-def test_the_interval_of_the_scrapes_is_learned_from_them(every: float) -> None:
-    told = scrapes("component:a", "." * 20 + "x" * 6 + "." * 20, every)
-    assert interval_s(told, 1.0) == every
-    (found,) = past(told)
+def test_only_what_failed_is_gone_through_at_the_interval_of_its_scrapes(every: float) -> None:
+    lines: dict[Series, tuple[array[int], array[float]]] = {}
+    for entity, answers in (("component:a", "." * 20 + "x" * 6 + "." * 20), ("component:b", "." * 46)):
+        times = array("q", [round((START.timestamp() + n * every) * 1000) for n in range(46)])
+        lines[Series(entity, "up")] = (times, array("d", [float(sign == ".") for sign in answers]))
+    remembered = Remembered(lines, [])
+    assert remembered.count == 92
+    assert remembered.span == (START, at(45 * every))
+    assert remembered.interval_s(1.0) == every
+    told = remembered.failing()
+    assert told == scrapes("component:a", "." * 20 + "x" * 6 + "." * 20, every)
+    (found,) = past(told, every=every)
     assert found.onset == at(20 * every)
 
 

@@ -1,4 +1,4 @@
-"""API keys can be rotated: the old one is given an end."""
+"""API keys can be given an end, and a version of the settings knows its profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Let the app set when a key ends."""
+    """Let the app set when a key ends; add the profile."""
     run_files("0005_keys.up")
 
 
