@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
 from console.incidents import app as incidents
 from console.keys import app as keys
@@ -41,18 +42,6 @@ app.add_typer(keys)
 app.add_typer(report)
 app.add_typer(tenants)
 
-StateDir = Annotated[
-    Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-
-
-def _settings(state_dir: Path | None) -> Settings:
-    from tonewatch.settings import read
-
-    given = read()
-    return given if state_dir is None else given.model_copy(update={"state_dir": state_dir.absolute()})
-
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     import asyncio
@@ -78,7 +67,7 @@ def up(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy."""
     from console.stack import lifecycle
 
-    status = _run(lifecycle.up(_settings(state_dir), _say))
+    status = _run(lifecycle.up(settings_for(state_dir), _say))
     _tell(status, None, as_json)
 
 
@@ -87,7 +76,7 @@ def down(state_dir: StateDir = None) -> None:
     """Stop the stack and whatever a killed run left behind."""
     from console.stack import lifecycle
 
-    if not _run(lifecycle.down(_settings(state_dir), _say)):
+    if not _run(lifecycle.down(settings_for(state_dir), _say)):
         print("nothing was up")
 
 
@@ -96,7 +85,7 @@ def status(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Say what runs, how it is, and what the watcher sees. Exit status 1 when the stack is not up."""
     from console.stack import lifecycle
 
-    settings = _settings(state_dir)
+    settings = settings_for(state_dir)
     found = lifecycle.status(settings)
     _tell(found, _run(_picture(settings)) if found.up else None, as_json)
     if not found.up:
@@ -207,7 +196,7 @@ def psql(
     """Open psql on the running stack's warehouse as the app role; what follows goes to psql, e.g. -c "select 1"."""
     from console.psql import open_psql
 
-    open_psql(_settings(state_dir), tenant, context.args)
+    open_psql(settings_for(state_dir), tenant, context.args)
 
 
 class Wanted(StrEnum):
@@ -240,7 +229,7 @@ def remediation(
 
     from console.remediation import standing, turn
 
-    settings = _settings(state_dir)
+    settings = settings_for(state_dir)
     if wanted is Wanted.STATUS:
         found = standing(settings)
     else:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.incidents import Author, Json, StateDir, Tenant, as_json_text, user
+from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_tenant, run, user
 
 app = typer.Typer(
     name="connect",
@@ -40,11 +40,11 @@ def prometheus(
     Exit status 1 when it cannot be read.
     """
     from console import connection
-    from console.tenancy import own_tenant, run
+    from console.tenancy import Tenancy
 
     whose = tenant or own_tenant()
     # Without a stack the profile of the settings is all there is to go by.
-    profile = None if look else run(state_dir, lambda at: at.profile(whose))
+    profile = None if look else run(state_dir, lambda warehouse: Tenancy(warehouse).profile(whose))
     found = connection.look_at(
         url,
         whose,
@@ -60,5 +60,5 @@ def prometheus(
         print("nothing was written", file=sys.stderr)
         return
     by = (author or user(), reason)
-    written = run(state_dir, lambda at: at.change(whose, connection.change_for(url), *by))
+    written = run(state_dir, lambda warehouse: Tenancy(warehouse).change(whose, connection.change_for(url), *by))
     print("\n".join(written.lines()), file=sys.stderr)

@@ -5,12 +5,12 @@ The sub-commands import what they need when they run, like those of console/cli.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_tenant, run, user
 
 if TYPE_CHECKING:
     from tonewatch.records import ActKind
@@ -25,17 +25,7 @@ app = typer.Typer(
 )
 
 Incident = Annotated[str, typer.Argument(help="The incident's id, as `list` and every notice show it.")]
-Tenant = Annotated[
-    str | None, typer.Option("--tenant", help="Default: the tenant of the settings.", show_default=False)
-]
-Author = Annotated[
-    str | None, typer.Option("--as", help="Who says so. Default: the user of this machine.", show_default=False)
-]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the story.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-StateDir = Annotated[
-    Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
-]
 
 
 @app.command(name="list")
@@ -52,14 +42,14 @@ def list_(
     from console.casebook import listed, states_of
     from warehouse import overview
 
-    door = _door(tenant, state_dir)
+    whose = tenant or own_tenant()
     states = states_of(state or [])
 
     async def read(warehouse: Warehouse) -> list[overview.Glance]:
-        async with warehouse.as_tenant(door.tenant) as db:
-            return await overview.newest(door.tenant, db, states, limit)
+        async with warehouse.as_tenant(whose) as db:
+            return await overview.newest(whose, db, states, limit)
 
-    found = door.run(read)
+    found = run(state_dir, read)
     print(as_json_text(found) if as_json else listed(found))
 
 
@@ -68,8 +58,8 @@ def show(incident: Incident, tenant: Tenant = None, as_json: Json = False, state
     """Show the whole story: findings, causes, actions with each guard's answer, verdict, notices, acts of people."""
     from console.casebook import read_case, told
 
-    door = _door(tenant, state_dir)
-    case = door.run(lambda warehouse: read_case(door.tenant, warehouse, incident))
+    whose = tenant or own_tenant()
+    case = run(state_dir, lambda warehouse: read_case(whose, warehouse, incident))
     print(as_json_text(case) if as_json else told(case))
 
 
@@ -85,7 +75,7 @@ def ack(
     """Say that you are at it: nobody further is called."""
     from tonewatch.records import ActKind
 
-    _do(_door(tenant, state_dir), ActKind.ACK, incident, author, reason, as_json)
+    _do(tenant, state_dir, ActKind.ACK, incident, author, reason, as_json)
 
 
 @app.command()
@@ -100,7 +90,7 @@ def approve(
     """Say yes to the proposed action. Good once and not for long (15 min); every other guard is asked again."""
     from tonewatch.records import ActKind
 
-    _do(_door(tenant, state_dir), ActKind.APPROVE, incident, author, reason, as_json)
+    _do(tenant, state_dir, ActKind.APPROVE, incident, author, reason, as_json)
 
 
 @app.command()
@@ -115,7 +105,7 @@ def veto(
     """Say no to an action that is proposed or about to begin."""
     from tonewatch.records import ActKind
 
-    _do(_door(tenant, state_dir), ActKind.VETO, incident, author, reason, as_json)
+    _do(tenant, state_dir, ActKind.VETO, incident, author, reason, as_json)
 
 
 @app.command()
@@ -135,11 +125,12 @@ def close(
     """Close what was handed over, and say what it was: training learns from that."""
     from tonewatch.records import ActKind
 
-    _do(_door(tenant, state_dir), ActKind.CLOSE, incident, author, reason, as_json, verdict, cause)
+    _do(tenant, state_dir, ActKind.CLOSE, incident, author, reason, as_json, verdict, cause)
 
 
 def _do(
-    door: _Door,
+    tenant: str | None,
+    state_dir: Path | None,
     kind: ActKind,
     incident: str,
     author: str | None,
@@ -152,62 +143,6 @@ def _do(
     from tonewatch.clock import SYSTEM
 
     wish = Wish(kind, incident, author or user(), reason, verdict, cause)
-    done = door.run(lambda warehouse: do(door.tenant, warehouse, wish, SYSTEM))
+    whose = tenant or own_tenant()
+    done = run(state_dir, lambda warehouse: do(whose, warehouse, wish, SYSTEM))
     print(as_json_text(done) if as_json else "\n".join(done.told))
-
-
-@dataclass(frozen=True)
-class _Door:
-    """The warehouse of the running stack, as the app role, for one tenant."""
-
-    tenant: str
-    database_url: str = field(repr=False)
-
-    def run(self, work: Any) -> Any:
-        """Do `work(warehouse)` in an event loop of its own."""
-        import asyncio
-
-        from warehouse.database import Warehouse
-
-        async def inside() -> Any:
-            warehouse = Warehouse(self.database_url)
-            try:
-                return await work(warehouse)
-            finally:
-                await warehouse.close()
-
-        return asyncio.run(inside())
-
-
-def _door(tenant: str | None, state_dir: Path | None) -> _Door:
-    """Raises NotUp: neither a stack runs nor do the settings name a database."""
-    from console.stack.lifecycle import connected
-    from tonewatch.errors import NotUp
-    from tonewatch.settings import read
-
-    settings = read()
-    if state_dir is not None:
-        settings = settings.model_copy(update={"state_dir": state_dir.absolute()})
-    url = settings.database_url or connected(settings).database_url
-    if url is None:
-        raise NotUp("there is no warehouse to connect to; start one with `tonewatch up`")
-    return _Door(tenant or settings.tenant, url.get_secret_value())
-
-
-def user() -> str:
-    """Who is at this machine. Raises ActRefused: it does not know."""
-    import getpass
-
-    from tonewatch.errors import ActRefused
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise ActRefused("this machine does not know who you are; say so: --as NAME") from error
-
-
-def as_json_text(document: Any, indent: int | None = 1) -> str:
-    """Records, times and all as JSON."""
-    from warehouse.rows import document as written
-
-    return json.dumps(json.loads(written(document)), indent=indent, ensure_ascii=False)

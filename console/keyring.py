@@ -12,13 +12,8 @@ from warehouse import audit, keys, tenants
 from warehouse.database import Connection, Warehouse
 from warehouse.keys import KeyEntry
 
-#: scope -> what a key of it may do.
-SCOPES = {
-    "beacons": "send players' beacons",
-    "metrics": "push metrics by remote write",
-    "changes": "announce releases and maintenance",
-    "viewer": "read",
-}
+#: What a key may be for: to send beacons, push metrics, announce changes, or read.
+SCOPES = ("beacons", "metrics", "changes", "viewer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Keyring:
         self, tenant: str, purpose: str, scopes: Sequence[str], days: float | None, who: str, reason: str = ""
     ) -> Made:
         """Make a key. Raises SettingsError: no such scope; UnknownTenant."""
-        unknown = sorted(set(scopes) - SCOPES.keys())
+        unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
             raise SettingsError(f"{', '.join(unknown) or 'nothing'} is no scope; known are {', '.join(SCOPES)}")
         now = self.clock.now()
@@ -65,7 +60,10 @@ class Keyring:
         async with self.warehouse.as_tenant(tenant) as db:
             held = await self._holding(tenant, db, id_, now)
             await keys.revoke(tenant, db, id_, now)
-            await self._audit(tenant, db, who, "key.revoke", id_, {}, {"purpose": held.purpose}, reason, now)
+            after = {"purpose": held.purpose}
+            await audit.write(
+                tenant, db, who=who, what="key.revoke", subject=id_, before={}, after=after, reason=reason, at=now
+            )
         return held
 
     async def rotate(self, tenant: str, id_: str, grace_hours: float, who: str, reason: str = "") -> Made:
@@ -83,7 +81,9 @@ class Keyring:
             old_end = end if held.expires is None else min(end, held.expires)
             await keys.end_at(tenant, db, id_, old_end)
             after = {"by": made.id, "old_holds_until": old_end.isoformat()}
-            await self._audit(tenant, db, who, "key.rotate", id_, {}, after, reason, now)
+            await audit.write(
+                tenant, db, who=who, what="key.rotate", subject=id_, before={}, after=after, reason=reason, at=now
+            )
         return made
 
     async def _holding(self, tenant: str, db: Connection, id_: str, now: datetime) -> KeyEntry:
@@ -108,11 +108,7 @@ class Keyring:
         plain = await keys.create(tenant, db, purpose=purpose, scopes=scopes, now=now, expires=expires)
         made = Made(tenant, keys.id_of(plain), plain, purpose, scopes, expires)
         after = {"purpose": purpose, "scopes": list(scopes), "expires": expires.isoformat() if expires else None}
-        await self._audit(tenant, db, by[0], "key.create", made.id, {}, after, by[1], now)
+        await audit.write(
+            tenant, db, who=by[0], what="key.create", subject=made.id, before={}, after=after, reason=by[1], at=now
+        )
         return made
-
-    async def _audit(
-        self, tenant: str, db: Connection, who: str, what: str, id_: str, before: object, after: object, reason: str,
-        at: datetime,
-    ) -> None:  # fmt: skip
-        await audit.write(tenant, db, who=who, what=what, subject=id_, before=before, after=after, reason=reason, at=at)

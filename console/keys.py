@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from console.incidents import Author, Json, StateDir, Tenant, as_json_text, user
+from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_tenant, run, user
 
 app = typer.Typer(
     name="keys",
@@ -42,11 +42,10 @@ def add(
 ) -> None:
     """Make a key and print it. It is shown once: the warehouse holds its hash alone."""
     from console.keyring import Keyring
-    from console.tenancy import own_tenant, run
 
     whose, by = tenant or own_tenant(), author or user()
     scopes = tuple(scope or ("beacons",))
-    made = run(state_dir, lambda at: Keyring(at.warehouse).add(whose, purpose, scopes, days, by, reason))
+    made = run(state_dir, lambda warehouse: Keyring(warehouse).add(whose, purpose, scopes, days, by, reason))
     print(as_json_text(made) if as_json else made.plain)
 
 
@@ -54,11 +53,10 @@ def add(
 def list_(tenant: Tenant = None, as_json: Json = False, state_dir: StateDir = None) -> None:
     """List every key that there was: id, purpose, scopes, whether it holds."""
     from console.keyring import Keyring
-    from console.tenancy import own_tenant, run
     from tonewatch.clock import SYSTEM
 
     whose = tenant or own_tenant()
-    found = run(state_dir, lambda at: Keyring(at.warehouse).all(whose))
+    found = run(state_dir, lambda warehouse: Keyring(warehouse).all(whose))
     if as_json:
         print(as_json_text(found))
         return
@@ -78,10 +76,9 @@ def rotate(
 ) -> None:
     """Print a new key for the same purpose; the old one holds a little longer, until its senders have changed over."""
     from console.keyring import Keyring
-    from console.tenancy import own_tenant, run
 
     whose, by = tenant or own_tenant(), author or user()
-    made = run(state_dir, lambda at: Keyring(at.warehouse).rotate(whose, key, grace, by, reason))
+    made = run(state_dir, lambda warehouse: Keyring(warehouse).rotate(whose, key, grace, by, reason))
     print(as_json_text(made) if as_json else made.plain)
 
 
@@ -91,8 +88,7 @@ def revoke(
 ) -> None:
     """End a key at once, also in connections that are open."""
     from console.keyring import Keyring
-    from console.tenancy import own_tenant, run
 
     whose, by = tenant or own_tenant(), author or user()
-    ended = run(state_dir, lambda at: Keyring(at.warehouse).revoke(whose, key, by, reason))
+    ended = run(state_dir, lambda warehouse: Keyring(warehouse).revoke(whose, key, by, reason))
     print(f"{ended.id} ({ended.purpose}) has ended")

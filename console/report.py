@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from console.commands import Json, StateDir, Tenant, as_json_text, connected_settings
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -41,40 +43,29 @@ def weekly(
         float | None,
         typer.Option(help="So many days up to `--until`, instead of the ISO week before it.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="Write it as .txt, .html and .png into this folder.", show_default=False)
     ] = None,
     send: Annotated[bool, typer.Option("--send", help="Put it into the outbox: it goes out by e-mail.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With --send: again, also if it was sent.")] = False,
-    tenant: Annotated[
-        str | None, typer.Option("--tenant", help="Default: the tenant of the settings.", show_default=False)
-    ] = None,
-    state_dir: Annotated[
-        Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
-    ] = None,
+    tenant: Tenant = None,
+    state_dir: StateDir = None,
 ) -> None:
     """Print the report on the last whole week (or on --days) as plain text."""
     import asyncio
-    import json
     import sys
 
-    from console.stack.lifecycle import connected
     from tasks.phrase import as_document
     from tasks.weekly import write
     from tonewatch.clock import SYSTEM
-    from tonewatch.settings import read
-    from warehouse.rows import document
 
-    settings = read()
-    if state_dir is not None:
-        settings = settings.model_copy(update={"state_dir": state_dir.absolute()})
-    settings = settings if settings.database_url is not None else connected(settings)
+    settings = connected_settings(state_dir)
     period = period_of(until, days, SYSTEM.now())
     report, laid = asyncio.run(_report(settings, tenant or settings.tenant, period, SYSTEM, send=send, force=force))
     if as_json:
         figures = as_document(report.summary) | {"notice": laid.notice if laid else None}
-        print(json.dumps(json.loads(document(figures)), indent=1, ensure_ascii=False))
+        print(as_json_text(figures))
     else:
         print(report.text, end="")
     for path in write(report, out) if out else ():

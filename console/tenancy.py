@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
-from console.stack.lifecycle import connected
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import ActRefused, SettingsError
 from tonewatch.records import TENANT_SLUG, Tenant
 from tonewatch.settings import Profile, load_profile, profile_of
-from tonewatch.settings import read as read_settings
 from warehouse import audit, settings_versions, tenants
 from warehouse.database import Warehouse
 from warehouse.settings_versions import SettingsVersion
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +85,9 @@ class Tenancy:
             if not await tenants.add(slug, db, name=name, profile=profile, at=now):
                 raise ActRefused(f"there is a tenant {slug!r} already; `tonewatch tenants settings {slug}` shows it")
             after = {"name": name, "profile": profile}
-            await self._audit(slug, db, who, "tenant.add", {}, after, reason, now)
+            await audit.write(
+                slug, db, who=who, what="tenant.add", subject=slug, before={}, after=after, reason=reason, at=now
+            )
             return await tenants.get(slug, db)
 
     async def all(self) -> list[Tenant]:
@@ -107,10 +103,9 @@ class Tenancy:
     async def show(self, slug: str) -> Shown:
         """The settings in force. Raises UnknownTenant."""
         async with self.warehouse.as_tenant(slug) as db:
-            held = await tenants.get(slug, db)
             version = await settings_versions.current(slug, db)
-        effective = profile_of(held.profile, version.settings)
-        return Shown(slug, held.profile, version, version.settings, effective.model_dump(mode="json"))
+        effective = profile_of(version.profile, version.settings)
+        return Shown(slug, version.profile, version, version.settings, effective.model_dump(mode="json"))
 
     async def profile(self, slug: str) -> Profile:
         """How the tenant is watched now. Raises UnknownTenant."""
@@ -130,29 +125,34 @@ class Tenancy:
         """
         now = self.clock.now()
         async with self.warehouse.as_tenant(slug) as db:
-            held = await tenants.get(slug, db)
             before = await settings_versions.current(slug, db)
             versions = await settings_versions.history(slug, db) if change.revert is not None else []
-            own, profile = wanted(change, before, versions, held.profile)
-            was, now_is = profile_of(held.profile, before.settings), profile_of(profile, own)
+            own, profile = settings_after(change, before, versions)
+            was, now_is = profile_of(before.profile, before.settings), profile_of(profile, own)
             version = await settings_versions.put(
                 slug, db, profile=profile, settings=own, over=before.version, who=who, reason=reason, at=now
             )
             keys = differing(was, now_is)
             told = [{key: each[side] for key, each in keys.items()} for side in (0, 1)]
-            if profile != held.profile:
-                told = [told[0] | {"profile": held.profile}, told[1] | {"profile": profile}]
-            await self._audit(slug, db, who, "settings.change", told[0], told[1] | {"version": version}, reason, now)
+            if profile != before.profile:
+                told = [told[0] | {"profile": before.profile}, told[1] | {"profile": profile}]
+            after = told[1] | {"version": version}
+            await audit.write(
+                slug,
+                db,
+                who=who,
+                what="settings.change",
+                subject=slug,
+                before=told[0],
+                after=after,
+                reason=reason,
+                at=now,
+            )
         return Changed(slug, version, profile, keys)
 
-    async def _audit(
-        self, slug: str, db: Any, who: str, what: str, before: Any, after: Any, reason: str, at: datetime
-    ) -> None:
-        await audit.write(slug, db, who=who, what=what, subject=slug, before=before, after=after, reason=reason, at=at)
 
-
-def wanted(
-    change: Change, before: SettingsVersion, versions: Sequence[SettingsVersion], profile: str
+def settings_after(
+    change: Change, before: SettingsVersion, versions: Sequence[SettingsVersion]
 ) -> tuple[dict[str, Any], str]:
     """The tenant's own settings after the change, and its profile. Raises SettingsError."""
     kinds = (change.file is not None, change.revert is not None, bool(change.set or change.unset))
@@ -163,7 +163,7 @@ def wanted(
         if change.revert not in known:
             raise SettingsError(f"there is no version {change.revert}; there are {', '.join(map(str, sorted(known)))}")
         return dict(known[change.revert].settings), known[change.revert].profile
-    return _own(change, before), change.profile or profile
+    return _own(change, before), change.profile or before.profile
 
 
 def _own(change: Change, before: SettingsVersion) -> dict[str, Any]:
@@ -245,24 +245,3 @@ def _yaml(text: str, what: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"{what} is no YAML: {error}") from error
-
-
-def own_tenant() -> str:
-    """The tenant of the settings."""
-    return read_settings().tenant
-
-
-def run(state_dir: Path | None, work: Callable[[Tenancy], Awaitable[Result]]) -> Result:
-    """Do `work` on the warehouse of the running stack. Raises NotUp: there is none."""
-
-    async def inside() -> Result:
-        settings = read_settings()
-        if state_dir is not None:
-            settings = settings.model_copy(update={"state_dir": state_dir.absolute()})
-        warehouse = Warehouse.from_settings(settings if settings.database_url else connected(settings))
-        try:
-            return await work(Tenancy(warehouse))
-        finally:
-            await warehouse.close()
-
-    return asyncio.run(inside())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.incidents import Author, Json, StateDir, as_json_text, user
+from console.commands import Author, Json, StateDir, as_json_text, run, user
 
 app = typer.Typer(
     name="tenants",
@@ -34,18 +34,21 @@ def add(
     state_dir: StateDir = None,
 ) -> None:
     """Add a tenant. One that is there already is left as it is, and that is an error."""
-    from console import tenancy
+    from console.tenancy import Tenancy
 
-    added = tenancy.run(state_dir, lambda at: at.add(tenant, name or tenant, profile, author or user(), reason))
+    added = run(
+        state_dir,
+        lambda warehouse: Tenancy(warehouse).add(tenant, name or tenant, profile, author or user(), reason),
+    )
     print(as_json_text(added) if as_json else f"{added.slug} is there, watched by profile {added.profile}")
 
 
 @app.command(name="list")
 def list_(as_json: Json = False, state_dir: StateDir = None) -> None:
     """List all tenants: profile, version of the settings, when it came."""
-    from console import tenancy
+    from console.tenancy import Tenancy
 
-    found = tenancy.run(state_dir, lambda at: at.all())
+    found = run(state_dir, lambda warehouse: Tenancy(warehouse).all())
     if as_json:
         print(as_json_text(found))
         return
@@ -82,18 +85,18 @@ def settings(
 
     Each change is a version of its own with author and reason, and can be taken back.
     """
-    from console import tenancy
+    from console.tenancy import Change, Tenancy
 
     if history:
-        _tell_history(tenancy.run(state_dir, lambda at: at.history(tenant)), as_json)
+        _tell_history(run(state_dir, lambda warehouse: Tenancy(warehouse).history(tenant)), as_json)
         return
-    change = tenancy.Change(tuple(set_ or ()), tuple(unset or ()), file, revert, profile)
+    change = Change(tuple(set_ or ()), tuple(unset or ()), file, revert, profile)
     if change.wanted:
         by = (author or user(), reason)
-        told = tenancy.run(state_dir, lambda at: at.change(tenant, change, *by))
+        told = run(state_dir, lambda warehouse: Tenancy(warehouse).change(tenant, change, *by))
         print(as_json_text(told) if as_json else "\n".join(told.lines()))
         return
-    shown = tenancy.run(state_dir, lambda at: at.show(tenant))
+    shown = run(state_dir, lambda warehouse: Tenancy(warehouse).show(tenant))
     print(as_json_text(shown) if as_json else shown.text())
 
 
