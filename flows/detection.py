@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
@@ -18,7 +18,7 @@ from feature_store.recent import Recent
 from flows.recorder import ended
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
-from tasks.detect import detect
+from tasks.detect import HORIZON, detect
 from tonewatch.errors import WarehouseAway, WarehouseError
 from tonewatch.records import Finding, FindingKind, Run, Sample
 from tonewatch.settings import Profile
@@ -29,8 +29,6 @@ from warehouse.database import Warehouse
 if TYPE_CHECKING:
     from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
-#: Longest memory of the watcher: what a diagnosis and a verification look back on.
-HORIZON = timedelta(minutes=6)
 #: Samples kept for the warehouse while it is away: about ten minutes of the soundstage.
 UNSAVED_LIMIT = 300_000
 

@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -23,6 +24,8 @@ from tonewatch.records import SeriesKind
 
 #: The label under which Prometheus keeps a metric's name.
 NAME: Final = "__name__"
+#: Since when Prometheus counts its milliseconds.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: A series with more labels, or a longer one, costs more to store than it can tell.
 MAX_LABELS: Final = 64
 MAX_LABEL_BYTES: Final = 2048
@@ -222,6 +225,16 @@ def _text(value: bytes) -> str:
     if "\0" in text:
         raise PayloadError("a label with a zero character")
     return text
+
+
+def milliseconds(moment: datetime) -> int:
+    """A time as Prometheus counts it."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def moment(milliseconds: int) -> datetime:
+    """The time that Prometheus counts as so many milliseconds."""
+    return EPOCH + timedelta(milliseconds=milliseconds)
 
 
 def kind_of(metric: str) -> SeriesKind:

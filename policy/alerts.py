@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from policy.conditions import Condition
-from policy.readings import Readings, entities_with
+from policy.readings import Readings, entities_with, usual_gap
 from tonewatch.records import FindingKind, Sample, Series, digest
 from tonewatch.settings import Profile
 
@@ -30,14 +28,8 @@ def own_alerts(readings: Readings, now: datetime, profile: Profile) -> Iterator[
             if sample.value > 0 and ("alertstate", "firing") in sample.series.labels:
                 lines.setdefault(sample.series.id, []).append(sample)
         for line in lines.values():
-            if now - line[-1].time <= EVALUATIONS * evaluated(line):
+            if now - line[-1].time <= EVALUATIONS * (usual_gap(line) or EVALUATED):
                 yield condition(line[0].series, line[0].time)
-
-
-def evaluated(line: Sequence[Sample]) -> timedelta:
-    """How often the rule behind these samples is evaluated, as they tell it."""
-    apart = [(after.time - before.time).total_seconds() for before, after in pairwise(line)]
-    return timedelta(seconds=statistics.median(apart)) if apart else EVALUATED
 
 
 def condition(series: Series, since: datetime) -> Condition:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from itertools import takewhile
+from datetime import datetime, timedelta
+from itertools import pairwise, takewhile
 
 from tonewatch.records import Sample
 
@@ -53,3 +54,9 @@ def trailing_run(samples: Sequence[Sample], below: float | None = None, above: f
     if run is not None:
         return list(run(inside))
     return list(takewhile(lambda sample: inside(sample.value), reversed(samples)))[::-1]
+
+
+def usual_gap(samples: Sequence[Sample]) -> timedelta | None:
+    """The usual time between two of these samples, which are in order of time; None: there are fewer than two."""
+    gaps = [(later.time - sooner.time).total_seconds() for sooner, later in pairwise(samples)]
+    return timedelta(seconds=statistics.median(gaps)) if gaps else None

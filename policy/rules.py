@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from policy.alerts import own_alerts
 from policy.conditions import Condition, Conditions, carried_on
 from policy.missing import MISSING_RULES
-from policy.readings import Readings, after, entities_with, last, trailing_run
+from policy.readings import Readings, after, entities_with, last, trailing_run, usual_gap
 from tonewatch.records import FindingKind, Sample
 from tonewatch.settings import Profile
 
@@ -49,7 +48,7 @@ def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator
     """A component whose metrics cannot be read, so many times in a row."""
     for entity in entities_with(readings, "up"):
         run = trailing_run(readings[entity, "up"], below=0.0)
-        if len(run) < profile.scrapes_failed or now - run[-1].time > _every(run, profile):
+        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile, usual_gap(run)):
             continue
         reason = _scrape_reason(readings, entity, run[0].time)
         bad_data = reason in BAD_DATA
@@ -64,13 +63,6 @@ def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator
             expected="metrics on every scrape",
             actual=f"{len(run)} scrapes in a row failed ({reason})",
         )
-
-
-def _every(run: Sequence[Sample], profile: Profile) -> timedelta:
-    """How old the last of these scrapes may be: a Prometheus of the user's own may scrape more slowly than we do."""
-    apart = [(after.time - before.time).total_seconds() for before, after in pairwise(run)]
-    usual = max(profile.scrape_seconds, statistics.median(apart) if apart else 0.0)
-    return max(FRESH, timedelta(seconds=2 * usual + profile.tick_seconds))
 
 
 SCRAPE_REASONS = {
@@ -328,8 +320,10 @@ def segment_damaged(readings: Readings, now: datetime, profile: Profile) -> Iter
         )
 
 
-def _fresh(sample: Sample, now: datetime, profile: Profile) -> bool:
-    return now - sample.time <= max(FRESH, timedelta(seconds=2 * profile.scrape_seconds + profile.tick_seconds))
+def _fresh(sample: Sample, now: datetime, profile: Profile, gap: timedelta | None = None) -> bool:
+    """Whether the sample tells of now. `gap`: between its like, where another scrapes them, maybe more slowly."""
+    usual = max(timedelta(seconds=profile.scrape_seconds), gap or timedelta())
+    return now - sample.time <= max(FRESH, 2 * usual + timedelta(seconds=profile.tick_seconds))
 
 
 RULES: tuple[Rule, ...] = (

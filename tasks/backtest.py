@@ -6,25 +6,26 @@ was answered no rule on scrapes can hold.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from feature_store.recent import Recent
 from policy import rules
 from policy.alerts import condition
 from policy.conditions import Condition, carried_on
 from policy.grouping import Group, group
+from tasks.correlate import ECHO
+from tasks.detect import HORIZON
 from tonewatch.records import Finding, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 
-#: What rules may look back on.
-HORIZON = timedelta(minutes=6)
-#: An incident takes in what its fault left behind for so long, as in tasks/correlate.py.
-ECHO = timedelta(seconds=45)
 #: An alert whose samples are further apart than this has ended in between.
 APART = timedelta(minutes=5)
+_TIME = attrgetter("time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class _Open:
 
 def backtest(
     tenant: str,
-    scrapes: Iterable[Sample],
-    alerts: Iterable[Sample],
+    scrapes: Sequence[Sample],
+    alerts: Sequence[Sample],
     topology: Topology,
     profile: Profile,
     end: datetime,
@@ -65,17 +66,17 @@ def backtest(
 ) -> list[PastIncident]:
     """The incidents of the past, in the order of their onset.
 
-    scrapes: samples of `up`, 1 answered and 0 not, in order of time; alerts: samples of Prometheus' ALERTS that fired,
+    scrapes: samples of `up`, 1 answered and 0 not; alerts: samples of Prometheus' ALERTS that fired,
     one series per alert; end: what still holds then has no end yet, and `ended` is it; every_s: between two scrapes.
     """
     watched = profile.model_copy(update={"scrape_seconds": every_s})
-    episodes = [*outages(tenant, list(scrapes), watched), *fired(tenant, alerts)]
+    episodes = [*outages(tenant, scrapes, watched), *fired(tenant, alerts)]
     return incidents(episodes, topology, end)
 
 
 def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterator[Episode]:
     """What rules/scrape_down makes of the scrapes, tick by tick."""
-    ordered = sorted(scrapes, key=lambda sample: sample.time)
+    ordered = sorted(scrapes, key=_TIME)
     held: dict[tuple[str, str], Condition] = {}
     until: dict[tuple[str, str], datetime] = {}
     for start, stop in _amiss(ordered, profile):
@@ -92,41 +93,31 @@ def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterato
 def _amiss(ordered: Sequence[Sample], profile: Profile) -> Iterator[tuple[datetime, datetime]]:
     """Stretches that hold every failed scrape and end when nothing of it can hold any more."""
     after = timedelta(seconds=2 * profile.tick_seconds) + HORIZON
-    start = stop = None
+    stretch: tuple[datetime, datetime] | None = None
     for sample in ordered:
         if sample.value > 0:
             continue
-        if start is None or stop is None or sample.time > stop:
-            if start is not None and stop is not None:
-                yield start, stop
-            start = sample.time
-        stop = sample.time + after
-    if start is not None and stop is not None:
-        yield start, stop
+        if stretch is not None and sample.time > stretch[1]:
+            yield stretch
+            stretch = None
+        stretch = (stretch[0] if stretch else sample.time, sample.time + after)
+    if stretch is not None:
+        yield stretch
 
 
 def _ticks(
     ordered: Sequence[Sample], start: datetime, stop: datetime, profile: Profile
 ) -> Iterator[tuple[datetime, Recent]]:
     recent, tick = Recent(HORIZON), timedelta(seconds=profile.tick_seconds)
-    place = _first(ordered, start - HORIZON)
+    place = bisect_left(ordered, start - HORIZON, key=_TIME)
     now = start
     while now <= stop:
-        upto = _first(ordered, now + timedelta(microseconds=1), place)
+        upto = bisect_right(ordered, now, lo=place, key=_TIME)
         recent.add(ordered[place:upto])
         recent.forget(now)
         place = upto
         yield now, recent
         now += tick
-
-
-def _first(ordered: Sequence[Sample], time: datetime, low: int = 0) -> int:
-    """The place of the first sample at or after `time`."""
-    high = len(ordered)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if ordered[middle].time < time else (low, middle)
-    return low
 
 
 def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
@@ -135,7 +126,7 @@ def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
     for sample in alerts:
         lines.setdefault(sample.series.id, []).append(sample)
     for line in lines.values():
-        line.sort(key=lambda sample: sample.time)
+        line.sort(key=_TIME)
         began = 0
         for place in range(1, len(line) + 1):
             if place == len(line) or line[place].time - line[place - 1].time > APART:

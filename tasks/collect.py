@@ -13,12 +13,13 @@ from feature_store.sessions import session_samples
 from feature_store.twins import twin_samples
 from gateway.http import client
 from gateway.naming import Naming
-from gateway.remote_write import Labelled
+from gateway.remote_write import Labelled, milliseconds, moment
 from gateway.sources import inventory as inventories
 from gateway.sources import logs
 from gateway.sources.inventory import Inventory
 from gateway.sources.prometheus import Exposition, scrape_all
-from gateway.sources.prometheus_server import EPOCH, Line, PrometheusServer, milliseconds
+from gateway.sources.prometheus_server import Line, PrometheusServer
+from tasks.detect import HORIZON
 from tasks.probe import ProbeFact, Prober
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
@@ -43,8 +44,6 @@ CATCHING_UP = timedelta(minutes=55)
 SLICE = timedelta(minutes=5)
 #: Longest answer of a Prometheus that is waited for.
 PROMETHEUS_S = 30.0
-#: What is older than this stands in no readings (flows/detection.HORIZON).
-LOOKED_BACK = timedelta(minutes=6)
 OWN_PROMETHEUS = "service:prometheus"
 #: Facts of the probe that say that a playlist could not be had at all.
 UNREACHABLE = frozenset({"retrieval", "unanswered"})
@@ -174,7 +173,7 @@ class Collector:
         after = self._last_read.get(line.told, start)
         for time, value in zip(line.times, line.values, strict=True):
             if time > after:
-                yield Sample(series, EPOCH + timedelta(milliseconds=time), value)
+                yield Sample(series, moment(time), value)
         if len(line.times):
             self._last_read[line.told] = max(after, line.times[-1])
 
@@ -229,7 +228,7 @@ class Collector:
         """
         async with warehouse.as_tenant(tenant) as db:
             fresh, self._pushed_to = await deliveries.since(
-                tenant, db, self._pushed_to, self._clock.now() - LOOKED_BACK, PUSHED_PER_ROUND
+                tenant, db, self._pushed_to, self._clock.now() - HORIZON, PUSHED_PER_ROUND
             )
         if len(fresh) >= PUSHED_PER_ROUND:
             log.warning("more is pushed than a tick takes: %d samples were read, others wait", len(fresh))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
 Flags = npt.NDArray[np.bool_]
+#: Longest memory of the watcher: what a diagnosis and a verification look back on.
+HORIZON = timedelta(minutes=6)
 #: A window with fewer of the expected samples is not judged: missing telemetry is no anomaly.
 LEAST_COVERAGE = 0.6
 #: Features named in a finding: those that lie farthest from the calm ones.

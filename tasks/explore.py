@@ -5,14 +5,15 @@ from __future__ import annotations
 import statistics
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from gateway.naming import Naming
-from gateway.remote_write import Labelled
-from gateway.sources.prometheus_server import EPOCH, AlertingRule, PrometheusServer, Target
+from gateway.remote_write import Labelled, moment
+from gateway.sources.prometheus_server import AlertingRule, PrometheusServer, Target
+from tonewatch.clock import stretches
 from tonewatch.records import Sample, Series
 
 #: So much history is asked for at once: of 200 targets scraped every 15 s some 290,000 samples.
@@ -60,7 +61,7 @@ async def explore(server: PrometheusServer, naming: Naming) -> Explored:
 
 @dataclass(slots=True)
 class Remembered:
-    """What a Prometheus remembers: its scrapes' outcomes in columns, and its alerts that fired in order of time.
+    """What a Prometheus remembers: its scrapes' outcomes in columns, and its alerts that fired.
 
     lines: per series milliseconds since 1970, and 1 for each scrape that was answered or 0.
     """
@@ -80,14 +81,13 @@ class Remembered:
         return (moment(min(ends)), moment(max(ends))) if ends else None
 
     def failing(self) -> list[Sample]:
-        """The scrapes of those series of which some failed, in order of time: of the others no rule can tell."""
-        told = [
+        """The scrapes of those series of which some failed: of the others no rule can tell."""
+        return [
             Sample(series, moment(time), value)
             for series, (times, values) in self.lines.items()
             if min(values) <= 0
             for time, value in zip(times, values, strict=True)
         ]
-        return sorted(told, key=_time)
 
     def interval_s(self, default: float) -> float:
         """The usual time between two scrapes of one series, in seconds."""
@@ -95,17 +95,12 @@ class Remembered:
         return statistics.median(apart) / 1000 if apart else default
 
 
-def moment(milliseconds: int) -> datetime:
-    """The time that Prometheus counts as so many milliseconds since 1970."""
-    return EPOCH + timedelta(milliseconds=milliseconds)
-
-
 async def recall(server: PrometheusServer, naming: Naming, start: datetime, end: datetime, say: Progress) -> Remembered:
     """Read what happened between `start` and `end`, stretch by stretch. Raises SourceError."""
     lines: dict[Series, tuple[array[int], array[float]]] = {}
     alerts: list[Sample] = []
     total = max(1, -(-(end - start) // STRETCH))
-    for number, (since, until) in enumerate(_stretches(start, end), start=1):
+    for number, (since, until) in enumerate(stretches(start, end, STRETCH), start=1):
         for line in await server.raw("up", since, until):
             times, values = lines.setdefault(naming.series(line.told), (array("q"), array("d")))
             times.extend(line.times)
@@ -116,15 +111,4 @@ async def recall(server: PrometheusServer, naming: Naming, start: datetime, end:
         if number % 8 == 0 or number == total:
             done = min(number * STRETCH, end - start) / timedelta(days=1)
             say(f"read {done:.1f} of {(end - start) / timedelta(days=1):.1f} days")
-    return Remembered(lines, sorted(alerts, key=_time))
-
-
-def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    while start < end:
-        until = min(start + STRETCH, end)
-        yield start, until
-        start = until
-
-
-def _time(sample: Sample) -> datetime:
-    return sample.time
+    return Remembered(lines, alerts)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tonewatch.clock import stretches
 from warehouse import cursors, retention, rollups
 from warehouse.database import Warehouse
 
@@ -46,19 +46,12 @@ async def _roll_up(tenant: str, warehouse: Warehouse, now: datetime) -> int:
     before = datetime.fromisoformat(told["time"]) if told else end - FIRST
     made = 0
     for start, until in ((before - hot, end - hot), (before - LATE, end)):
-        for stretch in _stretches(start, until):
+        for stretch in stretches(start, until, STRETCH):
             async with warehouse.as_tenant(tenant) as db:
                 made += await rollups.make(tenant, db, *stretch)
     async with warehouse.as_tenant(tenant) as db:
         await cursors.set(tenant, db, CURSOR, {"time": end.isoformat()}, now)
     return made
-
-
-def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    while start < end:
-        until = min(start + STRETCH, end)
-        yield start, until
-        start = until
 
 
 async def drop_days(warehouse: Warehouse, tenant: str, now: datetime) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -57,3 +58,16 @@ class ManualClock:
 
 
 SYSTEM = SystemClock()
+
+
+def stretches(start: datetime, end: datetime, longest: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """From `start` to `end` in parts that follow one another, each of `longest` but for the last.
+
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> [(b - a).seconds for a, b in stretches(noon, noon + timedelta(seconds=5), timedelta(seconds=2))]
+    [2, 2, 1]
+    """
+    while start < end:
+        until = min(start + longest, end)
+        yield start, until
+        start = until

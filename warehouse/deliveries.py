@@ -11,7 +11,6 @@ from sqlalchemy import text
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample
 from warehouse import samples
-from warehouse.arrays import Column
 from warehouse.database import Connection
 from warehouse.rows import utc
 
@@ -43,12 +42,7 @@ BEGINNING: Position = (0, 0)
 async def put(tenant: str, db: Connection, columns: samples.Columns, received: datetime) -> None:
     """Keep one request's samples for the watcher."""
     link = await samples.driver(db)
-    arrays = [
-        Column("bigint", columns.ids),
-        Column("timestamptz", columns.times),
-        Column("double precision", columns.values),
-    ]
-    await link.execute(PUT, [tenant, utc(received), len(columns.ids), *arrays])
+    await link.execute(PUT, [tenant, utc(received), len(columns.ids), *columns.arrays()])
 
 
 async def since(

@@ -19,7 +19,7 @@ END = text("select what, rows from end_outlived(:samples_before, :sessions_befor
 
 async def drop_partitions(db: Connection, now: datetime, retention: str = "hot") -> int:
     """Drop the days of all tenants' samples that are wholly outlived; gives how many."""
-    found = await db.execute(DROP, {"retention": retention, "before": utc(now) - LASTS["hot"]})
+    found = await db.execute(DROP, {"retention": retention, "before": utc(now) - LASTS[retention]})
     return int(found.scalar_one())
 
 

@@ -65,6 +65,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1) // _MICROSECOND
 
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,43 +87,50 @@ async def append(tenant: str, db: Connection, samples: Sequence[Sample], retenti
 
     Raises WarehouseError: a time without a zone.
     """
-    return (await append_columns(tenant, db, columns_of(samples), retention)).appended
+    return (await _store(tenant, db, _Batch(columns_of(samples)), retention))[0]
 
 
 async def append_columns(tenant: str, db: Connection, columns: Columns, retention: str = "hot") -> Stored:
     """The same for samples that are columns already; tells besides which were new."""
     batch = _Batch(columns)
-    if not len(batch.ids):
-        return Stored(Appended(0, batch.repeated, batch.replaced, batch.refused), batch.part(slice(0)))
+    appended, new = await _store(tenant, db, batch, retention)
+    return Stored(appended, batch.kept.part(new))
+
+
+async def _store(tenant: str, db: Connection, batch: _Batch, retention: str) -> tuple[Appended, Mask]:
+    """Store the batch; what became of it, and of each of its samples whether it was new."""
+    count = len(batch.kept.ids)
+    if not count:
+        return Appended(0, batch.repeated, batch.replaced, batch.refused), np.zeros(0, np.bool_)
     link = await driver(db)
     await link.execute(ENSURE_DAYS, [retention, batch.days()])
     await _add_series(tenant, db, batch)
     new = await _add(tenant, link, batch, retention)
     written, replaced = int(new.sum()), 0
-    if written < len(batch.ids):
-        values = [*batch.columns(), tenant, retention, *batch.span()]
+    if written < count:
+        values = [*batch.kept.arrays(), tenant, retention, *batch.span()]
         replaced = (await link.execute(REPLACE, values)).rowcount
-    repeated = len(batch.ids) - written - replaced
-    appended = Appended(written, batch.repeated + repeated, batch.replaced + replaced, batch.refused)
-    return Stored(appended, batch.part(new))
+    repeated = count - written - replaced
+    return Appended(written, batch.repeated + repeated, batch.replaced + replaced, batch.refused), new
 
 
-async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> npt.NDArray[np.bool_]:
+async def _add(tenant: str, link: Driver, batch: _Batch, retention: str) -> Mask:
     """Insert what is not there yet; tells of each sample of the batch whether it was new.
 
     As a rule nothing is, and a plain insert costs a third less than one that looks first; a repeat undoes it to the
     savepoint, and then each row is looked for.
     """
-    values = [tenant, retention, *batch.columns()]
+    kept = batch.kept
+    values = [tenant, retention, *kept.arrays()]
     try:
         async with link.transaction():
             await link.execute(ADD, values)
-        return np.ones(len(batch.ids), np.bool_)
+        return np.ones(len(kept.ids), np.bool_)
     except psycopg.errors.UniqueViolation:
         found = await (await link.execute(ADD_MISSING, values, binary=True)).fetchall()
         new = {(series, (time - _EPOCH) // _MICROSECOND) for series, time in found}
-        keys = zip(batch.ids.tolist(), batch.times.tolist(), strict=True)
-        return np.fromiter((key in new for key in keys), np.bool_, len(batch.ids))
+        keys = zip(kept.ids.tolist(), kept.times.tolist(), strict=True)
+        return np.fromiter((key in new for key in keys), np.bool_, len(kept.ids))
 
 
 async def read(
@@ -155,6 +163,17 @@ class Columns:
     times: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     series: Mapping[int, Series]
+
+    def part(self, chosen: Mask) -> Columns:
+        """The samples that are chosen."""
+        ids = self.ids[chosen]
+        left = set(np.unique(ids).tolist())
+        series = {id_: series for id_, series in self.series.items() if id_ in left}
+        return Columns(ids, self.times[chosen], self.values[chosen], series)
+
+    def arrays(self) -> list[Column]:
+        """Series, times and values as arrays of PostgreSQL."""
+        return [Column("bigint", self.ids), Column("timestamptz", self.times), Column("double precision", self.values)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,33 +213,21 @@ class _Batch:
         same = values == kept[np.cumsum(first) - 1]
         self.refused = int(len(finite) - finite.sum())
         self.repeated, self.replaced = int((~last & same).sum()), int((~last & ~same).sum())
-        self.ids, self.times, self.values = ids[last], times[last], kept
-        self.series = columns.series
-
-    def part(self, chosen: slice | npt.NDArray[np.bool_]) -> Columns:
-        """Some of the batch."""
-        ids = self.ids[chosen]
-        left = set(np.unique(ids).tolist())
-        series = {id_: series for id_, series in self.series.items() if id_ in left}
-        return Columns(ids, self.times[chosen], self.values[chosen], series)
-
-    def columns(self) -> list[Column]:
-        """Series, times and values as arrays of PostgreSQL."""
-        return [Column("bigint", self.ids), Column("timestamptz", self.times), Column("double precision", self.values)]
+        self.kept = Columns(ids[last], times[last], kept, columns.series)
 
     def days(self) -> list[date]:
         """The days (UTC) of the samples, and the one after: made while it is empty, nothing has to wait for it."""
-        days = {(_EPOCH + timedelta(days=day)).date() for day in np.unique(self.times // _DAY).tolist()}
+        days = {(_EPOCH + timedelta(days=day)).date() for day in np.unique(self.kept.times // _DAY).tolist()}
         last = max(days)
         return sorted(days | {last + timedelta(days=1)} if last < date.max else days)
 
     def span(self) -> tuple[datetime, datetime]:
         """The first and the last time."""
-        return moment(int(self.times.min())), moment(int(self.times.max()))
+        return moment(int(self.kept.times.min())), moment(int(self.kept.times.max()))
 
     def first(self, id_: int) -> datetime:
         """The earliest time of a series."""
-        return moment(int(self.times[self.ids.searchsorted(id_)]))
+        return moment(int(self.kept.times[self.kept.ids.searchsorted(id_)]))
 
 
 def moment(microseconds: int) -> datetime:
@@ -265,10 +272,10 @@ async def count_series(tenant: str, db: Connection) -> int:
 
 async def _add_series(tenant: str, db: Connection, batch: _Batch) -> None:
     # The database is asked each time: a memory of ours would be wrong after a rollback or a restored backup.
-    rows = await missing(tenant, db, batch.ids)
+    rows = await missing(tenant, db, batch.kept.ids)
     if not rows:
         return
-    new = [_series_row(id_, batch.series[id_], batch.first(id_)) for id_ in rows]
+    new = [_series_row(id_, batch.kept.series[id_], batch.first(id_)) for id_ in rows]
     await db.execute(ADD_SERIES, {"tenant": tenant, "rows": packed(new)})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tonewatch.errors import ActRefused, UnknownTenant
+from tonewatch.errors import ActRefused
 from warehouse import tenants
 from warehouse.database import Connection
 from warehouse.rows import clean, document, utc
@@ -42,8 +42,7 @@ PUT = text("""
 
 @dataclass(frozen=True, slots=True)
 class SettingsVersion:
-    """Settings as they were from `time` on. settings: what differs from the file of
-    `profile`, by key."""
+    """Settings as they were from `time` on. settings: what differs from the file of `profile`, by key."""
 
     version: int
     profile: str
@@ -57,7 +56,7 @@ async def current(tenant: str, db: Connection) -> SettingsVersion:
     """The version that holds. Raises UnknownTenant."""
     found = (await db.execute(CURRENT, {"tenant": tenant})).mappings().one_or_none()
     if found is None:
-        raise UnknownTenant(f"there is no tenant {tenant!r}: add it first (tonewatch tenants add)")
+        raise tenants.unknown(tenant)
     return SettingsVersion(**found)
 
 

@@ -25,6 +25,11 @@ WATCH_BY = text("update tenant set profile = :profile where tenant = :tenant")
 SLUGS = text("select tenant from tenant order by tenant")
 
 
+def unknown(tenant: str) -> UnknownTenant:
+    """The error that says so."""
+    return UnknownTenant(f"there is no tenant {tenant!r}: add it first (tonewatch tenants add)")
+
+
 async def add(tenant: str, db: Connection, *, name: str, profile: str, at: datetime) -> bool:
     """Add the tenant; False: it is there, and stays as it is."""
     values = {"tenant": tenant, "name": clean(name), "profile": profile, "at": utc(at)}
@@ -40,7 +45,7 @@ async def get(tenant: str, db: Connection) -> Tenant:
     """The tenant. Raises UnknownTenant."""
     found = (await db.execute(GET, {"tenant": tenant})).mappings().one_or_none()
     if found is None:
-        raise UnknownTenant(f"there is no tenant {tenant!r}: add it first (tonewatch tenants add)")
+        raise unknown(tenant)
     return Tenant(**found)
 
 
@@ -51,7 +56,7 @@ async def profile(tenant: str, db: Connection) -> Profile:
     """
     found = (await db.execute(PROFILE, {"tenant": tenant})).one_or_none()
     if found is None:
-        raise UnknownTenant(f"there is no tenant {tenant!r}: add it first (tonewatch tenants add)")
+        raise unknown(tenant)
     return profile_of(found.profile, found.settings or {})
 
 

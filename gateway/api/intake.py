@@ -6,16 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from gateway.api.door import AHEAD, BEHIND, Limits, refused
 from gateway.naming import Naming
-from gateway.remote_write import Format, Reader, Written
+from gateway.remote_write import Format, Reader, Written, milliseconds
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError, PayloadTooLarge, SettingsError
 from tonewatch.records import Series
@@ -28,15 +27,12 @@ WRITE_TYPES: Final = frozenset({"application/x-protobuf"})
 _THREAD_BYTES: Final = 64 * 1024
 #: How long a tenant's rules of naming are believed.
 _BELIEVED_S: Final = 10.0
-_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 #: From 1970, whence Prometheus counts milliseconds, to 2000, whence PostgreSQL counts microseconds.
-_TO_2000_MS: Final = (datetime(2000, 1, 1, tzinfo=UTC) - _1970) // _MILLISECOND
+_TO_2000_MS: Final = milliseconds(datetime(2000, 1, 1, tzinfo=UTC))
 
 log = structlog.get_logger("gateway")
 
 Known = tuple[int, Series]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +140,7 @@ class Intake:
             return columns
         kept = ~np.isin(columns.ids, new)
         reasons[f"the tenant has {self._limits.series} series, and no more are taken"] += int((~kept).sum())
-        return _part(columns, kept)
+        return columns.part(kept)
 
 
 def _known(series: Series) -> Known:
@@ -155,21 +151,13 @@ def _columns(written: Written[Known], now: datetime, reasons: Counter[str]) -> t
     """The samples that can be kept, and how many hold no number; `reasons` learns of those out of reach."""
     ids = np.repeat(np.fromiter((id_ for id_, _ in written.series), np.int64), np.asarray(written.counts))
     times, values = np.asarray(written.times), np.asarray(written.values)
-    first, last = ((moment - _1970) // _MILLISECOND for moment in (now - BEHIND, now + AHEAD))
-    timely: Mask = (times >= first) & (times <= last)
+    timely = (times >= milliseconds(now - BEHIND)) & (times <= milliseconds(now + AHEAD))
     if not timely.all():
         reasons["a time more than 5 minutes ahead or 48 hours behind"] += int((~timely).sum())
-    numbers: Mask = np.isfinite(values)
+    numbers = np.isfinite(values)
     kept = timely & numbers
     columns = samples.Columns(ids, times, values, dict(written.series))
     if not kept.all():
-        columns = _part(columns, kept)
+        columns = columns.part(kept)
     micros = (columns.times - _TO_2000_MS) * 1000
     return samples.Columns(columns.ids, micros, columns.values, columns.series), int((timely & ~numbers).sum())
-
-
-def _part(columns: samples.Columns, kept: npt.NDArray[Any]) -> samples.Columns:
-    ids = columns.ids[kept]
-    left = set(np.unique(ids).tolist())
-    series = {id_: series for id_, series in columns.series.items() if id_ in left}
-    return samples.Columns(ids, columns.times[kept], columns.values[kept], series)

@@ -9,23 +9,21 @@ from __future__ import annotations
 import json
 from array import array
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from gateway.http import Session, fetch
-from gateway.remote_write import NAME, Labelled, kind_of
+from gateway.remote_write import NAME, Labelled, kind_of, milliseconds
 from tonewatch.errors import SourceError
 
 #: Largest answer that is read: some million samples.
 MAX_BYTES: Final = 64 * 1024 * 1024
 #: A question about long stretches of time takes Prometheus seconds.
 DEADLINE_S: Final = 30.0
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +160,8 @@ class PrometheusServer:
         return document.get("data") or {}
 
 
-def milliseconds(moment: datetime) -> int:
-    """Since 1970, as Prometheus counts."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
-
-
 def _seconds(moment: datetime) -> str:
-    return f"{(moment - EPOCH) / timedelta(seconds=1):.3f}"
+    return f"{milliseconds(moment) / 1000:.3f}"
 
 
 def _line(each: Mapping[str, Any], first: int) -> Line:
@@ -182,13 +175,3 @@ def _line(each: Mapping[str, Any], first: int) -> Line:
             times.append(moment)
             values.append(float(value))
     return Line(Labelled(metric, tuple(sorted(labels.items())), kind=kind_of(metric)), times, values)
-
-
-def selector_of(labels: Mapping[str, str] | Sequence[tuple[str, str]]) -> str:
-    """`{job="edge",instance="a:1"}`: the series with all these labels."""
-    pairs = labels.items() if isinstance(labels, Mapping) else labels
-    return "{" + ",".join(f'{name}="{_quoted(value)}"' for name, value in pairs) + "}"
-
-
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -35,12 +35,13 @@ from console.starvation import Sleeper
 from feature_store.definitions import by_family, floors, names
 from feature_store.windows import FeatureFrame, window_features
 from flows import detection
-from flows.detection import HORIZON, Batch, DetectionState
+from flows.detection import Batch, DetectionState
 from ml.detectors.isolation_forest import ForestDetector
 from ml.registry import Champion
 from policy import rules
 from tasks import detect as detecting
 from tasks.check import check
+from tasks.detect import HORIZON
 from tasks.train import Stretch, judged
 from tests.benchmarks import _history
 from tests.benchmarks._recording import FILE, Recording, load, record, save
