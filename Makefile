@@ -54,7 +54,7 @@ campaign: setup ## The demo with three seeds, with Prefect killed and frozen: 40
 	@$(RUN)/python tests/campaign/campaign.py $(ARGS)
 
 faults: setup ## All seven faults and the three that are none, three seeds: an hour; writes docs/results/faults.json
-	@$(RUN)/python tests/campaign/every_fault.py $(ARGS)
+	@$(RUN)/python -m tests.campaign.every_fault $(ARGS)
 
 crashes: setup ## Each part killed while a fault is mended, 21 times: 40 minutes; writes docs/results/crashes.json
 	@$(RUN)/python -m tests.campaign.crashes $(ARGS)

@@ -14,12 +14,9 @@ import asyncio
 import json
 import os
 import platform
-import shutil
-import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,18 +28,11 @@ import httpx
 import numpy as np
 import psycopg
 
-from console.stack.postgres import EmbeddedPostgres
 from console.starvation import Sleeper
 from gateway.remote_write import MESSAGES, Format
 from tests.benchmarks import _history
-from tonewatch.clock import SYSTEM
-from tonewatch.secrets import load_or_generate
-from tonewatch.settings import Settings, to_environment
-from warehouse import keys, tenants
-from warehouse.database import Warehouse
-from warehouse.migrate import RolePasswords, create_database, migrate
+from tests.integration.pushed import PROMETHEUS, answers, free_port, pushing, until
 
-TENANT = "bench"
 CONNECTIONS = 4
 ROUNDS = 5
 #: name -> (series of a connection, samples of each in a body, bodies of a connection in a round)
@@ -72,19 +62,18 @@ def children(pid: int) -> list[int]:
 class Sender:
     """Makes the bodies of one connection: time goes on from body to body."""
 
-    def __init__(self, number: int, series: int, samples: int, start: datetime) -> None:
+    def __init__(self, name: str, number: int, series: int, samples: int, start: datetime) -> None:
         self.series, self.samples = series, samples
         self._now = round(start.timestamp() * 1000)
-        label = _label
         self._labels = [
             [
-                label("__name__", "http_requests_total"),
-                label("code", str(200 + at % 4)),
-                label("handler", f"/api/v1/part-{at // 40}"),
-                label("instance", f"10.0.{number}.{at // 20}:9100"),
-                label("job", "edge"),
-                label("pod", f"edge-{number}-{at // 20:04d}-7d9f8b6c5d"),
-                label("series", str(at)),
+                _label("__name__", "http_requests_total"),
+                _label("code", str(200 + at % 4)),
+                _label("handler", f"/api/v1/part-{at // 40}"),
+                _label("instance", f"10.0.{number}.{at // 20}:9100"),
+                _label("job", f"edge-{name}"),  # shapes share no series: Prometheus takes none out of order
+                _label("pod", f"edge-{number}-{at // 20:04d}-7d9f8b6c5d"),
+                _label("series", str(at)),
             ]
             for at in range(series)
         ]
@@ -131,7 +120,7 @@ def copied(url: str, series: int, steps: int, round_: int) -> dict[str, float]:
             "value double precision, primary key (tenant, retention, series, time))"
         )
         db.commit()
-        ids = np.random.default_rng(1).integers(0, 2**62, series).tolist()  # as ours: hashes
+        ids = np.random.default_rng(series).integers(0, 2**62, series).tolist()  # as ours: hashes
         times = [(began_at + timedelta(seconds=step)).isoformat() for step in range(steps)]
         lines = b"".join(
             f"bench\thot\t{id_}\t{time}\t{at}.5\n".encode() for time in times for at, id_ in enumerate(ids)
@@ -144,53 +133,19 @@ def copied(url: str, series: int, steps: int, round_: int) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[tuple[Party, str]]:
-    """A gateway process on a PostgreSQL of its own; and the administrator's address of that."""
-    held = load_or_generate(folder)
-    server = EmbeddedPostgres(folder, held.superuser)
-    await asyncio.to_thread(server.start)
-    process = None
-    try:
-        admin = create_database(server.url("postgres"), "tonewatch")
-        await asyncio.to_thread(migrate, admin, RolePasswords(held.app, held.dispatcher))
-        app = server.url("tonewatch", "tonewatch_app", held.app)
-        warehouse = Warehouse(app)
-        async with warehouse.as_tenant(TENANT) as db:
-            await tenants.add(TENANT, db, name=TENANT, profile="platform", at=SYSTEM.now())
-            key = await keys.create(TENANT, db, purpose="bench", scopes=["metrics"], now=SYSTEM.now())
-        await warehouse.close()
-        port = free_port()
-        settings = Settings(state_dir=folder, database_url=app, gateway_port=port, log_level="warning")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway.api", env=os.environ | to_environment(settings)
-        )
-        await answers(f"http://127.0.0.1:{port}/ready")
-        assert server.process is not None
-        headers = HEADERS | {"authorization": f"Bearer {key}"}
-        url = f"http://127.0.0.1:{port}/api/v1/write"
-        yield Party("tonewatch", url, headers, [process.pid, server.process.pid]), admin
-    finally:
-        if process is not None:
-            process.terminate()
-            await process.wait()
-        await asyncio.to_thread(server.stop)
-
-
-@asynccontextmanager
 async def receiver(folder: Path) -> AsyncIterator[Party | None]:
     """Debian's Prometheus as remote-write receiver; None where there is none."""
-    program = shutil.which("prometheus")
-    if program is None:
+    if PROMETHEUS is None:
         yield None
         return
     port = free_port()
     folder.mkdir()
     (folder / "prometheus.yml").write_text("global: {}\n")
-    command = [program, "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}"]
+    command = [PROMETHEUS, "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}"]
     command += ["--web.enable-remote-write-receiver", "--storage.tsdb.path=data", "--log.level=error"]
     process = await asyncio.create_subprocess_exec(*command, cwd=folder)
     try:
-        await answers(f"http://127.0.0.1:{port}/-/ready")
+        await until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), 60, "Prometheus is ready")
         yield Party("prometheus", f"http://127.0.0.1:{port}/api/v1/write", HEADERS, [process.pid])
     finally:
         process.terminate()
@@ -204,28 +159,11 @@ HEADERS = {
 }
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def answers(url: str) -> None:
-    """Until `url` answers with success."""
-    async with asyncio.timeout(60), httpx.AsyncClient() as client:
-        while True:
-            with suppress(httpx.TransportError):
-                if (await client.get(url)).status_code == 200:
-                    return
-            await asyncio.sleep(0.1)
-
-
 async def shape(name: str, parties: list[Party], admin: str, sleeper: Sleeper) -> dict[str, Any]:
     """Rounds of one shape, alternating; the best of each party, all rounds, and the bytes that a sample takes."""
     series, samples, count = SHAPES[name]
     senders = [
-        Sender(number, series, samples, datetime.now(UTC) - timedelta(hours=24)) for number in range(CONNECTIONS)
+        Sender(name, number, series, samples, datetime.now(UTC) - timedelta(hours=24)) for number in range(CONNECTIONS)
     ]
     total = CONNECTIONS * count * series * samples
     found: dict[str, list[dict[str, float]]] = {party.name: [] for party in parties} | {"copy": []}
@@ -277,16 +215,23 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-async def bench(folder: Path) -> dict[str, Any]:
+async def bench() -> dict[str, Any]:
     """All shapes."""
     async with (
-        gateway(folder) as (ours, admin),
-        receiver(folder / "prometheus") as theirs,
+        pushing() as pushed,
+        receiver(pushed.folder / "prometheus") as theirs,
         Sleeper().sleeping() as sleeper,
     ):
-        parties = [ours] + ([theirs] if theirs else [])
+        assert pushed.gateway is not None
+        assert pushed.postgres.process is not None
+        headers = HEADERS | {"authorization": f"Bearer {pushed.key}"}
+        pids = [pushed.gateway.pid, pushed.postgres.process.pid]
+        parties = [Party("tonewatch", f"{pushed.gateway_url}/api/v1/write", headers, pids)]
         if theirs is None:
             say("prometheus is not installed here: no ratio to its receiver")
+        else:
+            parties.append(theirs)
+        admin = pushed.postgres.url("tonewatch")
         return {name: await shape(name, parties, admin, sleeper) for name in SHAPES}
 
 
@@ -318,13 +263,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="tw-ingest-"))
-    folder.chmod(0o755)
     began = monotonic()
-    try:
-        shapes = asyncio.run(bench(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    shapes = asyncio.run(bench())
     ratios = shapes["2000x1"]["ratios"]
     document = {
         "name": "ingest",

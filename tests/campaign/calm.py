@@ -146,11 +146,12 @@ def run(seed: int, minutes: float) -> dict[str, Any]:
         "memory_mib_per_hour": slope(meter.memory[len(meter.memory) // 4 :]),
         "disk_mib": [round(meter.disk[0][1]), round(meter.disk[-1][1])] if meter.disk else [],
         "disk_mib_per_hour": slope(meter.disk[len(meter.disk) // 4 :]),
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit that is checked out."""
     found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )

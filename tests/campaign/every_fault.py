@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "docs" / "results"
+from tests.campaign.calm import RESULTS, ROOT, commit
+
 VOID_SHARE = 0.05
 GOAL_S, MUST_S = 30, 60
 
@@ -49,16 +49,9 @@ def run(seed: int) -> dict[str, Any]:
         "status": status,
         "seconds": round(seconds),
         "void": float(told["host_starved_s"]) > VOID_SHARE * seconds,
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()
 
 
 def write(folder: Path, seed: int, fresh: dict[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.campaign.calm import RESULTS, ROOT
 from tests.integration.pushed import PROMETHEUS, Pushed, pushing, until
 from tonewatch.clock import SYSTEM
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "docs" / "results"
 
 
 @contextmanager

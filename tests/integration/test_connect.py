@@ -79,32 +79,47 @@ def blocks(broken: bool) -> Path:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, broken: bool) -> AsyncIterator[str]:
-    """One with that history, which scrapes itself and has one alerting rule."""
+async def running(folder: Path, document: dict[str, Any]) -> AsyncIterator[str]:
+    """A Prometheus with this configuration; gives its address."""
     assert PROMETHEUS is not None
     port = free_port()
-    await asyncio.to_thread(shutil.copytree, blocks(broken), folder / "data")
-    rule = {"alert": "TargetDown", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
-    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "radio", "rules": [rule]}]}))
-    own = {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-    document = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [own]}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
-    options = ["--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data"]
-    options += ["--storage.tsdb.retention.time=90d", "--log.level=error"]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}} | document))
+    # Debian's Prometheus keeps its samples in /var unless it is told where.
+    options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--storage.tsdb.retention.time=90d"]
+    options += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     process = await asyncio.create_subprocess_exec(PROMETHEUS, *options, cwd=folder)
     try:
-        url = f"http://127.0.0.1:{port}"
-        await until(lambda: answers(f"{url}/-/ready"), 60, "Prometheus is ready")
-
-        async def scraped() -> bool:
-            async with client() as session:
-                return any(target.health == "up" for target in await PrometheusServer(session, url).targets())
-
-        await until(scraped, 60, "it has scraped itself")
-        yield url
+        await until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), 60, "Prometheus is ready")
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         await process.wait()
+
+
+def job(name: str, *ports: int) -> dict[str, Any]:
+    return {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, broken: bool) -> AsyncIterator[str]:
+    """One with that history, which scrapes a part and has one alerting rule."""
+    await asyncio.to_thread(shutil.copytree, blocks(broken), folder / "data")
+    rule = {"alert": "TargetDown", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "radio", "rules": [rule]}]}))
+    part = Part()
+    await part.start()
+    document = {"rule_files": ["rules.yml"], "scrape_configs": [job("prometheus", part.port)]}
+    try:
+        async with running(folder, document) as url:
+
+            async def scraped() -> bool:
+                async with client() as session:
+                    return any(target.health == "up" for target in await PrometheusServer(session, url).targets())
+
+            await until(scraped, 60, "it has scraped")
+            yield url
+    finally:
+        await part.end()
 
 
 def tonewatch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -262,34 +277,13 @@ class Part:
         await self._listener.wait_closed()
 
 
-@asynccontextmanager
-async def scraping(folder: Path, *ports: int) -> AsyncIterator[str]:
-    """A Prometheus that scrapes these every second."""
-    assert PROMETHEUS is not None
-    port = free_port()
-    job = {"job_name": "radio", "static_configs": [{"targets": [f"127.0.0.1:{each}" for each in ports]}]}
-    (folder / "prometheus.yml").write_text(
-        yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]})
-    )
-    # Debian's Prometheus keeps its samples in /var unless it is told where.
-    options = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--log.level=error"]
-    options += [f"--web.listen-address=127.0.0.1:{port}"]
-    process = await asyncio.create_subprocess_exec(PROMETHEUS, *options, cwd=folder)
-    try:
-        await until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"), 60, "Prometheus is ready")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 @needs_prometheus
 async def test_each_sample_of_a_connected_prometheus_is_read_once_also_by_an_heir(tmp_path: Path) -> None:
     part = Part()
     await part.start()
     began = datetime.now(UTC)
     read: list[Sample] = []
-    async with scraping(tmp_path, part.port) as url:
+    async with running(tmp_path, {"scrape_configs": [job("radio", part.port)]}) as url:
         profile = load_profile("demo").model_copy(update={"sources": Sources(prometheus=PrometheusSource(url=url))})
         collector = Collector(profile, SYSTEM, "")
 
@@ -356,7 +350,7 @@ async def test_without_an_inventory_a_connected_prometheus_is_watched_as_soon_as
         return bool(await active())
 
     try:
-        async with scraping(tmp_path, part.port, other.port) as url:
+        async with running(tmp_path, {"scrape_configs": [job("radio", part.port, other.port)]}) as url:
             await Tenancy(warehouse).change(tenant, Change(set=(f"sources.prometheus.url={url}",)), "ann", "")
             await until(seen, 60, "the source is read without a restart")
             await part.end()
