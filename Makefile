@@ -63,7 +63,7 @@ guards: setup ## Each guardrail's fault tests, green with the guard and red with
 	@$(RUN)/python tests/guardrails/prove.py $(ARGS)
 
 calm: setup ## The demo without a fault for 21 minutes, added to docs/results/calm.json: make calm ARGS="--seed 2"
-	@$(RUN)/python tests/campaign/calm.py $(ARGS)
+	@$(RUN)/python -m tests.campaign.calm $(ARGS)
 
 pushed: setup ## A real Prometheus remote-writes while gateway and PostgreSQL are killed: 11 minutes; docs/results/pushed.json
 	@$(RUN)/python -m tests.campaign.pushed $(ARGS)

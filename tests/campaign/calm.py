@@ -1,5 +1,8 @@
 """Clean soundstage, watched: no incident may be opened, and memory and disk must stay flat.
 
+Memory is told part by part, and disk in two: the hot samples, which are kept on purpose until 48 hours are over and
+whose rate is therefore the platform's and no leak, and all the rest, which must not grow.
+
 Each run lasts 20 minutes or more and is added to docs/results/calm.json: `make calm ARGS="--seed 1 --minutes 21"`.
 Starved seconds (console/starvation.py) are marked and not counted.
 """
@@ -17,9 +20,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
+
+from console.commands import run as run_with
+from warehouse.database import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -28,15 +37,22 @@ LEAST_MINUTES = 20.0
 WANTED_MINUTES = 60.0
 DAY_SECONDS = 90.0
 MIB = 1024 * 1024
+SAMPLES = text("""
+    select coalesce(sum(pg_total_relation_size(oid)), 0) from pg_class
+    where relkind = 'r' and (relname ~ '^sample_' or relname = 'delivery')
+""")
+
+#: (seconds since the calm began, MiB)
+Points = list[tuple[float, float]]
 
 
 class Meter:
-    """Memory (PSS) of the stack's processes and size of its state folder, every half minute while it is calm."""
+    """Memory (PSS) of the stack's parts and size of its state folder, every half minute while it is calm, in MiB."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.memory: list[tuple[float, float]] = []
-        self.disk: list[tuple[float, float]] = []
+        self.memory: dict[str, Points] = defaultdict(list)
+        self.disk: dict[str, Points] = defaultdict(list)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -53,29 +69,44 @@ class Meter:
         began = time.monotonic()
         while True:
             at = time.monotonic() - began
-            self.memory.append((at, pss_mib(self.state)))
-            self.disk.append((at, disk_mib(self.state)))
+            parts, whole, samples = pss_mib(self.state), disk_mib(self.state), samples_mib(self.state)
+            for part, size in {**parts, "all": sum(parts.values())}.items():
+                self.memory[part].append((at, size))
+            for kind, size in {"all": whole, "samples": samples, "rest": whole - samples}.items():
+                self.disk[kind].append((at, size))
             if self.stop.wait(SAMPLE_SECONDS):
                 return
 
 
-def pss_mib(state: Path) -> float:
-    """Proportional set size, in MiB, of every process that the stack's record names and of their children."""
+def pss_mib(state: Path) -> dict[str, float]:
+    """Proportional set size, in MiB, of each part that the stack's record names, its children included."""
     record = json.loads((state / "stack.json").read_text(encoding="utf-8"))
-    roots = {part["pid"] for part in record["parts"] if part.get("pid")}
+    owner = {part["pid"]: part["name"] for part in record["parts"] if part.get("pid")}
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # it ended while we looked
-    family = set(roots)
     grown = True
     while grown:
-        children = {pid for pid, parent in parents.items() if parent in family} - family
-        family |= children
+        children = {pid: owner[parent] for pid, parent in parents.items() if parent in owner and pid not in owner}
+        owner |= children
         grown = bool(children)
-    return sum(_pss(pid) for pid in family) / MIB
+    sizes: dict[str, float] = defaultdict(float)
+    for pid, part in owner.items():
+        sizes[part] += _pss(pid) / MIB
+    return sizes
+
+
+def samples_mib(state: Path) -> float:
+    """Size of the tables of hot samples with their indexes, in MiB."""
+
+    async def ask(warehouse: Warehouse) -> float:
+        async with warehouse.as_dispatcher() as db:
+            return float((await db.execute(SAMPLES)).scalar_one()) / MIB
+
+    return run_with(state, ask)
 
 
 def _pss(pid: int) -> int:
@@ -97,7 +128,7 @@ def disk_mib(folder: Path) -> float:
     return total / MIB
 
 
-def slope(points: list[tuple[float, float]]) -> float:
+def slope(points: Points) -> float:
     """Growth per hour by Theil and Sen's median of slopes (Sen 1968): one burst moves it little."""
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(points) for b in points[i + 1 :] if b[0] > a[0]]
     return round(3600 * statistics.median(slopes), 2) if slopes else 0.0
@@ -142,11 +173,19 @@ def run(seed: int, minutes: float) -> dict[str, Any]:
         "starved_s": starved,
         "unstarved_minutes": round(max(0.0, minutes - starved / 60), 2),
         "incidents": told["false_incidents"],
-        "memory_mib": [round(meter.memory[0][1]), round(meter.memory[-1][1])] if meter.memory else [],
-        "memory_mib_per_hour": slope(meter.memory[len(meter.memory) // 4 :]),
-        "disk_mib": [round(meter.disk[0][1]), round(meter.disk[-1][1])] if meter.disk else [],
-        "disk_mib_per_hour": slope(meter.disk[len(meter.disk) // 4 :]),
+        "memory": {part: growth(points) for part, points in meter.memory.items()},
+        "disk": {kind: growth(points) for kind, points in meter.disk.items()},
         "commit": commit(),
+    }
+
+
+def growth(points: Points) -> dict[str, float]:
+    """First and last size in MiB, and the growth per hour over the whole and over the second half of the run."""
+    return {
+        "first_mib": round(points[0][1], 1),
+        "last_mib": round(points[-1][1], 1),
+        "mib_per_hour": slope(points[len(points) // 4 :]),
+        "second_half_mib_per_hour": slope(points[len(points) // 2 :]),
     }
 
 
@@ -196,10 +235,17 @@ def page(record: dict[str, Any]) -> str:
     for name, figure in record["figures"].items():
         cells = [name.removeprefix("seed-"), *figure.values()]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    columns = ("seed", "began", "minutes", "starved_s", "incidents", "memory_mib", "memory_mib_per_hour")
-    columns += ("disk_mib", "disk_mib_per_hour", "commit")
-    lines += ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(str(each[column]) for column in columns) + " |" for each in record["runs"]]
+    lines += [
+        "",
+        "First and last size, MiB, and growth in MiB an hour after the first quarter and in the second half.",
+        "",
+    ]
+    lines += ["| seed | began | minutes | what | first | last | growth | second half |", "|" + "---|" * 8]
+    for each in record["runs"]:
+        head = f"| {each['seed']} | {each['began'][:16]} | {each['minutes']:g} | "
+        for kind in ("memory", "disk"):
+            for what, figure in each[kind].items():
+                lines.append(f"{head}{kind}: {what} | " + " | ".join(f"{size:g}" for size in figure.values()) + " |")
     return "\n".join(lines) + "\n"
 
 
