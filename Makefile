@@ -68,8 +68,8 @@ calm: setup ## The demo without a fault for 21 minutes, added to docs/results/ca
 pushed: setup ## A real Prometheus remote-writes while gateway and PostgreSQL are killed: 11 minutes; docs/results/pushed.json
 	@$(RUN)/python -m tests.campaign.pushed $(ARGS)
 
-snapshot: setup ## Rewrite the reviewed picture of the house and docs/settings.md after a wanted change
-	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py
+snapshot: setup ## Rewrite the reviewed picture of the house, docs/settings.md and docs/openapi.json after a wanted change
+	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py tests/unit/gateway/test_description.py
 
 clean: ## Remove caches and demo-out (never the state folder, .venv or .tools)
 	@rm -rf demo-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gateway import changes as announced
 from gateway import cmcd
+from gateway.api.answers import refused
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
 from tonewatch.records import SessionReport
@@ -50,11 +51,6 @@ class Limits:
     write_samples: int = 50_000
     writes_at_once: int = 4  # being decoded and committed; more are told to come again
     series: int = 200_000  # of one tenant; a pod's name in a label makes new ones with every release
-
-
-def refused(status: int, reason: str, **headers: str) -> HTTPException:
-    """An answer other than success; `reason` may be shown to whoever asked."""
-    return HTTPException(status, reason, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @dataclass(frozen=True, slots=True)

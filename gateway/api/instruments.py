@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.answers import route_of
 
 _STEP_S: Final = 0.1
 _WINDOW_S: Final = 1.0
@@ -61,12 +62,11 @@ class Instruments:
 
 
 class Measured:
-    """ASGI middleware: counts and times each answer by the route that `known` names."""
+    """ASGI middleware: counts and times each answer by its route."""
 
-    def __init__(self, app: ASGIApp, instruments: Instruments, known: Callable[[str], str]) -> None:
+    def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
         self._app = app
         self._instruments = instruments
-        self._known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,6 +83,6 @@ class Measured:
         try:
             await self._app(scope, receive, watched)
         finally:
-            route = self._known(scope["path"])
+            route = route_of(scope)
             self._instruments.requests.labels(route, str(code)).inc()
             self._instruments.seconds.labels(route).observe(time.perf_counter() - started)

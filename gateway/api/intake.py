@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import structlog
 
-from gateway.api.door import AHEAD, BEHIND, Limits, refused
+from gateway.api.answers import refused
+from gateway.api.door import AHEAD, BEHIND, Limits
 from gateway.naming import Naming
 from gateway.remote_write import Format, Reader, Written, milliseconds
 from tonewatch.clock import Clock

@@ -1,0 +1,59 @@
+"""How the door answers when it is not with success: one shape, `{"error": "what to do"}`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from tonewatch.errors import TonewatchError, UnknownTenant, WarehouseAway
+
+_AGAIN_S: Final = "2"
+
+log = structlog.get_logger("gateway")
+
+
+def refused(status: int, reason: str, **headers: str) -> HTTPException:
+    """An answer other than success; `reason` may be shown to whoever asked."""
+    return HTTPException(status, reason, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def problem(status: int, reason: str, **headers: str) -> JSONResponse:
+    """The same as an answer, for where nothing is raised."""
+    return JSONResponse({"error": reason}, status_code=status, headers=headers)
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that was found; "other" for a path that none has.
+
+    A stranger's text would, as a label, grow without end.
+    """
+    return str(getattr(scope.get("route"), "path", "other"))
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Translate every error that a route may raise."""
+
+    @app.exception_handler(HTTPException)
+    async def not_taken(request: Request, error: HTTPException) -> Response:
+        # Closed where a body may still be coming: read to its end, an endless one would hold the line for ever.
+        closing = {} if error.status_code == 429 else {"connection": "close"}
+        return problem(error.status_code, error.detail, **(error.headers or {}), **closing)
+
+    @app.exception_handler(WarehouseAway)
+    async def away(request: Request, error: WarehouseAway) -> Response:
+        log.error("warehouse away", route=route_of(request.scope), error=str(error))
+        return problem(503, "nothing was kept: the warehouse is away, send it again", **{"retry-after": _AGAIN_S})
+
+    @app.exception_handler(UnknownTenant)
+    async def unknown(request: Request, error: UnknownTenant) -> Response:
+        return problem(401, "the API key is wrong", **{"www-authenticate": "Bearer"})
+
+    @app.exception_handler(TonewatchError)
+    async def failed(request: Request, error: TonewatchError) -> Response:
+        log.error("request failed", route=route_of(request.scope), error=str(error))
+        return problem(500, "nothing was kept: the gateway failed, its log says why")
