@@ -46,6 +46,7 @@ def router(warehouse: Warehouse, instruments: Instruments) -> APIRouter:
     @routes.get(
         "/metrics",
         summary="The gateway's own numbers",
+        response_class=Response,
         responses={
             200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
         },
