@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import ActRefused, SettingsError
+from tonewatch.roles import ROLES
 from warehouse import audit, keys, tenants
 from warehouse.database import Connection, Warehouse
 from warehouse.keys import KeyEntry
 
-#: What a key may be for: to send beacons, push metrics, announce changes, or read.
-SCOPES = ("beacons", "metrics", "changes", "viewer")
+#: What a key may be for: to send beacons, push metrics, announce changes; or what a role may.
+SCOPES = ("beacons", "metrics", "changes", *ROLES)
 
 
 @dataclass(frozen=True, slots=True)

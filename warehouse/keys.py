@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
+from tonewatch.roles import held
 from warehouse.database import Connection, Warehouse
 from warehouse.rows import utc
 
@@ -101,7 +102,7 @@ async def verify(warehouse: Warehouse, plain: str, now: datetime, scope: str) ->
     if found is None or not hmac.compare_digest(bytes(found.hash), hash_):
         return None
     expired = found.expires is not None and found.expires <= utc(now)
-    if expired or found.revoked is not None or scope not in found.scopes:
+    if expired or found.revoked is not None or scope not in held(found.scopes):
         return None
     return KeyHolder(tenant, found.id, found.purpose, tuple(found.scopes))
 

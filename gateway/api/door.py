@@ -21,6 +21,7 @@ from gateway.api.answers import refused
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
 from tonewatch.records import SessionReport
+from tonewatch.roles import held
 from warehouse import changes, keys, sessions
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -61,6 +62,15 @@ class Taken:
     refused: list[tuple[int, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who came in: `who` as it stands with what they do; `may`: every scope that their key or role holds."""
+
+    tenant: str
+    who: str
+    may: frozenset[str]
+
+
 class Door:
     """Lets beacons and changes in for those who hold a key."""
 
@@ -74,6 +84,10 @@ class Door:
 
     async def admit(self, request: Request, scope: str) -> str:
         """The tenant whose key the request carries. Raises HTTPException (401, 429) and WarehouseAway."""
+        return (await self.caller(request, scope)).tenant
+
+    async def caller(self, request: Request, scope: str) -> Caller:
+        """Who comes, where it matters; else as `admit`."""
         kind, _, plain = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not plain.strip():
             raise refused(401, "an API key is missing: Authorization: Bearer tw_...", www_authenticate="Bearer")
@@ -83,7 +97,7 @@ class Door:
         limits = self._limits
         if not await self._cache.allow(holder.tenant, scope, limits.requests, limits.per_seconds):
             raise refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
-        return holder.tenant
+        return Caller(holder.tenant, holder.purpose, held(holder.scopes))
 
     async def _holder(self, plain: str, scope: str) -> KeyHolder | None:
         now = self._clock.monotonic()

@@ -113,6 +113,19 @@ async def test_a_key_of_another_tenant_is_none(keyring: Keyring, tenant: str) ->
     assert await lets_in(keyring, made)
 
 
+async def test_a_role_lets_in_for_what_lesser_roles_may(keyring: Keyring, tenant: str) -> None:
+    asked = ("viewer", "auditor", "operator", "approver", "admin", "metrics")
+    for role, may in {
+        "viewer": {"viewer"},
+        "auditor": {"viewer", "auditor"},
+        "operator": {"viewer", "operator"},
+        "approver": {"viewer", "operator", "approver"},
+        "admin": {"viewer", "auditor", "operator", "approver", "admin"},
+    }.items():
+        made = await keyring.add(tenant, role, (role,), None, "ann")
+        assert {scope for scope in asked if await lets_in(keyring, made, scope)} == may, role
+
+
 async def test_unknown_scopes_and_tenants_are_refused(keyring: Keyring, tenant: str) -> None:
     for scopes in ((), ("everything",), ("metrics", "everything")):
         with pytest.raises(SettingsError, match="no scope"):
