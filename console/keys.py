@@ -28,8 +28,9 @@ def add(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="beacons: send beacons; metrics: remote write; changes: announce changes; viewer: read. More than one "
-            "may be given. Default: beacons.",
+            help="beacons: send beacons; metrics: remote write; changes: announce changes; or a role: viewer asks, "
+            "operator acknowledges, vetoes and closes, approver says yes, auditor reads the audit, admin all. More "
+            "than one may be given. Default: beacons.",
             show_default=False,
         ),
     ] = None,

@@ -68,6 +68,7 @@ PLANTED = {
     ],
     "httpx": [("tasks/planted.py", "import httpx"), ("console/planted.py", "import requests")],
     "av": [("tasks/planted.py", "import av")],
+    "jwt": [("gateway/planted.py", "import jwt"), ("console/planted.py", "import jwt")],
     "learning": [("tasks/planted.py", "import sklearn.ensemble"), ("feature_store/planted.py", "import skops")],
     "tensorflow": [("ml/planted.py", "import tensorflow")],
     "great-expectations": [("feature_store/planted.py", "import great_expectations")],

@@ -33,6 +33,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from tonewatch.errors import SettingsError
 from tonewatch.records import ENTITY_ID, TENANT_SLUG, CauseKind
+from tonewatch.roles import ROLES
 
 PREFIX = "TONEWATCH_"
 SETTINGS_FILE = "TONEWATCH_SETTINGS_FILE"
@@ -42,6 +43,7 @@ BARE_NAMES = ("MONITORING_ENABLED", "AI_ANOMALY_DETECTION", "AUTO_REMEDIATION", 
 KNOWN_CHANNELS = ("email", "slack")
 LATER_CHANNELS = ("teams", "pagerduty")
 WEB_SCHEMES = ("http", "https")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+starttls")
 
 
@@ -398,6 +400,37 @@ class Sources(BaseModel):
     prometheus: PrometheusSource | None = Field(None, description="A Prometheus; null: none")
 
 
+class People(BaseModel):
+    """Who of the tenant's people may ask and act at the gateway: those whom its OpenID Connect provider vouches for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str = Field(description="The provider's issuer, exactly as its tokens name it; https, or http on loopback")
+    audience: str = Field(min_length=1, description="The audience that a token must be for: Tonewatch's client id")
+    roles_claim: str = Field("roles", description="Where a token lists roles or groups; a.b for b inside a")
+    roles: dict[str, tuple[str, ...]] = Field(
+        description="viewer, operator, approver, auditor or admin -> what the provider calls those who are"
+    )
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_is_safe(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "https" and parts.hostname:
+            return value
+        if parts.scheme == "http" and parts.hostname in LOOPBACK:
+            return value
+        raise ValueError("must begin with https:// (http:// is for a provider on this machine alone)")
+
+    @field_validator("roles")
+    @classmethod
+    def _roles_are_known(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        unknown = sorted(set(value) - set(ROLES))
+        if unknown or not value:
+            raise ValueError(f"{', '.join(unknown) or 'nothing'} is no role; known are {', '.join(ROLES)}")
+        return value
+
+
 class Profile(BaseModel):
     """How a tenant is watched: a file in deployments/tenants."""
 
@@ -428,6 +461,7 @@ class Profile(BaseModel):
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
     sources: Sources = Field(Sources(), description="Where telemetry is read besides the inventory's parts")
+    people: People | None = Field(None, description="The identity provider of the tenant's people; null: keys alone")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
 
 

@@ -58,7 +58,7 @@ def takes(media_type: str, schema: Mapping[str, Any], example: Any = None, *, ne
 
 
 #: `openapi_extra` of a route for holders of a key.
-KEYED: Final[dict[str, Any]] = {"security": [{"key": []}]}
+KEYED: Final[dict[str, Any]] = {"security": [{"key": []}, {"person": []}]}
 
 
 def describe(app: FastAPI) -> None:
@@ -74,7 +74,13 @@ def describe(app: FastAPI) -> None:
                 tags=app.openapi_tags,
             )
             told.setdefault("components", {})["securitySchemes"] = {
-                "key": {"type": "http", "scheme": "bearer", "description": "An API key: `tonewatch keys add`"}
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key: `tonewatch keys add`"},
+                "person": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A token of the tenant's identity provider, with a header Tonewatch-Tenant",
+                },
             }
             app.openapi_schema = told
         return app.openapi_schema

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from gateway import changes as announced
 from gateway import cmcd
 from gateway.api.answers import refused
+from gateway.api.people import People
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
 from tonewatch.records import SessionReport
@@ -80,6 +81,7 @@ class Door:
         self._root_key = root_key
         self._clock = clock
         self._limits = limits
+        self._people = People(warehouse, clock)
         self._known: dict[tuple[bytes, str], tuple[KeyHolder, float]] = {}
 
     async def admit(self, request: Request, scope: str) -> str:
@@ -91,12 +93,24 @@ class Door:
         kind, _, plain = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not plain.strip():
             raise refused(401, "an API key is missing: Authorization: Bearer tw_...", www_authenticate="Bearer")
+        tenant = request.headers.get("tonewatch-tenant", "").strip()
+        by_token = tenant and not plain.strip().startswith("tw_")
+        caller = await (self._person(tenant, plain, scope) if by_token else self._by_key(plain, scope))
+        limits = self._limits
+        if not await self._cache.allow(caller.tenant, scope, limits.requests, limits.per_seconds):
+            raise refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
+        return caller
+
+    async def _person(self, tenant: str, plain: str, scope: str) -> Caller:
+        person = await self._people.person(tenant, plain.strip())
+        if scope not in person.may:
+            raise refused(403, f"your role may not do this: it needs {scope}")
+        return Caller(person.tenant, person.who, person.may)
+
+    async def _by_key(self, plain: str, scope: str) -> Caller:
         holder = await self._holder(plain.strip(), scope)
         if holder is None:
             raise refused(401, f"the API key is wrong, has ended, or is not for {scope}", www_authenticate="Bearer")
-        limits = self._limits
-        if not await self._cache.allow(holder.tenant, scope, limits.requests, limits.per_seconds):
-            raise refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
         return Caller(holder.tenant, holder.purpose, held(holder.scopes))
 
     async def _holder(self, plain: str, scope: str) -> KeyHolder | None:
