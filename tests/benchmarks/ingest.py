@@ -31,12 +31,21 @@ import psycopg
 from console.starvation import Sleeper
 from gateway.remote_write import MESSAGES, Format
 from tests.benchmarks import _history
-from tests.integration.pushed import PROMETHEUS, answers, free_port, pushing, until
+from tests.integration.pushed import PROMETHEUS, TENANT, answers, free_port, pushing, until
+from warehouse import rollups
+from warehouse.database import Warehouse
 
 CONNECTIONS = 4
 ROUNDS = 5
 #: name -> (series of a connection, samples of each in a body, bodies of a connection in a round)
 SHAPES = {"2000x1": (2000, 1, 25), "20x100": (20, 100, 25)}
+#: Series and hours of a sample every 15 s, as most Prometheus scrape, that are rolled up to see what is left of them.
+ROLLED_SERIES, ROLLED_HOURS = 500, 6
+FILL = """
+    insert into sample (tenant, retention, series, time, value)
+    select 'pushed', 'hot', s, timestamptz '2026-01-01' + m * interval '15 seconds', s + m %% 7
+    from generate_series(1, %s) s, generate_series(0, %s) m
+"""
 SIZE = "select sum(pg_total_relation_size(oid))::bigint from pg_class where relkind in ('r') and relname ~ %s"
 
 
@@ -196,6 +205,18 @@ async def shape(name: str, parties: list[Party], admin: str, sleeper: Sleeper) -
     }
 
 
+async def rolled_up(warehouse: Warehouse, admin: str) -> float:
+    """Bytes that a sample still takes when only its five minutes' roll-up is left."""
+    steps = ROLLED_HOURS * 240
+    with psycopg.connect(admin, autocommit=True) as db:
+        db.execute(FILL, [ROLLED_SERIES, steps - 1])
+    size, start = asked(admin, SIZE, ["^rollup$"]), datetime(2026, 1, 1, tzinfo=UTC)
+    async with warehouse.as_tenant(TENANT) as db:
+        made = await rollups.make(TENANT, db, start, start + timedelta(hours=ROLLED_HOURS))
+    assert made == ROLLED_SERIES * ROLLED_HOURS * 12, made
+    return round((asked(admin, SIZE, ["^rollup$"]) - size) / (ROLLED_SERIES * steps), 2)
+
+
 def rounded(figures: dict[str, float]) -> dict[str, float]:
     """To what can be read."""
     return {name: round(value, 2) for name, value in figures.items()}
@@ -215,8 +236,8 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-async def bench() -> dict[str, Any]:
-    """All shapes."""
+async def bench() -> tuple[dict[str, Any], float]:
+    """All shapes; and the bytes of a sample that is rolled up."""
     async with (
         pushing() as pushed,
         receiver(pushed.folder / "prometheus") as theirs,
@@ -232,7 +253,8 @@ async def bench() -> dict[str, Any]:
         else:
             parties.append(theirs)
         admin = pushed.postgres.url("tonewatch")
-        return {name: await shape(name, parties, admin, sleeper) for name in SHAPES}
+        shapes = {name: await shape(name, parties, admin, sleeper) for name in SHAPES}
+        return shapes, await rolled_up(pushed.warehouse, admin)
 
 
 def page(document: dict[str, Any]) -> str:
@@ -253,7 +275,9 @@ def page(document: dict[str, Any]) -> str:
             lines.append(f"| {name} | {who} | {figures['per_s']:,.0f} | {cpu} | {ratio} |")
     lines += [
         "",
-        "Bytes per sample, hot: " + ", ".join(f"{n} {s['bytes_per_sample']}" for n, s in document["details"].items()),
+        "Bytes per sample, hot: "
+        + ", ".join(f"{n} {s['bytes_per_sample']}" for n, s in document["details"].items())
+        + f". Rolled up, of a sample every 15 s: {document['figures']['bytes_per_sample_rolled_up']}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -264,7 +288,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
     began = monotonic()
-    shapes = asyncio.run(bench())
+    shapes, rolled = asyncio.run(bench())
     ratios = shapes["2000x1"]["ratios"]
     document = {
         "name": "ingest",
@@ -272,6 +296,7 @@ def main() -> None:
             "receiver_ratio": ratios.get("to_prometheus"),
             "copy_ratio": ratios["to_copy"],
             "bytes_per_sample": shapes["2000x1"]["bytes_per_sample"],
+            "bytes_per_sample_rolled_up": rolled,
         },
         "baselines": {who: shapes["2000x1"]["best"].get(who) for who in ("prometheus", "copy")},
         "goals": {"receiver_ratio": "must 0.1, goal 0.3"},
