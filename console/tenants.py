@@ -5,16 +5,20 @@ The sub-commands import what they need when they run, like those of console/cli.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.commands import Author, Json, StateDir, as_json_text, run, user
 
+if TYPE_CHECKING:
+    from warehouse.database import Warehouse
+
 app = typer.Typer(
     name="tenants",
-    help="Add tenants, list them, and see and change by which settings each is watched.",
+    help="Add tenants, list them, see and change by which settings each is watched; export or remove one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -98,6 +102,76 @@ def settings(
         return
     shown = run(state_dir, lambda warehouse: Tenancy(warehouse).show(tenant))
     print(as_json_text(shown) if as_json else shown.text())
+
+
+@app.command()
+def export(
+    tenant: Slug,
+    to: Annotated[Path, typer.Option("--to", help="A new folder: a file per table, the reports, a manifest.")],
+    reason: Why = "",
+    author: Author = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Write out everything that is kept of a tenant, as JSON lines; only the hashes of its keys are left out."""
+    from console.departure import Departure
+
+    reports, by = _reports(state_dir), (author or user(), reason)
+    exported = run(state_dir, lambda warehouse: Departure(warehouse, reports).export(tenant, to, *by, _say))
+    count = len(exported.tables)
+    print(as_json_text(exported) if as_json else f"{exported.rows:,} rows of {count} tables are in {exported.folder}")
+
+
+@app.command()
+def offboard(
+    tenant: Slug,
+    to: Annotated[Path, typer.Option("--to", help="A new folder for the export that is made first.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Why = "",
+    author: Author = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Export a tenant, end its keys, and remove every row, report and picture of it. It cannot be taken back.
+
+    Not while the watcher that runs here serves it.
+    """
+    from console.commands import connected_settings
+    from console.departure import Departure
+    from tonewatch.errors import ActRefused, SettingsError
+    from warehouse.cache import Cache
+    from warehouse.links import beside
+
+    settings = connected_settings(state_dir)
+    if settings.tenant == tenant:
+        raise ActRefused(f"the watcher that runs serves {tenant}: start the stack with another TONEWATCH_TENANT first")
+    if settings.admin_database_url is None or settings.database_url is None:
+        raise SettingsError("set TONEWATCH_ADMIN_DATABASE_URL: the app's own role may not remove a tenant")
+    if not yes and not typer.confirm(f"Remove everything of {tenant}, for good?", err=True):
+        print("nothing was removed", file=sys.stderr)
+        return
+    admin = beside(settings.admin_database_url.get_secret_value(), settings.database_url.get_secret_value())
+    reports, by = _reports(state_dir), (author or user(), reason)
+
+    async def work(warehouse: Warehouse) -> dict[str, int]:
+        cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
+        try:
+            return await Departure(warehouse, reports).offboard(tenant, to, admin, cache, *by, _say)
+        finally:
+            await cache.close()
+
+    removed = run(state_dir, work)
+    print(as_json_text(removed) if as_json else f"{sum(removed.values()):,} rows removed; the export is in {to}")
+
+
+def _reports(state_dir: Path | None) -> Path:
+    from console.commands import settings_for
+
+    return settings_for(state_dir).state_dir / "reports"
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
 
 
 def _tell_history(versions: Any, as_json: bool) -> None:

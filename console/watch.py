@@ -193,7 +193,7 @@ class Watcher:
             platform=self.platform,
             controls=self.controls,
             began=self.began,
-            reports=self.settings.state_dir / "reports",
+            reports=self.settings.state_dir / "reports" / self.settings.tenant,
             roots={work.incident.id: work.root for work in self.work.values()},
             said={entity: list(lines) for entity, lines in self.collector.said.items()},
         )

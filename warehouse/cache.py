@@ -61,6 +61,20 @@ class Cache:
         count = await self._ask("EVAL", ALLOW, 1, f"tonewatch:limit:{tenant}:{name}", window_ms)
         return not isinstance(count, int) or count <= limit
 
+    async def forget(self, tenant: str) -> None:
+        """Drop everything of the tenant; what Redis cannot be told now ends by itself within a minute."""
+        await self._ask("DEL", f"tonewatch:live:{tenant}")
+        cursor: Any = "0"
+        while True:
+            answer = await self._ask("SCAN", cursor, "MATCH", f"tonewatch:limit:{tenant}:*", "COUNT", 1000)
+            if not answer:
+                return
+            cursor, found = answer
+            if found:
+                await self._ask("DEL", *found)
+            if str(cursor) == "0":
+                return
+
     async def _ask(self, *words: str | int) -> Any:
         """Redis's answer; None when there is no Redis or it does not answer in time."""
         if self._redis is None or self._clock.monotonic() < self._quiet_until:

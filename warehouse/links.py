@@ -34,3 +34,8 @@ def plain_url(url: str) -> str:
 def with_database(url: str, name: str) -> str:
     """`url` with the database `name` instead of its own. Raises SettingsError."""
     return _parse(url).set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+def beside(admin_url: str, app_url: str) -> str:
+    """`admin_url` with the database of `app_url`. Raises SettingsError."""
+    return with_database(admin_url, _parse(app_url).database or "")
