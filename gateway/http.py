@@ -7,10 +7,11 @@ A proxy of the environment is used for far hosts, never for this machine.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 
@@ -44,6 +45,13 @@ class Fetched:
     def text(self) -> str:
         """The body as UTF-8; what is not UTF-8 becomes the replacement sign, so that garbage can be read as garbage."""
         return self.content.decode("utf-8", errors="replace")
+
+    def document(self) -> Any:
+        """The body as JSON. Raises ValueError: it is none, or nested deeper than anybody means it."""
+        try:
+            return json.loads(self.content)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ A token is read by the issuer that the tenant's own settings name, never by one 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -176,8 +175,8 @@ async def _ask(issuer: str, clock: Clock) -> dict[str, jwt.PyJWK]:
 async def _document(session: Any, url: str, clock: Clock) -> Mapping[str, Any]:
     fetched = await fetch(session, url, deadline_s=_DEADLINE_S, max_bytes=_MAX_BYTES, clock=clock)
     try:
-        told = json.loads(fetched.content)
-    except (ValueError, RecursionError) as error:
+        told = fetched.document()
+    except ValueError as error:
         raise SourceError(f"{url} answered no JSON", kind="garbage") from error
     if not isinstance(told, dict):
         raise SourceError(f"{url} answered no JSON object", kind="garbage")

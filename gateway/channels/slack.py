@@ -125,7 +125,7 @@ def _told(answer: Fetched, method: str) -> dict[str, Any]:
         wait = _seconds(answer.headers.get("retry-after", ""))
         raise ChannelError(f"Slack's {method} wants us to wait", retry_after=wait)
     try:
-        told = json.loads(answer.text)
+        told = answer.document()
     except ValueError:
         told = None
     if not 200 <= answer.status < 300 or not isinstance(told, dict):

@@ -6,7 +6,6 @@ last one at every step, as if it were fresh.
 
 from __future__ import annotations
 
-import json
 from array import array
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -151,7 +150,7 @@ class PrometheusServer:
         address = f"{self.url}/api/v1/{path}" + (f"?{urlencode(query)}" if query else "")
         fetched = await fetch(self._session, address, deadline_s=DEADLINE_S, max_bytes=MAX_BYTES, headers=self._headers)
         try:
-            document = json.loads(fetched.content)
+            document = fetched.document()
         except ValueError as error:
             raise SourceError(f"{self.url}/api/v1/{path} gives no whole JSON: is this a Prometheus?") from error
         if not isinstance(document, dict) or document.get("status") != "success":

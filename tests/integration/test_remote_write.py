@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -19,7 +20,7 @@ from gateway.api.app import create_app
 from gateway.api.door import Limits
 from gateway.remote_write import Format
 from tasks.collect import Collector
-from tests.conftest import new_tenant
+from tests.conftest import Database, new_tenant
 from tests.integration.pushed import PROMETHEUS, pushing, until
 from tests.unit.gateway.test_remote_write import UP, body_v1, body_v2, chunk, series_v1
 from tonewatch.clock import SYSTEM
@@ -301,6 +302,30 @@ async def test_a_series_belongs_to_the_tenant_of_the_key_alone(warehouse: Wareho
     async with warehouse.as_tenant(other) as db:
         assert (await db.execute(text("select count(*) from sample"))).scalar_one() == 0
         assert (await deliveries.since(other, db, deliveries.BEGINNING, SYSTEM.now() - timedelta(days=1)))[0] == []
+
+
+async def test_a_full_disk_is_told_as_come_again_and_nothing_is_lost(
+    database: Database, warehouse: Warehouse, door: httpx.AsyncClient, tenant: str
+) -> None:
+    now = SYSTEM.now()
+    body = body_v1(series_v1(UP, [(ms(now), 1.0)]))
+    # PostgreSQL's own code for it (53100), raised where the row would be written.
+    full = """
+        create function full_disk() returns trigger language plpgsql as
+            $$ begin raise exception 'could not extend file: No space left on device' using errcode = '53100'; end $$;
+        create trigger full_disk before insert on delivery for each row execute function full_disk()
+    """
+    with psycopg.connect(database.admin_url) as db:
+        db.execute(full)
+    try:
+        answer = await push(door, body)
+        assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (503, True)
+        assert await stored(warehouse, tenant) == [], "neither half of it"
+    finally:
+        with psycopg.connect(database.admin_url) as db:
+            db.execute("drop trigger full_disk on delivery; drop function full_disk")
+    assert (await push(door, body)).status_code == 204
+    assert len(await stored(warehouse, tenant)) == 1
 
 
 def test_columns_are_those_of_the_samples() -> None:
