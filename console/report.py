@@ -80,16 +80,19 @@ async def _report(
     """Raises SettingsError: there is no e-mail to send it by."""
     from tasks.weekly import lay, make
     from tonewatch.errors import SettingsError
+    from tonewatch.settings import addressed
     from warehouse import tenants
     from warehouse.database import Warehouse
 
-    if send and "email" not in settings.alert_channels:
-        raise SettingsError("reports go by e-mail, and alert_channels does not name it; add email to ALERT_CHANNELS")
     warehouse = Warehouse.from_settings(settings)
     try:
         now = clock.now()
         async with warehouse.as_tenant(tenant) as db:
             profile = await tenants.profile(tenant, db)
+        if send and "email" not in addressed(settings, profile).alert_channels:
+            raise SettingsError(
+                "reports go by e-mail, and alert_channels does not name it; add email to ALERT_CHANNELS"
+            )
         report = await make(tenant, warehouse, period, profile, now)
         return report, await lay(tenant, warehouse, report, now, force=force) if send else None
     finally:

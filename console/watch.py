@@ -29,7 +29,7 @@ from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.logs import configure
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
-from tonewatch.settings import Settings, load_profile, read
+from tonewatch.settings import Settings, addressed, load_profile, read
 from warehouse import tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -182,7 +182,7 @@ class Watcher:
     async def _advance(self, now: datetime) -> None:
         """A step for each incident; one that is stuck keeps no other from going on."""
         scene = Scene(
-            settings=self.settings,
+            settings=addressed(self.settings, self.profile),
             profile=self.profile,
             warehouse=self.warehouse,
             clock=self.clock,
@@ -251,7 +251,7 @@ class Watcher:
         self._starved_before = starved
 
     async def _send(self) -> None:
-        await send_due(self.warehouse, self.settings, self.clock, self.holder)
+        await send_due(self.warehouse, addressed(self.settings, self.profile), self.clock, self.holder)
 
     async def _fetch_champions(self) -> None:
         """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""

@@ -13,7 +13,7 @@ from policy.period import week_before
 from tasks.summarise import Summary
 from tasks.weekly import Laid, lay, make
 from tonewatch.clock import SYSTEM
-from tonewatch.settings import read
+from tonewatch.settings import addressed, read
 from warehouse import tenants
 from warehouse.database import Warehouse
 
@@ -37,7 +37,7 @@ async def weekly_report(
         async with warehouse.as_tenant(tenant) as db:
             profile = await tenants.profile(tenant, db)
         report = await make(tenant, warehouse, week_before(due), profile, now)
-        if "email" in settings.alert_channels:
+        if "email" in addressed(settings, profile).alert_channels:
             laid = await lay(tenant, warehouse, report, now, force=force)
         else:
             laid = Laid("", False, "e-mail is not among alert_channels: nothing was put into the outbox")

@@ -159,12 +159,7 @@ class Settings(BaseSettings):
     @field_validator("alert_channels")
     @classmethod
     def _channels_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name in LATER_CHANNELS:
-                raise ValueError(f"{name} does not work yet; the channels that do are {', '.join(KNOWN_CHANNELS)}")
-            if name not in KNOWN_CHANNELS:
-                raise ValueError(f"{name!r} is no channel; known are {', '.join(KNOWN_CHANNELS)}")
-        return value
+        return _known_channels(value)
 
     @field_validator("inventory_url", "supervisor_url", "smtp_url", "slack_webhook_url")
     @classmethod
@@ -180,10 +175,7 @@ class Settings(BaseSettings):
     @field_validator("mail_to", "mail_to_l2", "mail_to_l3")
     @classmethod
     def _receivers_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for receiver in value:
-            if "@" not in receiver.strip("@") or any(sign.isspace() for sign in receiver):
-                raise ValueError(f"{receiver!r} is no mail address")
-        return value
+        return _mail_addresses(value)
 
     @field_validator("tenant")
     @classmethod
@@ -400,6 +392,28 @@ class Sources(BaseModel):
     prometheus: PrometheusSource | None = Field(None, description="A Prometheus; null: none")
 
 
+class Channels(BaseModel):
+    """Whom the tenant's notices reach. What is null is as the watcher's own settings have it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alert_channels: tuple[str, ...] | None = Field(None, description="Where notices go: email, slack; []: nowhere")
+    mail_to: tuple[str, ...] | None = Field(None, description="Who is told by e-mail (L1)")
+    mail_to_l2: tuple[str, ...] | None = Field(None, description="Who besides when nobody has answered (L2)")
+    mail_to_l3: tuple[str, ...] | None = Field(None, description="Who besides when still nobody has answered (L3)")
+    slack_channel: str | None = Field(None, description="Id of the Slack channel to which the bot writes")
+
+    @field_validator("alert_channels")
+    @classmethod
+    def _channels_known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return value and _known_channels(value)
+
+    @field_validator("mail_to", "mail_to_l2", "mail_to_l3")
+    @classmethod
+    def _receivers_have_addresses(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return value and _mail_addresses(value)
+
+
 class People(BaseModel):
     """Who of the tenant's people may ask and act at the gateway: those whom its OpenID Connect provider vouches for."""
 
@@ -461,6 +475,7 @@ class Profile(BaseModel):
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
     sources: Sources = Field(Sources(), description="Where telemetry is read besides the inventory's parts")
+    channels: Channels = Field(Channels(), description="Whom the tenant's notices reach")
     people: People | None = Field(None, description="The identity provider of the tenant's people; null: keys alone")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
 
@@ -506,6 +521,11 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         under = found.get(key)
         found[key] = _over(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
     return found
+
+
+def addressed(settings: Settings, profile: Profile) -> Settings:
+    """The settings with the receivers that the tenant's profile names in place of their own."""
+    return settings.model_copy(update=profile.channels.model_dump(exclude_none=True))
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -558,6 +578,22 @@ def _from_file(path: str | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is no TOML: {error}") from error
     return {_known(name, f"{name} (in {path})"): value for name, value in content.items()}
+
+
+def _known_channels(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if name in LATER_CHANNELS:
+            raise ValueError(f"{name} does not work yet; the channels that do are {', '.join(KNOWN_CHANNELS)}")
+        if name not in KNOWN_CHANNELS:
+            raise ValueError(f"{name!r} is no channel; known are {', '.join(KNOWN_CHANNELS)}")
+    return value
+
+
+def _mail_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    for receiver in value:
+        if "@" not in receiver.strip("@") or any(sign.isspace() for sign in receiver):
+            raise ValueError(f"{receiver!r} is no mail address")
+    return value
 
 
 def _may_be_unset(name: str) -> bool:

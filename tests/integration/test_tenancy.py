@@ -16,7 +16,7 @@ from console.tenancy import Change, Tenancy
 from tests.conftest import Database, new_tenant
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, SettingsError, UnknownTenant
-from tonewatch.settings import load_profile
+from tonewatch.settings import Settings, addressed, load_profile
 from warehouse import audit, tenants
 from warehouse.database import Warehouse
 
@@ -98,6 +98,8 @@ async def test_a_change_stands_in_the_audit_with_before_and_after(
         (Change(revert=1, set=("silence_seconds=3",)), "only one of"),
         (Change(file=Path("/nowhere.yaml")), "cannot be read"),
         (Change(profile="no-profile"), "no profile"),
+        (Change(set=("channels.mail_to=[nobody]",)), "no mail address"),
+        (Change(set=("channels.alert_channels=[pigeon]",)), "no channel"),
     ],
 )
 async def test_a_change_that_can_not_be_made_changes_nothing(
@@ -107,6 +109,22 @@ async def test_a_change_that_can_not_be_made_changes_nothing(
         await tenancy.change(tenant, change, "ann", "")
     assert (await tenancy.show(tenant)).version.version == 1
     assert await tenancy.history(tenant) == []
+
+
+async def test_a_tenants_own_receivers_take_the_place_of_the_watchers(
+    tenancy: Tenancy, warehouse: Warehouse, tenant: str
+) -> None:
+    of_the_watcher = Settings(tenant=tenant, mail_to=("ops@watcher.example",), mail_to_l2=("boss@watcher.example",))
+    own = ("channels.mail_to=[night@radio.example, day@radio.example]", "channels.alert_channels=[email, slack]")
+    await tenancy.change(tenant, Change(set=own), "ann", "they have a desk of their own")
+    async with warehouse.as_tenant(tenant) as db:
+        reached = addressed(of_the_watcher, await tenants.profile(tenant, db))
+    assert reached.mail_to == ("night@radio.example", "day@radio.example")
+    assert reached.alert_channels == ("email", "slack")
+    assert reached.mail_to_l2 == ("boss@watcher.example",)
+    await tenancy.change(tenant, Change(set=("channels.alert_channels=[]",)), "ann", "be quiet")
+    async with warehouse.as_tenant(tenant) as db:
+        assert addressed(of_the_watcher, await tenants.profile(tenant, db)).alert_channels == ()
 
 
 async def test_of_two_who_change_at_once_one_is_told(tenancy: Tenancy, tenant: str) -> None:
