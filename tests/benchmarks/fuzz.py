@@ -33,13 +33,13 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
+from console.keyring import SCOPES
 from gateway.api.beacons import EXAMPLE
 from gateway.api.door import Limits
 from gateway.remote_write import Format
 from tests.integration.pushed import TENANT, Pushed, pushing
 from tests.unit.gateway.test_remote_write import body_v1, body_v2, series_v1
 from tonewatch.clock import SYSTEM
-from tonewatch.roles import ROLES
 from warehouse import keys
 
 REQUESTS = 100_000
@@ -47,7 +47,6 @@ REQUESTS = 100_000
 ROUND = 300
 #: Share of the requests that are bytes for remote write.
 BYTES = 1 / 3
-ALL = ("beacons", "metrics", "changes", *ROLES)
 #: The gateway may not grow by more, from the time when every route has been asked.
 GROWTH_MIB = 64
 
@@ -236,7 +235,7 @@ async def bench(wanted: int, chance: int, say: Callable[[str], None]) -> Tally:
 
 async def _key(stage: Pushed) -> str:
     async with stage.warehouse.as_tenant(TENANT) as db:
-        return await keys.create(TENANT, db, purpose="fuzz", scopes=ALL, now=SYSTEM.now())
+        return await keys.create(TENANT, db, purpose="fuzz", scopes=SCOPES, now=SYSTEM.now())
 
 
 def growth_mib(tally: Tally) -> float:

@@ -1,7 +1,7 @@
 """Tenants kept apart: every table, view, partition, function, route and key pattern tried across tenants; the price.
 
-Attempts are generated from the database's catalogue and the gateway's routes, so that a new one is tried by itself. A
-leak is a row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then
+Attempts are generated from the database's catalogue and the gateway's routes, so that a new one is tried by itself;
+Redis keys and folders hold a tenant's name, so names that would reach into another's are tried as well. A leak is a row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then
 there must be leaks (it is how the benchmark is itself tested). Row-level security is timed beside a hand-written WHERE:
 reads of 10,000 rows of one tenant among 100. `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.
 """
@@ -20,8 +20,8 @@ import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +32,16 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from console.keyring import SCOPES
 from console.stack.postgres import EmbeddedPostgres
+from console.stack.redis import answers, program, socket_url, write_configuration
 from gateway.api.app import create_app
+from gateway.api.door import Limits
 from tests.integration.furnished import furnish
+from tests.integration.pushed import until
 from tests.unit.gateway.test_remote_write import body_v1, series_v1
 from tonewatch.clock import SYSTEM
+from tonewatch.errors import UnknownTenant
 from warehouse import cache as cached
 from warehouse import keys, tenants
 from warehouse.cache import Cache
@@ -177,13 +182,58 @@ def _refusal(error: psycopg.Error) -> bool:
     )
 
 
-async def routes(warehouse: Warehouse, tally: Tally, seed: int) -> None:
+@asynccontextmanager
+async def redis(folder: Path) -> AsyncIterator[Cache]:
+    """A cache on a real Redis that holds the victim's picture and its counts."""
+    listener, password = folder / "redis.sock", secrets.token_urlsafe()
+    configuration = write_configuration(folder / "redis", listener, password)
+    process = await asyncio.create_subprocess_exec(program(), configuration, stdout=asyncio.subprocess.DEVNULL)
+    cache = Cache(socket_url(listener, password))
+    try:
+        await until(lambda: answers(listener, password), 20, "Redis listens")
+        await cache.put_live(VICTIM, {"channels": {VICTIM: "secret"}})
+        for scope in SCOPES:
+            await cache.allow(VICTIM, scope, 10**9, 3600)
+        yield cache
+    finally:
+        await cache.close()
+        process.terminate()
+        await process.wait()
+
+
+async def names(warehouse: Warehouse, cache: Cache, tally: Tally) -> None:
+    """What no tenant may be called: a name that reached into another's Redis keys or folders by its signs."""
+    hostile = [f"{VICTIM}{sign}x" for sign in ":/\\*?[]{}%_.\x00\n "] + ["..", f"../{VICTIM}", f"{VICTIM}/..", "", "*"]
+    hostile += [
+        VICTIM.upper(),
+        f" {VICTIM}",
+        f"{VICTIM}\u200b",
+        VICTIM + "x" * 40,
+        f"x:{VICTIM}",
+        f"../../reports/{VICTIM}",
+    ]
+    for name in hostile:
+        tally.attempts["name"] += 1
+        try:
+            async with warehouse.as_tenant(name):
+                tally.leak(f"{name!r} was let in as a tenant's name")
+        except UnknownTenant:
+            tally.refused += 1
+    for name in ("intruder", VICTIM[:-1], f"{VICTIM}-", "a"):
+        tally.attempts["redis key"] += 1
+        if await cache.live(name) is not None:
+            tally.leak(f"{name!r} got a live picture that is not its own")
+        await cache.forget(name)
+    if await cache.live(VICTIM) is None:
+        tally.leak("the victim's live picture went with another's")
+
+
+async def routes(warehouse: Warehouse, cache: Cache, tally: Tally, seed: int) -> None:
     """Every route with the intruder's keys and the victim's name wherever a name can stand."""
     async with warehouse.as_tenant("intruder") as db:
         await tenants.add("intruder", db, name="intruder", profile="platform", at=SYSTEM.now())
-        scopes = ["beacons", "changes", "metrics", "viewer"]
-        key = await keys.create("intruder", db, purpose="bench", scopes=scopes, now=SYSTEM.now())
-    app = create_app(warehouse, Cache(None), b"k" * 32)
+        key = await keys.create("intruder", db, purpose="bench", scopes=SCOPES, now=SYSTEM.now())
+    app = create_app(warehouse, cache, b"k" * 32, limits=Limits(requests=10**9))
     paths = sorted(app.openapi()["paths"])
     chance = random.Random(seed)
     wrong = key.replace("tw_intruder_", f"tw_{VICTIM}_")
@@ -222,15 +272,14 @@ def body_for(route: str, number: int) -> bytes:
 
 
 def patterns(tally: Tally) -> None:
-    """Every pattern of a Redis key: the tenant stands in it, and no other tenant's name makes the same key."""
+    """Every pattern of a Redis key: the tenant stands in it."""
     source = Path(cached.__file__).read_text(encoding="utf-8")
     found = [part.split('"')[0] for part in source.split('f"tonewatch:')[1:]]
-    names = ["a", "a:b", "a-b", VICTIM, f"{VICTIM}:x"]
     for pattern in found:
-        tally.attempts["redis key"] += len(names)
+        tally.attempts["redis key"] += 1
         if "{tenant}" not in pattern:
             tally.leak(f"the Redis key tonewatch:{pattern} holds no tenant")
-        # A tenant's name holds no colon (its slug), so that none can reach into the next field.
+        # A tenant's name holds no colon (`names` tries it), so that none can reach into the next field.
 
 
 def content(connection: psycopg.Connection, relations: list[str]) -> dict[str, int]:
@@ -300,7 +349,9 @@ async def bench(folder: Path, attempts: int, seed: int, broken: str | None) -> d
             relations = [name for (name,) in witness.execute(RELATIONS).fetchall()]
             before = content(witness, relations)
             await asyncio.to_thread(_statements, admin, tally, attempts, seed)
-            await routes(warehouse, tally, seed)
+            async with redis(folder) as cache:
+                await names(warehouse, cache, tally)
+                await routes(warehouse, cache, tally, seed)
             if content(witness, relations) != before:
                 tally.leak("the victim's rows are not what they were")
         if tally.taken < 100:
