@@ -1,9 +1,10 @@
 """Tenants kept apart: every table, view, partition, function, route and key pattern tried across tenants; the price.
 
 Attempts are generated from the database's catalogue and the gateway's routes, so that a new one is tried by itself;
-Redis keys and folders hold a tenant's name, so names that would reach into another's are tried as well. A leak is a row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then
-there must be leaks (it is how the benchmark is itself tested). Row-level security is timed beside a hand-written WHERE:
-reads of 10,000 rows of one tenant among 100. `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.
+Redis keys and folders hold a tenant's name, so names that would reach into another's are tried as well. A leak is a
+row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then there must be
+leaks (it is how the benchmark is itself tested). Row-level security is timed beside a hand-written WHERE: reads of
+10,000 rows of one tenant among 100. `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.
 """
 
 from __future__ import annotations
