@@ -43,6 +43,7 @@ BARE_NAMES = ("MONITORING_ENABLED", "AI_ANOMALY_DETECTION", "AUTO_REMEDIATION", 
 KNOWN_CHANNELS = ("email", "slack")
 LATER_CHANNELS = ("teams", "pagerduty")
 WEB_SCHEMES = ("http", "https")
+HIGHEST_PORT = 65535
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAIL_SCHEMES = ("smtp", "smtps", "smtp+starttls")
 
@@ -110,6 +111,14 @@ class Settings(BaseSettings):
         None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
     )
     gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
+    gateway_listen: str | None = Field(
+        None,
+        description="HOST:PORT where the gateway serves others, too, by TLS 1.3. Unset: this machine alone.",
+    )
+    gateway_certificate: Path | None = Field(
+        None, description="Its certificate with the chain, PEM; a renewed file is used without a restart."
+    )
+    gateway_private_key: Path | None = Field(None, description="The certificate's private key, PEM.")
 
     inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
     prometheus_credentials: SecretStr | None = Field(
@@ -176,6 +185,23 @@ class Settings(BaseSettings):
     @classmethod
     def _receivers_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _mail_addresses(value)
+
+    @field_validator("gateway_listen")
+    @classmethod
+    def _place_to_listen_is_one(cls, value: str | None) -> str | None:
+        host, _, port = (value or "-:1").rpartition(":")
+        if not host or not port.isdigit() or not 1 <= int(port) <= HIGHEST_PORT:
+            raise ValueError("must be HOST:PORT, e.g. 0.0.0.0:8443 or [::]:8443")
+        return value
+
+    @model_validator(mode="after")
+    def _others_are_served_by_tls(self) -> Self:
+        given = (self.gateway_listen, self.gateway_certificate, self.gateway_private_key)
+        if any(each is not None for each in given) and not all(each is not None for each in given):
+            raise ValueError(
+                "gateway_listen, gateway_certificate, gateway_private_key go together: others are served by TLS alone"
+            )
+        return self
 
     @field_validator("tenant")
     @classmethod
