@@ -12,8 +12,8 @@ from warehouse import audit, keys, tenants
 from warehouse.database import Connection, Warehouse
 from warehouse.keys import KeyEntry
 
-#: What a key may be for: to send beacons, push metrics, announce changes, or read.
-SCOPES = ("beacons", "metrics", "changes", "viewer")
+#: What a key may be for: to send beacons, push metrics, tell alerts, events, changes or the inventory, or read.
+SCOPES = ("beacons", "metrics", "alerts", "events", "changes", "inventory", "viewer")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ def add(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="beacons: send beacons; metrics: remote write; changes: announce changes; viewer: read. More than one "
-            "may be given. Default: beacons.",
+            help="beacons: send beacons; metrics: remote write; alerts: an Alertmanager's webhook; events: access, "
+            "log-in and play; changes: announce changes; inventory: say what there is; viewer: read. More than one may "
+            "be given. Default: beacons.",
             show_default=False,
         ),
     ] = None,

@@ -72,4 +72,3 @@ def _change(item: object, now: datetime) -> Change:
     if told.ended is not None and told.ended < told.started:
         raise PayloadError("ended is before started")
     return Change(**told.model_dump())
-

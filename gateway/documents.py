@@ -15,15 +15,15 @@ from tonewatch.errors import PayloadError
 _TOLD: Final = 3
 
 
-def read_json(body: bytes) -> Any:
-    """The document in `body`: UTF-8, nested at most 200 deep.
+def read_json(body: bytes, what: str = "the body") -> Any:
+    """The document in `body`, which is called `what`: UTF-8, nested at most 200 deep.
 
     Raises PayloadError. Numbers too large for a float become infinite: whoever takes numbers looks for that.
     """
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise PayloadError(f"the body is no JSON: {error}") from error
+        raise PayloadError(f"{what} is no JSON: {error}") from error
 
 
 def moment(value: object) -> datetime:

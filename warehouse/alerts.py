@@ -22,8 +22,8 @@ CROSSED = timedelta(minutes=1)
 # One request of a tenant after the other: each is judged by what the one before has left.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('alert ' || :tenant, 0))")
 _FIRES = "(a.ended is null or a.ended > :at) and a.heard > :heard_after"
-# What fires keeps when it began, whoever tells it anew: two Prometheis of one rule differ by seconds. What had ended and
-# is said to have fired all along (its Prometheus was out of reach) fires anew: else it would be the finding of before.
+# What fires keeps when it began, whoever tells it anew: two Prometheis of one rule differ by seconds. What had ended
+# and is said to have fired all along (its Prometheus was out of reach) fires anew: else it would be the old finding.
 FIRE = text(f"""
     insert into alert as a (tenant, id, labels, started, ended, first_heard, heard)
     select :tenant, n.id, n.labels, n.started, n.ended, :at, :at
