@@ -54,7 +54,7 @@ def read(body: bytes, now: datetime, most: int) -> Message:
     if len(document["alerts"]) > most:
         raise PayloadTooLarge(f"more than {most} alerts in one notification: set max_alerts, or group by more labels")
     left_out = document.get("truncatedAlerts")
-    message = Message(truncated=left_out if isinstance(left_out, int) and 0 < left_out < 10**9 else 0)
+    message = Message(truncated=left_out if type(left_out) is int and 0 < left_out < 10**9 else 0)
     for number, each in enumerate(document["alerts"], start=1):
         try:
             message.alerts.append(_alert(each, now))

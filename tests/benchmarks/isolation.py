@@ -190,10 +190,8 @@ async def routes(warehouse: Warehouse, tally: Tally, seed: int) -> None:
     wrong = key.replace("tw_intruder_", f"tw_{VICTIM}_")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         for number in range(ROUTE_ATTEMPTS):
-            route, method = (
-                chance.choice(paths),
-                chance.choice(["GET", "PUT" if route == "/v1/inventory" else "POST", "POST"]),
-            )
+            route = chance.choice(paths)
+            method = chance.choice(["GET", "POST", "PUT" if route == "/v1/inventory" else "POST"])
             held = chance.choice([key, wrong])
             headers = {"authorization": f"Bearer {held}", "x-tenant": VICTIM} | TYPES.get(route, {})
             query = chance.choice(["", f"?tenant={VICTIM}", f"?app.tenant={VICTIM}", f"?CMCD={quote(report(number))}"])

@@ -140,4 +140,4 @@ def test_too_many_alerts_are_too_large_and_those_left_out_are_told() -> None:
     with pytest.raises(PayloadTooLarge):
         read(message(FIRING, FIRING), NOW, 1)
     assert reading(FIRING, truncatedAlerts=7).truncated == 7
-    assert reading(FIRING, truncatedAlerts=-(10**400)).truncated == 0
+    assert [reading(FIRING, truncatedAlerts=each).truncated for each in (-(10**400), True, "7", None)] == [0, 0, 0, 0]
