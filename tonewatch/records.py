@@ -382,7 +382,7 @@ class SessionReport:
     channel: str  # entity id, channel:ch1
     edge: str  # entity id or ""
     time: datetime
-    event: str  # CMCD v2 event: t (interval), ps (state change), e (error)
+    event: str  # CMCD v2 event: t (interval), ps (state change), e (error); request: a request told it
     state: str  # CMCD sta: s starting, p playing, r rebuffering, a paused, e ended, f failed
     starved_ms: int = 0  # sound due and absent since the report before
     startup_ms: int | None = None

@@ -154,7 +154,6 @@ async def test_what_an_alertmanager_posts_is_a_finding_until_it_is_resolved_whoe
             "Slow fires for instance=edge-7:9100, job=edges",
         )
         assert await watcher.tick() == []
-        await made.kill_gateway()
         heir = await Watching.begin(warehouse)
         assert await heir.tick() == [finding], "another watcher sees the same"
         assert await found(warehouse) == [finding], "and writes no second one"
