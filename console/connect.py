@@ -62,3 +62,43 @@ def prometheus(
     by = (author or user(), reason)
     written = run(state_dir, lambda warehouse: Tenancy(warehouse).change(whose, connection.change_for(url), *by))
     print("\n".join(written.lines()), file=sys.stderr)
+
+
+@app.command()
+def alertmanager(
+    url: Annotated[
+        str, typer.Argument(help="Its address, e.g. http://alertmanager.example:9093; may hold user:pass@.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Make the key without asking.")] = False,
+    look: Annotated[bool, typer.Option("--look", help="Only look: make no key, and need no stack.")] = False,
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Look at an Alertmanager: what fires now, which entities that would be, and the receiver to paste into it.
+
+    It pushes, so nothing is written into the settings; after a yes a key of scope alerts is made, and stands in the
+    receiver this once. Exit status 1 when it cannot be read.
+    """
+    from console import alerting
+    from console.commands import connected_settings, settings_for
+    from console.keyring import Keyring
+    from console.tenancy import Tenancy
+    from tonewatch.settings import load_profile
+
+    whose = tenant or own_tenant()
+    settings = settings_for(state_dir) if look else connected_settings(state_dir)
+    if look:
+        profile = load_profile(settings.profile)
+    else:
+        profile = run(state_dir, lambda warehouse: Tenancy(warehouse).profile(whose))
+    found = alerting.look_at(url, profile, alerting.gateway_of(settings))
+    print(as_json_text(found.document()) if as_json else found.text())
+    key = alerting.NO_KEY
+    if not look and (yes or typer.confirm(f"Make a key of {whose} for it?", err=True)):
+        by = author or user()
+        made = run(state_dir, lambda warehouse: Keyring(warehouse).add(whose, "alertmanager", ("alerts",), None, by))
+        key = made.plain
+    if not as_json or key != alerting.NO_KEY:
+        print(found.told_how(key), file=sys.stderr if as_json else sys.stdout)

@@ -13,8 +13,8 @@ from warehouse import audit, keys, tenants
 from warehouse.database import Connection, Warehouse
 from warehouse.keys import KeyEntry
 
-#: What a key may be for: to send beacons, push metrics, announce changes; or what a role may.
-SCOPES = ("beacons", "metrics", "changes", *ROLES)
+#: What a key may be for: to send beacons, push metrics, tell alerts, events, changes, inventory; or what a role may.
+SCOPES = ("beacons", "metrics", "alerts", "events", "changes", "inventory", *ROLES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ def add(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="beacons: send beacons; metrics: remote write; changes: announce changes; or a role: viewer asks, "
+            help="beacons: send beacons; metrics: remote write; alerts: an Alertmanager's webhook; events: access, "
+            "log-in and play; changes: announce changes; inventory: say what there is. Or a role: viewer asks, "
             "operator acknowledges, vetoes and closes, approver says yes, auditor reads the audit, admin all. More "
             "than one may be given. Default: beacons.",
             show_default=False,

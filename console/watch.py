@@ -117,8 +117,8 @@ class Watcher:
             (lambda: self.profile.scrape_seconds, self.collector.read_prometheus),
             (lambda: self.profile.tick_seconds, self.tick),
         ]
-        if self.settings.inventory_url:
-            loops.append((lambda: INVENTORY_SECONDS, self._look_around))
+        around = self._look_around if self.settings.inventory_url else self._remember
+        loops.append((lambda: INVENTORY_SECONDS, around))
         if self.settings.ai_anomaly_detection:
             loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
@@ -129,6 +129,7 @@ class Watcher:
         await self._follow_settings()
         await self.collector.hear_players(self.tenant, self.warehouse)
         await self.collector.take_deliveries(self.tenant, self.warehouse)
+        alerts = await self.collector.hear_alerts(self.tenant, self.warehouse)
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()
         if samples and self.collected_since is None:
             self.collected_since = samples[0].time
@@ -136,7 +137,7 @@ class Watcher:
             self.tenant,
             self.warehouse,
             self.detection,
-            Batch(samples, (self._last_tick or now, now), self.collector.positions(), pushed),
+            Batch(samples, (self._last_tick or now, now), self.collector.positions(), pushed, alerts),
             self.collector.topology,
             self.profile,
         )
@@ -243,6 +244,9 @@ class Watcher:
 
     async def _look_around(self) -> None:
         await self.collector.look_around(self.tenant, self.warehouse)
+
+    async def _remember(self) -> None:
+        await self.collector.remember(self.tenant, self.warehouse)
 
     async def _weigh_host(self) -> None:
         starved = self.host.starved_s

@@ -52,13 +52,15 @@ class DetectionState:
 class Batch:
     """What arrived since the tick before, and where each source stands now.
 
-    pushed: samples that the gateway has committed already, of deliveries up to positions["pushed"].
+    pushed: samples that the gateway has committed already, of deliveries up to positions["pushed"]; alerts: what an
+    Alertmanager says fires now.
     """
 
     samples: list[Sample]
     window: tuple[datetime, datetime]
     positions: Mapping[str, Any]
     pushed: Sequence[Sample] = ()
+    alerts: Sequence[Condition] = ()
 
 
 async def tick(
@@ -80,7 +82,7 @@ async def tick(
         state.lost += len(state.unsaved) - UNSAVED_LIMIT
         del state.unsaved[:-UNSAVED_LIMIT]
     found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
-    found |= carried_on(state.conditions, [*broken, *broken_too])
+    found |= carried_on(state.conditions, [*broken, *broken_too, *batch.alerts])
     doubted = excused(state.excused, state.conditions, found, tenant)
     position = {
         **batch.positions,

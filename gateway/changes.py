@@ -9,31 +9,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
-from pydantic_core import from_json
 
+from gateway.documents import Moment, read_json, reasons
 from tonewatch.errors import PayloadError
 from tonewatch.records import ENTITY_ID, Change
 
 #: Nothing is announced so long before, or told so long after: such a time is a slip of the pen.
 REACH: Final = timedelta(days=366)
 _LONGEST_ENTITY: Final = 200
-
-
-def _moment(value: object) -> datetime:
-    """A time as ISO 8601 with its zone; a number could be seconds or milliseconds."""
-    if not isinstance(value, str) or len(value) > 40:
-        raise ValueError("must be a time as text, e.g. 2026-01-31T12:00:00+00:00")
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise ValueError("must be a time in ISO 8601, e.g. 2026-01-31T12:00:00+00:00") from error
-    if moment.tzinfo is None:
-        raise ValueError("must say its time zone, e.g. end with +00:00")
-    return moment
-
-
-def _moment_or_none(value: object) -> datetime | None:
-    return None if value is None else _moment(value)
 
 
 def _entity(value: object) -> str:
@@ -49,8 +32,8 @@ class _Change(BaseModel):
     id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}$")]
     kind: Literal["release", "configuration", "maintenance", "flag"]
     entity: Annotated[str, BeforeValidator(_entity)]
-    started: Annotated[datetime, BeforeValidator(_moment)]
-    ended: Annotated[datetime | None, BeforeValidator(_moment_or_none)] = None
+    started: Moment
+    ended: Moment | None = None
     author: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     summary: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -60,10 +43,7 @@ def read(body: bytes, now: datetime, most: int) -> tuple[list[Change], list[tupl
 
     Raises PayloadError: no JSON, nested too deeply, nothing in it, or more than `most` changes.
     """
-    try:
-        document = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise PayloadError(f"the body is no JSON: {error}") from error
+    document = read_json(body)
     items: list[Any] = document if isinstance(document, list) else [document]
     if not items:
         raise PayloadError("the body holds no change")
@@ -85,24 +65,10 @@ def _change(item: object, now: datetime) -> Change:
     try:
         told = _Change.model_validate(item)
     except ValidationError as error:
-        raise PayloadError("; ".join(_reasons(error))) from error
+        raise PayloadError(reasons(error, "a change", _Change.model_fields)) from error
     for name, moment in (("started", told.started), ("ended", told.ended)):
         if moment is not None and not now - REACH <= moment <= now + REACH:
             raise PayloadError(f"{name} is more than a year away")
     if told.ended is not None and told.ended < told.started:
         raise PayloadError("ended is before started")
     return Change(**told.model_dump())
-
-
-def _reasons(error: ValidationError) -> list[str]:
-    """What is wrong, without what was sent: it may be anybody's secret."""
-    reasons = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False)[:3]:
-        name = ".".join(str(part) for part in fault["loc"])[:100]
-        if fault["type"] == "extra_forbidden":
-            reasons.append(f"{name!r} is no key of a change; known are {', '.join(_Change.model_fields)}")
-        elif fault["type"] == "missing":
-            reasons.append(f"{name} is missing")
-        else:
-            reasons.append(f"{name}: {fault['msg'].removeprefix('Value error, ')}")
-    return reasons

@@ -1,4 +1,5 @@
-"""Common Media Client Data (CTA-5004, versions 1 and 2) as players send it: one `key=value,...` string per line.
+"""Common Media Client Data (CTA-5004, versions 1 and 2): `key=value,...` strings, a line each in event mode, or in the
+query or the headers of a request.
 
 Pure: text in, a typed Beacon out. A reason never repeats a value, since values carry session ids.
 """
@@ -7,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from tonewatch.errors import PayloadError
 
@@ -40,6 +43,13 @@ _DURATIONS = frozenset({"bl", "bsd", "d", "dl", "ltc", "msd", "pt", "tbl"})
 _EVENTS = frozenset(
     {"abe", "abs", "ae", "as", "b", "bc", "c", "ce", "e", "h", "m", "pc", "pe", "ps", "rr", "sk", "t", "um"}
 )
+#: What a report of a request is about: no event of the player's. Its time may be that of its arrival.
+REQUEST: Final = "request"
+#: Where header mode puts the keys: which key goes where is the player's affair, and is not checked.
+HEADERS: Final = ("cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status")
+#: A sequence that no player counts up to: one that stands for a report without `sn`.
+_UNCOUNTED: Final = 1 << 62
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES = frozenset({"a", "d", "e", "f", "k", "p", "q", "r", "s", "w"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -94,14 +104,63 @@ def read(line: str) -> Beacon:
     Raises PayloadError: the line is no CMCD, a key that is needed is missing, or a value is out of its range.
     """
     values = parse(line)
-    for key in ("sid", "cid", "ts", "sn", "e"):
+    _need(values, "sid", "cid", "ts", "sn", "e")
+    return _beacon(values)
+
+
+def read_request(text: str, arrived: datetime, request_id: str = "") -> Beacon:
+    """What a request says of its player, in its query or its headers.
+
+    Without `ts` the time is that of its arrival; without `sn` the same `request_id` again is the same report, and
+    where there is none each arrival is one. Without `sta` the player starves with `bs`, starts with `su`, else plays:
+    who asks for media wants sound. Raises PayloadError as `read`.
+    """
+    values = parse(text)
+    _need(values, "sid", "cid")
+    inferred = "r" if values.get("bs") else "s" if values.get("su") else "p"
+    beacon = _beacon({"sta": inferred, "e": "t", **values}, arrived)
+    sequence = beacon.sequence if "sn" in values else _uncounted(arrived, request_id)
+    return replace(beacon, sequence=sequence, event=beacon.event if "e" in values else REQUEST)
+
+
+def of_query(query: bytes) -> str | None:
+    """The CMCD in a query, percent-encoded as it is there; None: there is none.
+
+    Raises PayloadError: given twice, or it is not ASCII.
+    """
+    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+    found = [value for name, _, value in pairs if unquote_to_bytes(name) == b"CMCD"]
+    if len(found) > 1:
+        raise PayloadError("CMCD is given twice in the query")
+    return ascii_text(unquote_to_bytes(found[0])) if found else None
+
+
+def of_headers(headers: Mapping[str, str]) -> str | None:
+    """The CMCD in a request's headers, by their names in small letters; None: there is none."""
+    found = [headers[name].strip() for name in HEADERS if name in headers]
+    return ",".join(filter(None, found)) if found else None
+
+
+def ascii_text(line: bytes) -> str:
+    """Raises PayloadError: CMCD is ASCII."""
+    try:
+        return line.decode("ascii")
+    except UnicodeDecodeError:
+        raise PayloadError("a byte beyond ASCII: CMCD is ASCII") from None
+
+
+def _need(values: Mapping[str, Value], *keys: str) -> None:
+    for key in keys:
         if key not in values:
             raise PayloadError(f"{key} is missing")
+
+
+def _beacon(values: Mapping[str, Value], arrived: datetime | None = None) -> Beacon:
     return Beacon(
         session=_text(values, "sid", 128),
         channel=_name(values, "cid"),
         edge=_name(values, "cdn") if "cdn" in values else "",
-        time=_time(values),
+        time=arrived if arrived is not None and "ts" not in values else _time(values),
         event=_one_of(values, "e", _EVENTS),
         state=_one_of(values, "sta", _STATES) if "sta" in values else "",
         sequence=_count(values, "sn") or 0,
@@ -112,6 +171,14 @@ def read(line: str) -> Beacon:
         throughput_kbps=_count(values, "mtp"),
         bitrate_kbps=_count(values, "br"),
     )
+
+
+def _uncounted(arrived: datetime, request_id: str) -> int:
+    # Nothing of the session is in it: without a key, a hash of that could be tried out.
+    if not request_id:
+        return _UNCOUNTED | (arrived - _EPOCH) // timedelta(microseconds=1)
+    digest = blake2b(request_id.encode("utf-8", "replace"), digest_size=8).digest()
+    return _UNCOUNTED | int.from_bytes(digest) >> 2
 
 
 def _pair(text: str, position: int) -> tuple[str, Value | None, int]:

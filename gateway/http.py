@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -79,6 +81,30 @@ def client(*, timeout_s: float = 2.0, connections: int = 32) -> httpx.AsyncClien
         max_redirects=MAX_REDIRECTS,
         mounts=_NO_PROXY,
     )
+
+
+def addressed(url: str, whose: str, credentials: str | None = None) -> tuple[str, dict[str, str]]:
+    """An address without user and password, and the headers that carry those; they appear in no message.
+
+    whose: what should be there; credentials: `user:password`, or a bearer token, unless the address has some. Raises
+    SourceError: no http or https address.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise SourceError(f"the address of {whose} is none, or its port is none", kind="address") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SourceError(f"the address of {whose} must begin with http:// or https://", kind="address")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    headers = {}
+    if credentials is not None and ":" in credentials:
+        headers["authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
+    elif credentials is not None:
+        headers["authorization"] = f"Bearer {credentials}"
+    return urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", "")), headers
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from feature_store.sessions import session_samples
 from feature_store.twins import twin_samples
+from gateway.alerts import series
 from gateway.http import client
 from gateway.naming import Naming
 from gateway.remote_write import Labelled, milliseconds, moment
@@ -19,6 +20,8 @@ from gateway.sources import logs
 from gateway.sources.inventory import Inventory
 from gateway.sources.prometheus import Exposition, scrape_all
 from gateway.sources.prometheus_server import Line, PrometheusServer
+from policy.alerts import condition
+from policy.conditions import Condition
 from tasks.detect import HORIZON
 from tasks.probe import ProbeFact, Prober
 from tonewatch.clock import Clock
@@ -26,7 +29,7 @@ from tonewatch.errors import SourceError
 from tonewatch.records import Sample, Series, SeriesKind, SessionReport
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import deliveries, entities, sessions
+from warehouse import alerts, deliveries, entities, sessions
 from warehouse.database import Warehouse
 
 log = logging.getLogger(__name__)
@@ -114,12 +117,8 @@ class Collector:
         found = await inventories.fetch(self._client, self._inventory_url)
         if found == self.inventory:
             return
-        now = self._clock.now()
         async with warehouse.as_tenant(tenant) as db:
-            named = found.entities()
-            gone = {e.id for e in await entities.load(tenant, db, now)} - {e.id for e in named}
-            await entities.end(tenant, db, sorted(gone), now)
-            await entities.save(tenant, db, named, now)
+            await entities.replace(tenant, db, found.entities(), self._clock.now())
         if self._prober is not None:
             await self._prober.close()
         self._prober = Prober.of(found, thin=THIN, clock=self._clock)
@@ -128,7 +127,7 @@ class Collector:
         self.inventory = found
 
     async def remember(self, tenant: str, warehouse: Warehouse) -> None:
-        """Take the platform as it was last known, until its inventory can be read again."""
+        """Take the platform as it was last known, by its inventory or as it was told at the door."""
         async with warehouse.as_tenant(tenant) as db:
             self.topology = Topology(await entities.load(tenant, db, self._clock.now()))
 
@@ -233,6 +232,13 @@ class Collector:
         if len(fresh) >= PUSHED_PER_ROUND:
             log.warning("more is pushed than a tick takes: %d samples were read, others wait", len(fresh))
         self._pushed.extend(self._unheld(fresh))
+
+    async def hear_alerts(self, tenant: str, warehouse: Warehouse) -> list[Condition]:
+        """What the tenant's own Alertmanager has told and still fires, as conditions: the same as of his Prometheus."""
+        async with warehouse.as_tenant(tenant) as db:
+            firing = await alerts.firing_at(tenant, db, self._clock.now())
+        naming = Naming(self.profile.naming)
+        return [condition(naming.series(series(alert.labels)), alert.started) for alert in firing]
 
     def _unheld(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """Without those that stood in the readings when the watcher began."""

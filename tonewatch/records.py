@@ -103,6 +103,14 @@ class NoticeState(StrEnum):
     SUPERSEDED = "superseded"  # it waited for a channel that was away; a later notice tells what it told
 
 
+class EventKind(StrEnum):
+    """What an event tells of: a request that was answered, a try to log in, or something that was played."""
+
+    ACCESS = "access"
+    AUTH = "auth"
+    PLAY = "play"
+
+
 class ActKind(StrEnum):
     """What a person can do with an incident."""
 
@@ -374,7 +382,7 @@ class SessionReport:
     channel: str  # entity id, channel:ch1
     edge: str  # entity id or ""
     time: datetime
-    event: str  # CMCD v2 event: t (interval), ps (state change), e (error)
+    event: str  # CMCD v2 event: t (interval), ps (state change), e (error); request: a request told it
     state: str  # CMCD sta: s starting, p playing, r rebuffering, a paused, e ended, f failed
     starved_ms: int = 0  # sound due and absent since the report before
     startup_ms: int | None = None
@@ -383,6 +391,39 @@ class SessionReport:
     throughput_kbps: int | None = None
     bitrate_kbps: int | None = None
     sequence: int = 0  # counts up in a session; makes a repeated beacon harmless
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What an Alertmanager says of one alert of the user's own rules."""
+
+    labels: tuple[tuple[str, str], ...]  # sorted by name
+    started: datetime  # by the clock of who says so
+    ended: datetime | None = None  # None: it fires until it is told otherwise
+
+    @property
+    def id(self) -> str:
+        return digest(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a person or a program did on the platform; who it was is pseudonymised. Empty: not told."""
+
+    id: str  # the sender's own, one per event
+    kind: EventKind
+    time: datetime
+    subject: str = ""  # keyed HMAC of the user's or account's id
+    address: str = ""  # keyed HMAC of the network address
+    path: str = ""  # access: without its query
+    status: int | None = None  # access: HTTP's
+    bytes: int | None = None  # access: of the answer
+    agent: str = ""  # access
+    outcome: str = ""  # auth: success, failure
+    method: str = ""  # access: HTTP's; auth: password, token ...
+    track: str = ""  # play
+    channel: str = ""  # play: entity id, channel:ch1
+    seconds: float | None = None  # play: how long
 
 
 @dataclass(frozen=True, slots=True)

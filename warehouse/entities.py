@@ -62,6 +62,8 @@ LOAD = text("""
     where e.tenant = :tenant and e.valid_from <= :at and (e.valid_to is null or e.valid_to > :at)
     order by e.id
 """)
+# Two that replace them at once would each begin what the other begins.
+IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('entity ' || :tenant, 0))")
 END = text("""
     update entity set valid_to = greatest(:at, valid_from + interval '1 microsecond')
     where tenant = :tenant and id = any(:ids) and valid_to is null
@@ -93,6 +95,15 @@ async def load(tenant: str, db: Connection, at: datetime) -> list[Entity]:
     """The entities as they were at `at`, in the order of their ids; `feeds` and `depends_on` in alphabetical order."""
     found = (await db.execute(LOAD, {"tenant": tenant, "at": utc(at)})).all()
     return [Entity(id_, stage, labels, tuple(feeds), tuple(needs)) for id_, stage, labels, feeds, needs in found]
+
+
+async def replace(tenant: str, db: Connection, entities: Iterable[Entity], at: datetime) -> None:
+    """Note that the platform consists of these entities from `at` on; those that are not named are gone."""
+    named = list(entities)
+    await db.execute(IN_TURN, {"tenant": tenant})
+    gone = {entity.id for entity in await load(tenant, db, at)} - {entity.id for entity in named}
+    await end(tenant, db, sorted(gone), at)
+    await save(tenant, db, named, at)
 
 
 async def end(tenant: str, db: Connection, ids: Iterable[str], at: datetime) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import beacons, changes, health, live, writes
+from gateway.api import alerts, beacons, changes, events, health, inventory, live, writes
 from gateway.api.answers import answer_errors
 from gateway.api.description import describe
 from gateway.api.door import Door, Limits
@@ -19,7 +19,7 @@ from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
 TAGS = [
-    {"name": "in", "description": "What comes in: beacons, metrics, changes. A 2xx means committed."},
+    {"name": "in", "description": "What comes in: beacons, metrics, alerts, events, changes. A 2xx means committed."},
     {"name": "ask", "description": "What is asked for"},
     {"name": "itself", "description": "How the gateway is"},
 ]
@@ -47,6 +47,9 @@ def create_app(
     for routes in (
         beacons.router(door, instruments),
         changes.router(door),
+        alerts.router(door, warehouse, limits, clock),
+        events.router(door, warehouse, limits, clock),
+        inventory.router(door, warehouse, limits, clock),
         writes.router(door, Intake(warehouse, clock, limits), limits, instruments),
         live.router(door, cache),
         health.router(warehouse, instruments),

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from gateway.api.description import answers, success, takes
-from gateway.api.door import CHANGE_TYPES, Door
+from gateway.api.door import JSON_TYPES, Door
 
 CHANGE = {
     "type": "object",
@@ -51,7 +51,7 @@ def router(door: Door) -> APIRouter:
     async def changes(request: Request) -> Response:
         """One change or a list; all are taken, or none. A known id is told anew."""
         tenant = await door.admit(request, "changes")
-        taken = await door.take_changes(tenant, await door.body(request, CHANGE_TYPES))
+        taken = await door.take_changes(tenant, await door.body(request, JSON_TYPES))
         if not taken.refused:
             return JSONResponse({"accepted": taken.accepted})
         log.warning("changes refused", tenant=tenant, changes=len(taken.refused))

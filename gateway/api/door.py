@@ -34,7 +34,7 @@ AHEAD: Final = timedelta(minutes=5)
 #: Samples and sessions older than this are no longer hot; a report so late can change nothing.
 BEHIND: Final = timedelta(hours=48)
 BEACON_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
-CHANGE_TYPES: Final = frozenset({"application/json", ""})
+JSON_TYPES: Final = frozenset({"application/json", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,9 @@ class Limits:
     unpacked_bytes: int = 8 * 1024 * 1024  # decompressed: snappy gains a factor of ten on labels
     write_samples: int = 50_000
     writes_at_once: int = 4  # being decoded and committed; more are told to come again
+    document_bytes: int = 1024 * 1024  # of alerts, events and inventories
+    alerts: int = 2000  # in one notification, and of one tenant that fire
+    events: int = 1000  # in one body
     series: int = 200_000  # of one tenant; a pod's name in a label makes new ones with every release
 
 
@@ -172,11 +175,20 @@ class Door:
         faults: list[tuple[int, str]] = []
         for number, line in lines:
             try:
-                reports.append(self._report(tenant, line, now))
+                beacon = cmcd.read(cmcd.ascii_text(line).strip("\r\t "))
+                reports.append(self._report(tenant, beacon, now))
             except PayloadError as error:
                 faults.append((number, str(error)))
         await self._keep(tenant, reports, now)
         return Taken(len(reports), faults)
+
+    async def take_request(self, tenant: str, text: str, request_id: str) -> None:
+        """Keep what a request says of its player; when this returns it is committed.
+
+        Raises PayloadError; WarehouseAway: nothing is kept, send it again.
+        """
+        now = self._clock.now()
+        await self._keep(tenant, [self._report(tenant, cmcd.read_request(text, now, request_id), now)], now)
 
     async def take_changes(self, tenant: str, body: bytes) -> Taken:
         """Keep the changes of `body`, all or none; when this returns they are committed. A known id is updated.
@@ -193,17 +205,16 @@ class Door:
             await changes.save(tenant, db, told)
         return Taken(len(told), [])
 
+    def hide(self, tenant: str, what: str, value: str) -> str:
+        """What stands for a person's `what` from here on: not what stands for the same text as a session's id."""
+        return pseudonym(self._root_key, tenant, f"{what}\0{value}")
+
     async def _keep(self, tenant: str, reports: Sequence[SessionReport], now: datetime) -> None:
         if reports:
             async with self._warehouse.as_tenant(tenant) as db:
                 await sessions.save(tenant, db, reports, now)
 
-    def _report(self, tenant: str, line: bytes, now: datetime) -> SessionReport:
-        try:
-            text = line.decode("ascii").strip("\r\t ")
-        except UnicodeDecodeError:
-            raise PayloadError("a byte beyond ASCII: CMCD is ASCII") from None
-        beacon = cmcd.read(text)
+    def _report(self, tenant: str, beacon: cmcd.Beacon, now: datetime) -> SessionReport:
         if not now - BEHIND <= beacon.time <= now + AHEAD:
             raise PayloadError("ts is more than 5 minutes ahead or 48 hours behind")
         return SessionReport(

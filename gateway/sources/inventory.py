@@ -46,7 +46,7 @@ class _Part(BaseModel):
 class Day(_Part):
     """The platform's day, which the demo compresses."""
 
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, allow_inf_nan=False)
     started: datetime
 
 
@@ -126,7 +126,7 @@ class Inventory(_Part):
 
     platform: str
     day: Day | None = None
-    segment_seconds: float = Field(gt=0)
+    segment_seconds: float = Field(gt=0, allow_inf_nan=False)
     components: tuple[Component, ...] = Field(min_length=1)
     channels: tuple[Channel, ...] = ()
     origin: Server

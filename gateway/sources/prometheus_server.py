@@ -7,15 +7,14 @@ last one at every step, as if it were fresh.
 from __future__ import annotations
 
 from array import array
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
-from gateway.http import Session, fetch
+from gateway.http import Session, addressed, fetch
 from gateway.remote_write import NAME, Labelled, kind_of, milliseconds
 from tonewatch.errors import SourceError
 
@@ -66,23 +65,8 @@ class PrometheusServer:
     """
 
     def __init__(self, session: Session, url: str, credentials: str | None = None) -> None:
-        try:
-            parts = urlsplit(url)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError as error:
-            raise SourceError("the address of Prometheus is none, or its port is none", kind="address") from error
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SourceError("the address of Prometheus must begin with http:// or https://", kind="address")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.url = urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))
         self._session = session
-        self._headers: dict[str, str] = {}
-        if parts.username is not None:
-            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        if credentials is not None and ":" in credentials:
-            self._headers["authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
-        elif credentials is not None:
-            self._headers["authorization"] = f"Bearer {credentials}"
+        self.url, self._headers = addressed(url, "Prometheus", credentials)
 
     async def version(self) -> str:
         """Its version. Raises SourceError: it cannot be reached, or is no Prometheus."""

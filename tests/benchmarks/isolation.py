@@ -28,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -240,11 +241,12 @@ async def routes(warehouse: Warehouse, cache: Cache, tally: Tally, seed: int) ->
     wrong = key.replace("tw_intruder_", f"tw_{VICTIM}_")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         for number in range(ROUTE_ATTEMPTS):
-            route, method = chance.choice(paths), chance.choice(["GET", "POST", "POST"])
+            route = chance.choice(paths)
+            method = chance.choice(["GET", "POST", "PUT" if route == "/v1/inventory" else "POST"])
             held = chance.choice([key, wrong])
             headers = {"authorization": f"Bearer {held}", "x-tenant": VICTIM} | TYPES.get(route, {})
-            query = chance.choice(["", f"?tenant={VICTIM}", f"?app.tenant={VICTIM}"])
-            body = body_for(route, number) if method == "POST" and chance.random() < 0.7 else b""
+            query = chance.choice(["", f"?tenant={VICTIM}", f"?app.tenant={VICTIM}", f"?CMCD={quote(report(number))}"])
+            body = body_for(route, number) if method != "GET" and chance.random() < 0.7 else b""
             answer = await client.request(method, f"{route}{query}", headers=headers, content=body)
             tally.attempts["route"] += 1
             tally.taken += body != b"" and answer.status_code // 100 == 2
@@ -255,19 +257,46 @@ async def routes(warehouse: Warehouse, cache: Cache, tally: Tally, seed: int) ->
 TYPES = {
     "/v1/cmcd": {"content-type": "application/cmcd"},
     "/v1/changes": {"content-type": "application/json"},
+    "/v1/alerts": {"content-type": "application/json"},
+    "/v1/events": {"content-type": "application/json"},
+    "/v1/inventory": {"content-type": "application/json"},
     "/api/v1/write": {"content-type": "application/x-protobuf", "content-encoding": "snappy"},
 }
+
+
+def report(number: int) -> str:
+    """A player's report with the victim's name wherever a name can stand."""
+    moment = round(SYSTEM.now().timestamp() * 1000)
+    return f'bsd=0,cdn="{VICTIM}",cid="{VICTIM}",e=t,sid="{VICTIM}{number}",sn=1,sta=p,ts={moment},v=2'
 
 
 def body_for(route: str, number: int) -> bytes:
     """What the route takes, with the victim's name wherever a name can stand."""
     now = SYSTEM.now()
+    name, part = f"{VICTIM}-{number}", f"component:{VICTIM}"
+    documents: dict[str, Any] = {
+        "/v1/changes": {"id": name, "kind": "flag", "entity": part, "author": VICTIM, "started": now.isoformat()}
+        | {"summary": VICTIM},
+        "/v1/alerts": {
+            "version": "4",
+            "receiver": VICTIM,
+            "alerts": [{"status": "firing", "startsAt": now.isoformat(), "labels": {"tenant": VICTIM, "job": name}}],
+        },
+        "/v1/events": {"id": name, "kind": "play", "time": now.isoformat(), "subject": VICTIM, "track": VICTIM}
+        | {"seconds": 1, "channel": f"channel:{VICTIM}"},
+        "/v1/inventory": {
+            "platform": VICTIM,
+            "segment_seconds": 4,
+            "components": [
+                {"id": part, "stage": "origin", "process": VICTIM, "metrics_url": f"http://{VICTIM}:1/metrics"}
+            ],
+            "origin": {"id": part, "base_url": f"http://{VICTIM}:1"},
+        },
+    }
+    if route in documents:
+        return json.dumps(documents[route]).encode()
     if route == "/v1/cmcd":
-        moment = round(now.timestamp() * 1000)
-        return f'bsd=0,cdn="{VICTIM}",cid="{VICTIM}",e=t,sid="{VICTIM}{number}",sn=1,sta=p,ts={moment},v=2'.encode()
-    if route == "/v1/changes":
-        change = {"id": f"{VICTIM}-{number}", "kind": "flag", "entity": f"component:{VICTIM}", "author": VICTIM}
-        return json.dumps(change | {"started": now.isoformat(), "summary": VICTIM}).encode()
+        return report(number).encode()
     labels = [("__name__", "up"), ("job", VICTIM), ("tenant", VICTIM), ("tonewatch_entity", f"edge:{VICTIM}")]
     return body_v1(series_v1(labels, [(round(now.timestamp() * 1000), 1.0)]))
 

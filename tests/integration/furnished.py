@@ -9,11 +9,14 @@ from sqlalchemy import text
 from tonewatch.records import (
     Action,
     ActionState,
+    Alert,
     Approval,
     Cause,
     CauseKind,
     Change,
     Entity,
+    Event,
+    EventKind,
     Evidence,
     Finding,
     FindingKind,
@@ -32,6 +35,7 @@ from tonewatch.records import (
 )
 from warehouse import (
     actions,
+    alerts,
     approvals,
     audit,
     changes,
@@ -39,6 +43,7 @@ from warehouse import (
     deliveries,
     entities,
     escalations,
+    events,
     evidence,
     findings,
     incidents,
@@ -117,6 +122,8 @@ async def _furnish_watching(tenant: str, db: Connection) -> None:
     await deliveries.put(tenant, db, samples.columns_of([sample()]), START)
     await rollups.make(tenant, db, START, START + rollups.STEP)
     await sessions.save(tenant, db, [report()], START)
+    await alerts.save(tenant, db, [Alert((("alertname", "Slow"),), START)], START, 1)
+    await events.save(tenant, db, [Event("e", EventKind.AUTH, START, "someone", outcome="failure")], START)
     await changes.save(tenant, db, [Change("c", "release", PART, START, None, "someone", "a release")])
     await evidence.put(tenant, db, Evidence("hash", "logs", START, "text/plain", b"a line"))
     await cursors.set(tenant, db, "detection", {"time": 1}, START)

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Database
 from tonewatch.records import (
     ActionState,
+    EventKind,
     FindingKind,
     IncidentState,
     NoticeState,
@@ -207,6 +208,7 @@ def test_what_may_tell_of_a_person_is_marked(catalogue: psycopg.Connection) -> N
     [
         ("series_kind_check", SeriesKind),
         ("finding_kind_check", FindingKind),
+        ("event_kind_check", EventKind),
         ("incident_state_check", IncidentState),
         ("action_state_check", ActionState),
         ("verdict_outcome_check", Outcome),

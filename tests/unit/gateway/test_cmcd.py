@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -151,3 +152,92 @@ def test_no_reason_and_no_repr_tells_the_session() -> None:
         with pytest.raises(PayloadError) as raised:
             cmcd.read(line)
         assert secret not in str(raised.value)
+
+
+ARRIVED = datetime(2026, 9, 21, 14, 13, 20, 123456, tzinfo=UTC)
+REQUEST = 'bl=4200,br=128,cid="ch1",d=4000,mtp=2400,ot=a,sf=h,sid="6e2f",st=l'
+
+
+def in_headers(text: str, places: list[int]) -> dict[str, str]:
+    """The keys of a string, one after the other into one of the four headers."""
+    found: dict[str, list[str]] = {}
+    for number, pair in enumerate(text.split(",")):
+        found.setdefault(cmcd.HEADERS[places[number % len(places)] % 4], []).append(pair)
+    return {name: ",".join(pairs) for name, pairs in found.items()}
+
+
+#: Without commas, at which the test itself cuts.
+plain_values = values.map(lambda held: {k: v.replace(",", ";") if isinstance(v, str) else v for k, v in held.items()})
+
+
+@given(plain_values, st.lists(st.integers(0, 3), min_size=1))
+def test_query_headers_and_lines_say_the_same_for_the_same_keys(
+    given_values: dict[str, cmcd.Value], places: list[int]
+) -> None:
+    line = encode(given_values)
+    query = cmcd.of_query(b"x=1&CMCD=" + quote(line, safe="").encode() + b"&y")
+    headers = cmcd.of_headers(in_headers(line, places))
+    assert query == line
+    assert headers is not None
+    assert cmcd.parse(line) == cmcd.parse(headers) == given_values
+
+
+@given(st.lists(st.integers(0, 3), min_size=1), st.sampled_from([GOOD, without("cdn"), without("ltc")]))
+def test_a_report_is_the_same_beacon_in_every_mode(places: list[int], line: str) -> None:
+    beacon = cmcd.read(line)
+    assert cmcd.read_request(cmcd.of_query(b"CMCD=" + quote(line).encode()) or "", ARRIVED) == beacon
+    assert cmcd.read_request(cmcd.of_headers(in_headers(line, places)) or "", ARRIVED) == beacon
+
+
+def test_without_a_time_a_request_is_of_its_arrival_and_without_a_sequence_each_arrival_is_one() -> None:
+    beacon = cmcd.read_request(REQUEST, ARRIVED)
+    assert (beacon.time, beacon.event, beacon.state) == (ARRIVED, cmcd.REQUEST, "p")
+    assert (beacon.buffer_ms, beacon.bitrate_kbps, beacon.throughput_kbps) == (4200, 128, 2400)
+    later = cmcd.read_request(REQUEST, ARRIVED + timedelta(microseconds=1))
+    assert cmcd.MAX_INTEGER < beacon.sequence < later.sequence < 2**63
+    timed = cmcd.read_request(f"{REQUEST},ts=1790000000123,sn=7", ARRIVED)
+    assert (timed.time, timed.sequence) == (datetime(2026, 9, 21, 14, 13, 20, 123000, tzinfo=UTC), 7)
+
+
+def test_the_same_request_id_is_the_same_report() -> None:
+    first, again, other = (
+        cmcd.read_request(REQUEST, ARRIVED + timedelta(seconds=n), request_id).sequence
+        for n, request_id in enumerate(["a", "a", "b"])
+    )
+    assert first == again != other
+    assert cmcd.MAX_INTEGER < other < 2**63
+
+
+@pytest.mark.parametrize(("key", "state"), [("bs", "r"), ("su", "s"), ("bs,su", "r"), ("sta=a", "a"), ("nr", "p")])
+def test_what_a_player_does_that_does_not_say_it_follows_from_what_it_asks_for(key: str, state: str) -> None:
+    assert cmcd.read_request(f"{REQUEST},{key}", ARRIVED).state == state
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        (b"CMCD=bl%3D1&CMCD=bl%3D2", "twice"),
+        (b"CMCD=%C3%BC", "beyond ASCII"),
+        (b"CMCD=", "a key is missing"),
+        (b"CMCD=bl%3D1", "sid is missing"),
+        (b"CMCD=sid%3D%22a%22", "cid is missing"),
+        (b"CMCD=" + b"x" * 5000, "longer than"),
+        (b'CMCD=cid="a b",sid="c"', "cid must be a name"),
+    ],
+)
+def test_a_query_with_a_fault_says_which(query: bytes, told: str) -> None:
+    with pytest.raises(PayloadError, match=told):
+        cmcd.read_request(cmcd.of_query(query) or "", ARRIVED)
+
+
+def test_a_plus_in_a_query_is_a_plus_and_no_cmcd_is_none() -> None:
+    assert cmcd.of_query(b'CMCD=sid="a+b"') == 'sid="a+b"'
+    assert cmcd.of_query(b"cmcd=bl%3D1&x") is None
+    assert cmcd.of_headers({"x-cmcd-object": "bl=1"}) is None
+    assert cmcd.of_headers({"cmcd-object": "bl=1", "cmcd-status": " "}) == "bl=1"
+
+
+def test_a_key_in_two_headers_is_given_twice() -> None:
+    told = cmcd.of_headers({"cmcd-object": 'bl=1,cid="c"', "cmcd-request": 'bl=2,sid="s"'})
+    with pytest.raises(PayloadError, match="bl is given twice"):
+        cmcd.read_request(told or "", ARRIVED)
