@@ -24,8 +24,8 @@ from gateway.channels import Channel
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, SlackBot
 from policy.escalation import due_level, higher
-from policy.severity import STARTUP_ALLOWED_MS
 from tasks.compose import HEADLINES, Story, collected, plain, rich, subject
+from tonewatch.availability import STARTUP_ALLOWED_MS
 from tonewatch.clock import Clock
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, WarehouseError
 from tonewatch.records import (

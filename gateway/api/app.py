@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import beacons, changes, health, live, writes
+from gateway.api import beacons, changes, health, incidents, listed, live, reckoned, writes
 from gateway.api.answers import answer_errors
 from gateway.api.description import describe
 from gateway.api.door import Door, Limits
@@ -49,6 +49,9 @@ def create_app(
         changes.router(door),
         writes.router(door, Intake(warehouse, clock, limits), limits, instruments),
         live.router(door, cache),
+        incidents.router(door, warehouse),
+        listed.router(door, warehouse),
+        reckoned.router(door, warehouse, clock),
         health.router(warehouse, instruments),
     ):
         app.include_router(routes)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from policy import acts
+from tonewatch import acts
 from tonewatch.clock import Clock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
 from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest

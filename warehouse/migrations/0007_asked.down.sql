@@ -1,0 +1,2 @@
+drop index audit_by_time;
+drop index action_by_time;
