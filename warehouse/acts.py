@@ -18,12 +18,16 @@ from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, I
 from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants
 from warehouse.database import Connection, Warehouse
 
+#: Acts on an action; the others are on the incident.
+_OF_ACTIONS = frozenset({ActKind.APPROVE, ActKind.VETO})
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants to do. `verdict` and `cause` belong to CLOSE."""
+    """What a person wants to do. `verdict` and `cause` belong to CLOSE; `action`: the key of the only action that a yes
+    or a no may be taken for, empty for whichever is proposed.
+    """
 
     kind: ActKind
     incident: str
@@ -31,6 +35,7 @@ class Wish:
     reason: str = ""
     verdict: str = ""
     cause: str | None = None
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Don
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
     SettingsError: a name, verdict or cause that is none; WarehouseAway.
     """
-    _check(wish)
+    check(wish)
     now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
@@ -83,7 +88,8 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Don
     return done
 
 
-def _check(wish: Wish) -> None:
+def check(wish: Wish) -> None:
+    """Raise SettingsError: a name, verdict or cause that is none."""
     if not _NAME.fullmatch(wish.who):
         raise SettingsError(f"{wish.who!r} is no name of a person: 1 to 100 characters on one line (--as)")
     if wish.kind is ActKind.CLOSE and wish.verdict not in acts.VERDICTS:
@@ -117,6 +123,8 @@ def _refusal(case: _Case, wish: Wish, now: datetime) -> str | None:
     vetoed_by = case.said(ActKind.VETO, case.action.key) if case.action else ""
     if wish.kind is ActKind.ACK:
         return acts.why_not_ack(case.incident, _answered(case))
+    if wish.action and wish.kind in _OF_ACTIONS and (case.action is None or case.action.key != wish.action):
+        return "that action does not wait for an answer any more"
     if wish.kind is ActKind.APPROVE:
         return acts.why_not_approve(case.incident, case.action, wish.who, case.approvals, vetoed_by, now)
     if wish.kind is ActKind.VETO:
@@ -169,7 +177,7 @@ def _label(wish: Wish, subject_kind: str, subject: str, now: datetime, round_: s
 
 async def _audit(tenant: str, db: Connection, case: _Case, wish: Wish, done: Done, now: datetime) -> None:
     after: dict[str, Any] = {"labels": [label.value for label in done.labels]}
-    if case.action is not None and wish.kind in {ActKind.APPROVE, ActKind.VETO}:
+    if case.action is not None and wish.kind in _OF_ACTIONS:
         after["action"] = case.action.key
     if done.approval is not None:
         after["expires"] = done.approval.expires

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from tonewatch.errors import TonewatchError, UnknownIncident, UnknownTenant, WarehouseAway
+from tonewatch.errors import ActRefused, TonewatchError, UnknownIncident, UnknownTenant, WarehouseAway
 from warehouse.rows import document
 
 _AGAIN_S: Final = "2"
@@ -58,6 +58,10 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownTenant)
     async def unknown(request: Request, error: UnknownTenant) -> Response:
         return problem(401, "the API key is wrong", **{"www-authenticate": "Bearer"})
+
+    @app.exception_handler(ActRefused)
+    async def not_now(request: Request, error: ActRefused) -> Response:
+        return problem(409, str(error))
 
     @app.exception_handler(UnknownIncident)
     async def nowhere(request: Request, error: UnknownIncident) -> Response:

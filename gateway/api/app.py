@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import beacons, changes, health, incidents, listed, live, reckoned, writes
+from gateway.api import acts, beacons, changes, health, incidents, listed, live, reckoned, writes
 from gateway.api.answers import answer_errors
 from gateway.api.description import describe
 from gateway.api.door import Door, Limits
@@ -21,6 +21,7 @@ from warehouse.database import Warehouse
 TAGS = [
     {"name": "in", "description": "What comes in: beacons, metrics, changes. A 2xx means committed."},
     {"name": "ask", "description": "What is asked for"},
+    {"name": "act", "description": "What people say to an incident: each act counts once, and stands in the audit"},
     {"name": "itself", "description": "How the gateway is"},
 ]
 
@@ -52,6 +53,7 @@ def create_app(
         incidents.router(door, warehouse),
         listed.router(door, warehouse),
         reckoned.router(door, warehouse, clock),
+        acts.router(door, warehouse, clock),
         health.router(warehouse, instruments),
     ):
         app.include_router(routes)

@@ -52,7 +52,7 @@ def parameters(*asked: Parameter, path: str = "") -> dict[str, Any]:
     """`openapi_extra` of a route for holders of a key that takes these parameters; `path`: what its address holds."""
     told = [each.described() for each in asked]
     if path:
-        told.insert(0, Parameter(path, f"Id of the {path}", str).described("path"))
+        told.insert(0, Parameter(path, "As the list and every notice show it", str).described("path"))
     return {"parameters": told, **KEYED}
 
 

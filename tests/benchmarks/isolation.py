@@ -199,7 +199,8 @@ async def routes(warehouse: Warehouse, tally: Tally, seed: int) -> None:
             tally.attempts["route"] += 1
             tally.taken += body != b"" and answer.status_code // 100 == 2
             told = answer.text.replace(f"channel:{VICTIM}", "")  # which the intruder's own beacons name
-            if any(mark in told for mark in THEIRS) or answer.status_code >= 500 or (held == wrong and body and answer.is_success):
+            leaked = any(mark in told for mark in THEIRS) or answer.status_code >= 500
+            if leaked or (held == wrong and body and answer.is_success):
                 tally.leak(f"{method} {route}{query}: {answer.status_code} {answer.text[:100]}")
 
 
@@ -208,6 +209,7 @@ THEIRS = (VICTIM, PART, "channel:ch1", "edge-1")
 TYPES = {
     "/v1/cmcd": {"content-type": "application/cmcd"},
     "/v1/changes": {"content-type": "application/json"},
+    "/v1/incidents/{incident}/acts": {"content-type": "application/json"},
     "/api/v1/write": {"content-type": "application/x-protobuf", "content-encoding": "snappy"},
 }
 
@@ -221,6 +223,10 @@ def body_for(route: str, number: int) -> bytes:
     if route == "/v1/changes":
         change = {"id": f"{VICTIM}-{number}", "kind": "flag", "entity": f"component:{VICTIM}", "author": VICTIM}
         return json.dumps(change | {"started": now.isoformat(), "summary": VICTIM}).encode()
+    if route == "/v1/incidents/{incident}/acts":
+        act = ("ack", "approve", "veto", "close")[number % 4]
+        further = {"verdict": "real"} if act == "close" else {}
+        return json.dumps({"act": act, "reason": VICTIM} | further).encode()
     labels = [("__name__", "up"), ("job", VICTIM), ("tenant", VICTIM), ("tonewatch_entity", f"edge:{VICTIM}")]
     return body_v1(series_v1(labels, [(round(now.timestamp() * 1000), 1.0)]))
 
