@@ -15,11 +15,12 @@ from tonewatch import acts
 from tonewatch.clock import Clock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
 from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest
-from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants
+from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants, used_links
 from warehouse.database import Connection, Warehouse
 
 #: Acts on an action; the others are on the incident.
 _OF_ACTIONS = frozenset({ActKind.APPROVE, ActKind.VETO})
+_USED = "this link was used already, and is good once"
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 
 
@@ -64,8 +65,29 @@ class _Case:
         return next((label.who for label in self.labels if (label.value, label.subject) == (value, of)), "")
 
 
-async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Done:
-    """Do it, or raise and leave everything as it was.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What an act would be held against now: the incident, the action that waits for an answer, and why the act would
+    be refused; empty: it would be done.
+    """
+
+    incident: Incident
+    action: Action | None
+    refusal: str
+
+
+async def outlook(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Outlook:
+    """What would become of the act. Changes nothing. Raises as `do` does, but for ActRefused."""
+    check(wish)
+    async with warehouse.as_tenant(tenant) as db:
+        case = await _case(tenant, db, wish)
+        used = bool(link) and await used_links.was_used(tenant, db, link)
+        refusal = _USED if used else _by_link(case, wish, link) or _refusal(case, wish, clock.now())
+    return Outlook(case.incident, case.action, refusal or "")
+
+
+async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Done:
+    """Do it, or raise and leave everything as it was. `link`: the id of the link that it came by, used up with it.
 
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
     SettingsError: a name, verdict or cause that is none; WarehouseAway.
@@ -74,7 +96,8 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Don
     now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
-        refusal = _refusal(case, wish, now)
+        fresh = not link or await used_links.use(tenant, db, link, now)
+        refusal = _USED if not fresh else _by_link(case, wish, link) or _refusal(case, wish, now)
         if refusal:
             raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
         guardrails = (await tenants.profile(tenant, db)).guardrails
@@ -117,6 +140,14 @@ async def _case(tenant: str, db: Connection, wish: Wish) -> _Case:
         await escalations.get(tenant, db, incident.id),
         await approvals.of_action(tenant, db, proposed.key) if proposed else [],
     )
+
+
+def _by_link(case: _Case, wish: Wish, link: str) -> str | None:
+    """A link knows an address, no person: whether that is who asked for the action it can not tell."""
+    asked = acts.requester(case.action) if case.action else acts.REQUESTER
+    if not link or wish.kind is not ActKind.APPROVE or asked == acts.REQUESTER:
+        return None
+    return f"{asked} asked for it: whoever approves it must do so by name (`tonewatch incidents approve`)"
 
 
 def _refusal(case: _Case, wish: Wish, now: datetime) -> str | None:

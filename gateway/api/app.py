@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import acts, beacons, changes, health, incidents, listed, live, reckoned, writes
+from gateway.api import acts, beacons, changes, health, incidents, links, listed, live, reckoned, writes
 from gateway.api.answers import answer_errors
 from gateway.api.description import describe
 from gateway.api.door import Door, Limits
 from gateway.api.instruments import Instruments, Measured
 from gateway.api.intake import Intake
+from gateway.links import Signer
 from tonewatch.clock import SYSTEM, Clock
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -29,7 +30,8 @@ TAGS = [
 def create_app(
     warehouse: Warehouse, cache: Cache, root_key: bytes, *, clock: Clock = SYSTEM, limits: Limits | None = None
 ) -> FastAPI:
-    """The gateway over `warehouse` and `cache`, which the caller closes; `root_key` makes the pseudonyms."""
+    """The gateway over `warehouse` and `cache`, which the caller closes; pseudonyms and links come from
+    `root_key`."""
     instruments = Instruments()
     app = FastAPI(
         title="Tonewatch gateway",
@@ -54,6 +56,7 @@ def create_app(
         listed.router(door, warehouse),
         reckoned.router(door, warehouse, clock),
         acts.router(door, warehouse, clock),
+        links.router(Signer(root_key), warehouse, cache, clock),
         health.router(warehouse, instruments),
     ):
         app.include_router(routes)

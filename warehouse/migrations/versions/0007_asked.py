@@ -1,4 +1,4 @@
-"""Indexes for what the gateway is asked for."""
+"""Indexes for what the gateway is asked for, and the links of notices that were used."""
 
 from __future__ import annotations
 
