@@ -107,7 +107,9 @@ class Settings(BaseSettings):
     mlflow_port: int | None = Field(
         None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
     )
-    gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
+    gateway_url: str | None = Field(
+        None, description="Where people reach the gateway; notices then hold links to it. Set by `up`, to this machine."
+    )
 
     inventory_url: str | None = Field(None, description="The watched platform's inventory (docs/inventory.md).")
     prometheus_credentials: SecretStr | None = Field(

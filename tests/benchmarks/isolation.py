@@ -47,7 +47,7 @@ VICTIM = "victim-of-all"
 ATTEMPTS = 100_000
 READ_TENANTS, READ_ROWS, READS = 100, 10_000, 30
 #: As many of the attempts go to routes: each is a whole request.
-ROUTE_ATTEMPTS = 2_000
+ROUTE_ATTEMPTS = 6_000
 #: Statements per relation; what a statement gives or changes is a leak.
 WAYS = {
     "read": "select * from {table}",
