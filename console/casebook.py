@@ -1,65 +1,13 @@
-"""An incident's whole story, read and told: what `tonewatch incidents list` and `show` print."""
+"""Incidents told to people: what `tonewatch incidents list` and `show` print."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from tonewatch.errors import SettingsError, UnknownIncident
-from tonewatch.records import Action, Approval, Cause, Finding, Incident, IncidentState, Label, Notice, Verdict
-from warehouse import actions, approvals, findings, incidents, labels, notices, tenants, verdicts
-from warehouse.database import Warehouse
+from tonewatch.records import Action, Approval, Cause, Finding, Incident, Label, Notice
+from warehouse.cases import Case
 from warehouse.overview import Glance
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Everything that is kept of one incident."""
-
-    incident: Incident
-    findings: Sequence[Finding]
-    causes: Sequence[Cause]
-    actions: Sequence[Action]
-    approvals: Sequence[Approval]
-    verdicts: Sequence[Verdict]
-    notices: Sequence[Notice]
-    labels: Sequence[Label]
-    story: Sequence[incidents.StoryLine]
-
-
-async def read_case(tenant: str, warehouse: Warehouse, incident_id: str) -> Case:
-    """Read it as it is now. Raises UnknownTenant, UnknownIncident, WarehouseAway."""
-    async with warehouse.as_tenant(tenant) as db:
-        await tenants.get(tenant, db)
-        incident = await incidents.get(tenant, db, incident_id)
-        if incident is None:
-            raise UnknownIncident(f"tenant {tenant} has no incident {incident_id!r}: see `tonewatch incidents list`")
-        done = await actions.of_incident(tenant, db, incident_id)
-        return Case(
-            incident,
-            await findings.of_incident(tenant, db, incident_id),
-            await incidents.causes(tenant, db, incident_id),
-            done,
-            [approval for action in done for approval in await approvals.of_action(tenant, db, action.key)],
-            await verdicts.of_incident(tenant, db, incident_id),
-            await notices.of_incident(tenant, db, incident_id),
-            await labels.of_incident(tenant, db, incident_id),
-            await incidents.story(tenant, db, incident_id),
-        )
-
-
-def states_of(names: Sequence[str]) -> list[IncidentState]:
-    """The states of these names; `active` stands for all but closed. Raises SettingsError: one is none."""
-    found: list[IncidentState] = []
-    for name in names:
-        if name == "active":
-            found += [state for state in IncidentState if state is not IncidentState.CLOSED]
-        elif name in set(IncidentState):
-            found.append(IncidentState(name))
-        else:
-            raise SettingsError(f"{name!r} is no state; known are active, {', '.join(IncidentState)}")
-    return found
 
 
 def listed(glances: Sequence[Glance]) -> str:

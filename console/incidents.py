@@ -39,15 +39,16 @@ def list_(
     state_dir: StateDir = None,
 ) -> None:
     """List incidents, the newest first: state, cause, verdict, listener-minutes lost."""
-    from console.casebook import listed, states_of
+    from console.casebook import listed
     from warehouse import overview
+    from warehouse.pages import Page
 
     whose = tenant or own_tenant()
-    states = states_of(state or [])
+    states = overview.states_of(state or [])
 
     async def read(warehouse: Warehouse) -> list[overview.Glance]:
         async with warehouse.as_tenant(whose) as db:
-            return await overview.newest(whose, db, states, limit)
+            return await overview.newest(whose, db, Page(limit), states)
 
     found = run(state_dir, read)
     print(as_json_text(found) if as_json else listed(found))
@@ -56,7 +57,8 @@ def list_(
 @app.command()
 def show(incident: Incident, tenant: Tenant = None, as_json: Json = False, state_dir: StateDir = None) -> None:
     """Show the whole story: findings, causes, actions with each guard's answer, verdict, notices, acts of people."""
-    from console.casebook import read_case, told
+    from console.casebook import told
+    from warehouse.cases import read_case
 
     whose = tenant or own_tenant()
     case = run(state_dir, lambda warehouse: read_case(whose, warehouse, incident))
@@ -139,8 +141,8 @@ def _do(
     verdict: str = "",
     cause: str | None = None,
 ) -> None:
-    from console.acts import Wish, do
     from tonewatch.clock import SYSTEM
+    from warehouse.acts import Wish, do
 
     wish = Wish(kind, incident, author or user(), reason, verdict, cause)
     whose = tenant or own_tenant()

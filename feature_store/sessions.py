@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
+from tonewatch.availability import LISTENING
 from tonewatch.records import Sample, Series, SessionReport
 
 PLAYING = "sessions_playing"
@@ -17,8 +18,6 @@ SLOW = "sessions_slow_ratio"
 #: A session is slow when its player is delivered less than this many times the bitrate it plays: its buffer cannot grow
 #: back after a stall.
 ENOUGH = 2.0
-#: States in which a listener wants sound (CMCD `sta`).
-LISTENING = frozenset({"s", "p", "r"})
 #: Seconds between two reports of a session where none has told twice.
 INTERVAL_S = 10.0
 #: After so many intervals without a report a session is silent.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from tonewatch.availability import STARTUP_ALLOWED_MS
 from tonewatch.records import SessionReport
 
-#: Start-up beyond this counts as sound absent (Krishnan & Sitaraman, IMC 2012: abandonment begins at 2 s).
-STARTUP_ALLOWED_MS = 2000
 MAJOR_MINUTES = 5.0
 CRITICAL_MINUTES = 60.0
 

@@ -8,7 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from tonewatch.records import Action, ActionState, Cause, GuardAnswer, Incident, IncidentState, Notice, Outcome, Verdict
+from gateway.links import HEADING, place
+from policy import runbooks
+from tonewatch.acts import REQUESTER, requester
+from tonewatch.records import (
+    Action,
+    ActionState,
+    ActKind,
+    Cause,
+    GuardAnswer,
+    Incident,
+    IncidentState,
+    Notice,
+    Outcome,
+    Verdict,
+)
 from warehouse.sessions import Audience
 
 #: What a notice may tell of, and the word that its text begins with.
@@ -39,6 +53,7 @@ class Story:
     audience: Sequence[Audience] = ()  # of the channels that feel it, since the onset
     level: str = "L1"
     unanswered_since: datetime | None = None  # told because nobody has answered since then
+    links: bool = False  # whether people can be offered links to answer by
 
 
 def subject(story: Story) -> str:
@@ -72,6 +87,7 @@ def sections(story: Story) -> list[Section]:
         *([("Proposal", _proposal(waiting))] if (waiting := _waiting(story)) else []),
         ("Verdict", _verdict(story.verdicts)),
         ("What you can do", _advice(story, waiting)),
+        *([(HEADING, _clicks(waiting))] if story.links and story.state != "mended" else []),
     ]
 
 
@@ -211,6 +227,25 @@ def _advice(story: Story, waiting: Action | None) -> list[str]:
             "Tonewatch will not act further on this incident unless you say so",
         ]
     return [*lines, _command(story, "show", "has the whole story; `tonewatch status` shows the platform", "")]
+
+
+def _clicks(waiting: Action | None) -> list[str]:
+    """Places for links: the channel writes them for whom it tells."""
+    lines = ["For 24 hours, once, and in your name: forward them to nobody", f"Acknowledge: {place(ActKind.ACK)}"]
+    if waiting is None:
+        return lines
+    what = f"{waiting.runbook} of {waiting.target}"
+    if waiting.state is ActionState.REFUSED and _one_click_is_enough(waiting):
+        lines.append(f"Approve {what}: {place(ActKind.APPROVE, waiting.key)}")
+    return [*lines, f"Veto {what}: {place(ActKind.VETO, waiting.key)}"]
+
+
+def _one_click_is_enough(action: Action) -> bool:
+    """Whether a yes may come by a link: nobody but us asked for the action, and it wants no second person. A link knows
+    an address, and can not tell whether two of them are one person's.
+    """
+    runbook = runbooks.named(action.runbook)
+    return requester(action) == REQUESTER and runbook is not None and runbook.risk is not runbooks.Risk.HIGH
 
 
 def _nothing_left(lines: Sequence[str]) -> list[str]:

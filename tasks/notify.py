@@ -23,11 +23,13 @@ import structlog
 from gateway.channels import Channel
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, SlackBot
+from gateway.links import Links, Signer
 from policy.escalation import due_level, higher
-from policy.severity import STARTUP_ALLOWED_MS
 from tasks.compose import HEADLINES, Story, collected, plain, rich, subject
+from tonewatch import secrets
+from tonewatch.availability import STARTUP_ALLOWED_MS
 from tonewatch.clock import Clock
-from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, WarehouseError
+from tonewatch.errors import ChannelError, ChannelRefused, SettingsError, StateFolderError, WarehouseError
 from tonewatch.records import (
     Action,
     Cause,
@@ -191,7 +193,8 @@ async def enqueue(
     clock = await escalations.get(tenant, db, incident.id)
     told = await notices.of_incident(tenant, db, incident.id)
     level = max((notice.level for notice in told), default="L1")
-    story = Story(incident, tells, causes, actions, verdicts, now, level=level)
+    links = settings.gateway_url is not None
+    story = Story(incident, tells, causes, actions, verdicts, now, level=level, links=links)
     put = await _put(tenant, db, story, told, settings)
     await _set_clock(tenant, db, story, clock, put)
     return put
@@ -303,6 +306,7 @@ async def _climb(
         now,
         level=level,
         unanswered_since=clock.since if called else None,
+        links=settings.gateway_url is not None,
     )
     put = await _put(tenant, db, story, await notices.of_incident(tenant, db, incident.id), settings)
     if put and called:
@@ -355,18 +359,32 @@ async def collapse(tenant: str, db: Connection) -> int:
 async def _channels(warehouse: Warehouse, settings: Settings, stack: AsyncExitStack) -> dict[str, Channel]:
     """The channels that are switched on and set up; a notice for another waits until its channel is."""
     found: dict[str, Channel] = {}
+    links = _links(settings)
     if "email" in settings.alert_channels and settings.smtp_url is not None and settings.mail_to:
         try:
             server = Server.from_url(settings.smtp_url.get_secret_value())
             further = {"L2": settings.mail_to_l2, "L3": settings.mail_to_l3}
             images = partial(_images, warehouse)
-            found["email"] = Email(server, settings.mail_from, settings.mail_to, further=further, images=images)
+            found["email"] = Email(
+                server, settings.mail_from, settings.mail_to, further=further, images=images, links=links
+            )
         except SettingsError as error:
             log.warning("e-mail is not set up", error=str(error))
     if "slack" in settings.alert_channels:
-        slack = await _slack(settings, stack)
+        slack = await _slack(settings, links, stack)
         found |= {"slack": slack} if slack is not None else {}
     return found
+
+
+def _links(settings: Settings) -> Links | None:
+    """What writes links into notices; None: nobody knows where the gateway is reached, or the stack's key."""
+    if settings.gateway_url is None:
+        return None
+    try:
+        return Links(Signer(secrets.load(settings.state_dir).root_key), settings.gateway_url)
+    except StateFolderError as error:
+        log.warning("notices go out without links", error=str(error))
+        return None
 
 
 async def _images(warehouse: Warehouse, tenant: str, ids: Sequence[str]) -> list[Evidence]:
@@ -376,13 +394,13 @@ async def _images(warehouse: Warehouse, tenant: str, ids: Sequence[str]) -> list
     return [each for each in found if each is not None and each.media_type.startswith("image/")]
 
 
-async def _slack(settings: Settings, stack: AsyncExitStack) -> Channel | None:
+async def _slack(settings: Settings, links: Links | None, stack: AsyncExitStack) -> Channel | None:
     """The bot, which can update what it wrote, before the webhook, which cannot."""
     if settings.slack_bot_token is not None and settings.slack_channel:
         token = settings.slack_bot_token.get_secret_value()
-        return await stack.enter_async_context(SlackBot.opened(token, settings.slack_channel))
+        return await stack.enter_async_context(SlackBot.opened(token, settings.slack_channel, links))
     if settings.slack_webhook_url is not None:
-        return await stack.enter_async_context(Slack.opened(settings.slack_webhook_url.get_secret_value()))
+        return await stack.enter_async_context(Slack.opened(settings.slack_webhook_url.get_secret_value(), links))
     return None
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from policy.availability import SLO, Listening, Spread
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
-from tasks.summarise import FALSE_ALARM, OVER, SEVERITIES, Saved, Summary, fate
+from tasks.summarise import SEVERITIES, Summary, fate
+from tonewatch.availability import SLO, Listening, Spread
 from tonewatch.records import ActionState
+from warehouse.minutes import FALSE_ALARM, OVER, Saved
 from warehouse.weekly import Deed, IncidentLine
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -92,8 +93,8 @@ def as_document(summary: Summary) -> dict[str, Any]:
         "period": {"key": summary.period.key, "start": summary.period.start, "end": summary.period.end},
         "as_of": summary.as_of,
         "slo": float(SLO),
-        "availability": _listening(total),
-        "channels": {name: _listening(found) for name, found in summary.channels.items()},
+        "availability": total.figures(),
+        "channels": {name: found.figures() for name, found in summary.channels.items()},
         "incidents": {
             "opened": len(summary.incidents),
             "carried": summary.carried,
@@ -120,17 +121,6 @@ def as_document(summary: Summary) -> dict[str, Any]:
             {"start": bar.period.start, "lost_minutes": bar.lost_minutes, "incidents": bar.incidents}
             for bar in summary.bars
         ],
-    }
-
-
-def _listening(found: Listening) -> dict[str, Any]:
-    return {
-        "availability": found.availability,
-        "met": found.met,
-        "due_minutes": found.due_minutes,
-        "lost_minutes": found.lost_minutes,
-        "allowed_minutes": found.allowed_minutes,
-        "budget_spent": found.spent,
     }
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from policy.availability import Listening, Spread, pages_allowed, person_minutes, saved_minutes, spread
 from policy.period import Period
+from tonewatch.availability import Listening, Spread, pages_allowed, person_minutes, spread
 from tonewatch.records import ActionState, IncidentState, Outcome
 from tonewatch.settings import PageBudget
+from warehouse.minutes import FALSE_ALARM, OVER, Saved, lost_by_basis, saved
 from warehouse.weekly import ChannelTime, Deed, IncidentLine
 
-FALSE_ALARM: Final = "false-alarm"
-#: In these nobody works on an incident any more.
-OVER: Final = frozenset({IncidentState.MENDED.value, IncidentState.CLOSED.value})
 SEVERITIES: Final = ("critical", "major", "minor")
 #: What can have become of an action, in the order in which it is told.
 FATES: Final = (
@@ -38,18 +36,6 @@ class Bar:
     period: Period
     lost_minutes: float
     incidents: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """Listener-minutes saved by `count` incidents' remedies, `inferred_minutes` of them from a loss that was not
-    measured; for `unknown` further ones there was no loss to reckon from.
-    """
-
-    count: int
-    minutes: float
-    inferred_minutes: float
-    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +122,14 @@ def summarise(tenant: str, period: Period, as_of: datetime, read: Read, budget: 
         noticed=spread([_seconds(each.onset, each.opened) for each in faults]),
         lasting=tuple(each.id for each in faults if each.state not in OVER),
         unfelt=sum(each.impact_ended is None for each in over),
-        lost_by_basis=_lost_by_basis(read.incidents),
+        lost_by_basis=lost_by_basis(read.incidents),
         deeds=tuple(read.deeds),
         fates=_fates(read.deeds),
         refused_by=_counted(
             guard for deed in read.deeds if deed.state == ActionState.REFUSED for guard in deed.refused_by
         ),
-        controlled=_saved(over, read.deeds, minutes, controlled=True),
-        uncontrolled=_saved(over, read.deeds, minutes, controlled=False),
+        controlled=saved(read.incidents, read.deeds, minutes, controlled=True),
+        uncontrolled=saved(read.incidents, read.deeds, minutes, controlled=False),
         person_minutes=minutes,
         person_cases=cases,
         pages=_pages(read.incidents, pages_allowed(budget, period.seconds)),
@@ -177,40 +163,11 @@ def _seconds(start: datetime, end: datetime | None) -> float:
     return max(0.0, (end - start).total_seconds()) if end else 0.0
 
 
-def _lost_by_basis(incidents: Iterable[IncidentLine]) -> dict[str, float]:
-    lost: dict[str, float] = defaultdict(float)
-    for each in incidents:
-        lost[each.basis] += each.lost
-    return dict(sorted(lost.items()))
-
-
 def _fates(deeds: Iterable[Deed]) -> dict[str, dict[str, int]]:
     found: dict[str, list[str]] = defaultdict(list)
     for deed in deeds:
         found[deed.runbook].append(fate(deed))
     return {runbook: _counted(mine, FATES) for runbook, mine in sorted(found.items())}
-
-
-def _saved(over: Sequence[IncidentLine], deeds: Sequence[Deed], person: float, *, controlled: bool) -> Saved:
-    """Of the incidents that are over and whose last verdict is worked, with a control or without one."""
-    last: dict[str, Deed] = {}
-    for deed in deeds:
-        before = last.get(deed.incident)
-        if deed.decided and (before is None or before.decided is None or deed.decided >= before.decided):
-            last[deed.incident] = deed
-    mine = [
-        each
-        for each in over
-        if each.id in last and last[each.id].outcome == Outcome.WORKED and last[each.id].controlled is controlled
-    ]
-    reckoned = [(e, saved_minutes(e.lost, e.onset, e.impact_started, e.impact_ended, person)) for e in mine]
-    known = [(each, minutes) for each, minutes in reckoned if minutes is not None]
-    return Saved(
-        count=len(known),
-        minutes=sum(minutes for _, minutes in known),
-        inferred_minutes=sum(minutes for each, minutes in known if each.basis != "measured"),
-        unknown=len(mine) - len(known),
-    )
 
 
 def _pages(incidents: Sequence[IncidentLine], allowed: float) -> Pages:

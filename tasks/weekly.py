@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from feature_store.sessions import LISTENING
 from policy.period import Period, bars
-from policy.severity import STARTUP_ALLOWED_MS
 from tasks.draw import picture
 from tasks.phrase import plain, rich, subject
 from tasks.summarise import Read, Summary, summarise
+from tonewatch.availability import HANDED_OVER_SINCE
 from tonewatch.errors import SettingsError, StateFolderError
 from tonewatch.records import Evidence, Notice, NoticeState
 from tonewatch.settings import Profile
 from warehouse import evidence, notices, tenants, weekly
 from warehouse.database import Warehouse
 
-#: A session that reports nothing for longer is not known to listen; CMCD's players report every 30 s at least.
-SILENT_AFTER_MS: Final = 60_000
-#: From so long before the end of the period it is told how long people take.
-HANDED_OVER_SINCE: Final = timedelta(days=90)
 #: What an HTML text writes for an image that its mail carries: cid:<evidence id>@tonewatch.
 CONTENT_ID: Final = "cid:{}@tonewatch"
 
@@ -72,15 +67,7 @@ async def _read(tenant: str, warehouse: Warehouse, period: Period, profile: Prof
     listening = []
     for bar in bars(period, profile.day_seconds):
         async with warehouse.as_tenant(tenant) as db:
-            found = await weekly.listening(
-                tenant,
-                db,
-                bar.start,
-                bar.end,
-                listening_states=LISTENING,
-                silent_after_ms=SILENT_AFTER_MS,
-                startup_allowed_ms=STARTUP_ALLOWED_MS,
-            )
+            found = await weekly.listening(tenant, db, bar.start, bar.end)
         listening.append((bar, found))
     async with warehouse.as_tenant(tenant) as db:
         await tenants.get(tenant, db)

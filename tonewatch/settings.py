@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     mlflow_port: int | None = Field(
         None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
     )
-    gateway_url: str | None = Field(None, description="Where the gateway is reached from outside. Set by `up`.")
+    gateway_url: str | None = Field(
+        None, description="Where people reach the gateway; notices then hold links to it. Set by `up`, to this machine."
+    )
     gateway_listen: str | None = Field(
         None,
         description="HOST:PORT where the gateway serves others, too, by TLS 1.3. Unset: this machine alone.",

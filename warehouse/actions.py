@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping, text
 
 from tonewatch.records import Action, ActionState, GuardAnswer
 from warehouse.database import Connection
+from warehouse.pages import Page, within
 from warehouse.rows import packed, row, utc
 
 INTEND = text("""
@@ -43,6 +44,14 @@ SINCE = text("""
     from action where tenant = :tenant and coalesce(finished, started, intended) >= :start
     order by coalesce(finished, started, intended), key
 """)
+# Every action is intended before anything else becomes of it.
+NEWEST = text(f"""
+    select incident, runbook, target, attempt, state, autonomy, parameters, guards, intended, started, finished, undo,
+        detail
+    from action
+    where tenant = :tenant and (:target = '' or target = :target) and (:state = '' or state = :state)
+        and {within("intended", "key")}
+""")  # noqa: S608 - a constant
 FENCE = text("select fence from action where tenant = :tenant and key = :key")
 # The database's clock, here alone: workers whose clocks differ must agree on when a lease ends.
 LEASE = text("""
@@ -83,6 +92,12 @@ async def get(tenant: str, db: Connection, key: str) -> Action | None:
 async def since(tenant: str, db: Connection, start: datetime) -> list[Action]:
     """The tenant's actions whose last step was at `start` or later, the oldest first."""
     found = await db.execute(SINCE, {"tenant": tenant, "start": utc(start)})
+    return [_action(each) for each in found.mappings()]
+
+
+async def newest(tenant: str, db: Connection, page: Page, target: str = "", state: str = "") -> list[Action]:
+    """Actions by the time at which they were intended; on `target` and in `state` alone where one is given."""
+    found = await db.execute(NEWEST, {"tenant": tenant, "target": target, "state": state} | page.values())
     return [_action(each) for each in found.mappings()]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from warehouse.database import Connection
+from warehouse.pages import Page, within
 from warehouse.rows import clean, document, utc
 
 WRITE = text("""
@@ -19,6 +20,10 @@ READ = text("""
     select seq, time, who, what, subject, before, after, reason from audit
     where tenant = :tenant order by seq desc limit :limit
 """)
+NEWEST = text(f"""
+    select seq, time, who, what, subject, before, after, reason from audit
+    where tenant = :tenant and (:subject = '' or subject = :subject) and {within("time", "seq", "bigint")}
+""")  # noqa: S608 - a constant
 
 HOLDS = text("""
     select exists (select from audit where tenant = :tenant and what = :what and after ->> 'action' = :action)
@@ -60,6 +65,12 @@ async def write(
 async def read(tenant: str, db: Connection, limit: int) -> list[AuditLine]:
     """The last `limit` lines, the newest first."""
     found = await db.execute(READ, {"tenant": tenant, "limit": limit})
+    return [AuditLine(**each) for each in found.mappings()]
+
+
+async def newest(tenant: str, db: Connection, page: Page, subject: str = "") -> list[AuditLine]:
+    """Lines by their time; on `subject` alone where one is given. The id of a line's place is its `seq`."""
+    found = await db.execute(NEWEST, {"tenant": tenant, "subject": subject} | page.values())
     return [AuditLine(**each) for each in found.mappings()]
 
 

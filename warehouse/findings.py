@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, text
 
 from tonewatch.records import Finding, FindingKind
 from warehouse.database import Connection
+from warehouse.pages import Page, within
 from warehouse.rows import packed, row, same_tenant, utc
 
 COLUMNS = """entity, detector, kind, started, ended, summary, symptom, expected, actual, score, rate, features,
@@ -42,6 +43,17 @@ UNPLACED = text(f"""
 """)  # noqa: S608 - a constant
 
 
+NEWEST = text(f"""
+    select {COLUMNS} from finding
+    where tenant = :tenant and (:entity = '' or entity = :entity) and (:kind = '' or kind = :kind)
+        and {within("ended", "id")}
+""")  # noqa: S608 - a constant
+PLACED = text("""
+    select finding, min(incident) as incident from incident_finding
+    where tenant = :tenant and finding = any(cast(:findings as text[])) group by finding
+""")
+
+
 async def save(tenant: str, db: Connection, findings: Sequence[Finding]) -> int:
     """Keep the findings; gives how many were new (the same finding again, after a crash, is none)."""
     if not findings:
@@ -67,6 +79,18 @@ async def of_incident(tenant: str, db: Connection, incident: str) -> list[Findin
     """The findings of an incident in the order in which they started."""
     found = await db.execute(OF_INCIDENT, {"tenant": tenant, "incident": incident})
     return [_finding(tenant, each) for each in found.mappings()]
+
+
+async def newest(tenant: str, db: Connection, page: Page, entity: str = "", kind: str = "") -> list[Finding]:
+    """Findings by the end of their window; of `entity` and `kind` alone where one is given."""
+    found = await db.execute(NEWEST, {"tenant": tenant, "entity": entity, "kind": kind} | page.values())
+    return [_finding(tenant, each) for each in found.mappings()]
+
+
+async def placed(tenant: str, db: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The incident that each of these findings belongs to, of those that belong to one."""
+    found = await db.execute(PLACED, {"tenant": tenant, "findings": list(ids)})
+    return {each.finding: each.incident for each in found}
 
 
 def _finding(tenant: str, found: RowMapping) -> Finding:

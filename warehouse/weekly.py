@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
+from tonewatch.availability import LISTENING as LISTENING_STATES
+from tonewatch.availability import SILENT_AFTER_MS, STARTUP_ALLOWED_MS
 from warehouse.database import Connection
 from warehouse.rows import utc
 
@@ -113,29 +114,20 @@ class Deed:
     decided: datetime | None
 
 
-async def listening(
-    tenant: str,
-    db: Connection,
-    start: datetime,
-    end: datetime,
-    *,
-    listening_states: Collection[str],
-    silent_after_ms: int,
-    startup_allowed_ms: int,
-) -> list[ChannelTime]:
+async def listening(tenant: str, db: Connection, start: datetime, end: datetime) -> list[ChannelTime]:
     """Listening due and lost in start <= time < end, by channel.
 
-    Due is the time between two reports of a session whose earlier one was in one of `listening_states`. A session
-    that said nothing for longer than `silent_after_ms` is not known to have listened.
+    Due is the time between two reports of a session whose earlier one was in a state in which sound is wanted. A
+    session that said nothing for longer than SILENT_AFTER_MS is not known to have listened.
     """
     values = {
         "tenant": tenant,
-        "from_time": utc(start) - timedelta(milliseconds=silent_after_ms),
+        "from_time": utc(start) - timedelta(milliseconds=SILENT_AFTER_MS),
         "start": start,
         "end": utc(end),
-        "listening": sorted(listening_states),
-        "silent_after_ms": silent_after_ms,
-        "startup_allowed_ms": startup_allowed_ms,
+        "listening": sorted(LISTENING_STATES),
+        "silent_after_ms": SILENT_AFTER_MS,
+        "startup_allowed_ms": STARTUP_ALLOWED_MS,
     }
     return [ChannelTime(**each) for each in (await db.execute(LISTENING, values)).mappings()]
 

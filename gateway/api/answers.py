@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from tonewatch.errors import TonewatchError, UnknownTenant, WarehouseAway
+from tonewatch.errors import ActRefused, TonewatchError, UnknownIncident, UnknownTenant, WarehouseAway
+from warehouse.rows import document
 
 _AGAIN_S: Final = "2"
 
@@ -25,6 +26,11 @@ def refused(status: int, reason: str, **headers: str) -> HTTPException:
 def problem(status: int, reason: str, **headers: str) -> JSONResponse:
     """The same as an answer, for where nothing is raised."""
     return JSONResponse({"error": reason}, status_code=status, headers=headers)
+
+
+def told(content: Any) -> Response:
+    """Records, times and all as JSON."""
+    return Response(document(content), media_type="application/json")
 
 
 def route_of(scope: Scope) -> str:
@@ -52,6 +58,14 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownTenant)
     async def unknown(request: Request, error: UnknownTenant) -> Response:
         return problem(401, "the API key is wrong", **{"www-authenticate": "Bearer"})
+
+    @app.exception_handler(ActRefused)
+    async def not_now(request: Request, error: ActRefused) -> Response:
+        return problem(409, str(error))
+
+    @app.exception_handler(UnknownIncident)
+    async def nowhere(request: Request, error: UnknownIncident) -> Response:
+        return problem(404, "there is no such incident: GET /v1/incidents lists them")
 
     @app.exception_handler(TonewatchError)
     async def failed(request: Request, error: TonewatchError) -> Response:

@@ -8,12 +8,27 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.api import alerts, beacons, changes, events, health, inventory, live, writes
+from gateway.api import (
+    acts,
+    alerts,
+    beacons,
+    changes,
+    events,
+    health,
+    incidents,
+    inventory,
+    links,
+    listed,
+    live,
+    reckoned,
+    writes,
+)
 from gateway.api.answers import answer_errors
 from gateway.api.description import describe
 from gateway.api.door import Door, Limits
 from gateway.api.instruments import Instruments, Measured
 from gateway.api.intake import Intake
+from gateway.links import Signer
 from tonewatch.clock import SYSTEM, Clock
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -21,6 +36,7 @@ from warehouse.database import Warehouse
 TAGS = [
     {"name": "in", "description": "What comes in: beacons, metrics, alerts, events, changes. A 2xx means committed."},
     {"name": "ask", "description": "What is asked for"},
+    {"name": "act", "description": "What people say to an incident: each act counts once, and stands in the audit"},
     {"name": "itself", "description": "How the gateway is"},
 ]
 
@@ -28,7 +44,8 @@ TAGS = [
 def create_app(
     warehouse: Warehouse, cache: Cache, root_key: bytes, *, clock: Clock = SYSTEM, limits: Limits | None = None
 ) -> FastAPI:
-    """The gateway over `warehouse` and `cache`, which the caller closes; `root_key` makes the pseudonyms."""
+    """The gateway over `warehouse` and `cache`, which the caller closes; pseudonyms and links come from
+    `root_key`."""
     instruments = Instruments()
     app = FastAPI(
         title="Tonewatch gateway",
@@ -52,6 +69,11 @@ def create_app(
         inventory.router(door, warehouse, limits, clock),
         writes.router(door, Intake(warehouse, clock, limits), limits, instruments),
         live.router(door, cache),
+        incidents.router(door, warehouse),
+        listed.router(door, warehouse),
+        reckoned.router(door, warehouse, clock),
+        acts.router(door, warehouse, clock),
+        links.router(Signer(root_key), warehouse, cache, clock),
         health.router(warehouse, instruments),
     ):
         app.include_router(routes)

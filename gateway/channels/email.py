@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from gateway.channels import one_line
+from gateway.links import Links, has_places, may_act, without
 from tonewatch.errors import ChannelError, ChannelRefused, SettingsError
 from tonewatch.records import Evidence, Notice
 
@@ -25,6 +26,8 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,2
 
 #: (tenant, evidence ids) -> those images that are still kept.
 Images = Callable[[str, Sequence[str]], Awaitable[Sequence[Evidence]]]
+#: A message, and who gets it.
+Letter = tuple[EmailMessage, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class Email:
     """Sends notices from `sender` to `receivers`. `tls`: another trust than the system's (tests).
 
     `further`: who is told besides them of a notice of a higher level; who is told of L2 is told of L3, too.
-    `images`: where the images come from that a notice's HTML names; without it a mail carries none.
+    `images`: where the images come from that a notice's HTML names; without it a mail carries none. `links`: writes
+    the links that a notice has places for; each receiver then gets a mail of their own: a link acts in their name.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Email:
         tls: ssl.SSLContext | None = None,
         further: Mapping[str, Sequence[str]] | None = None,
         images: Images | None = None,
+        links: Links | None = None,
     ) -> None:
         self._server = server
         self._sender = _checked(sender, "mail_from")
@@ -83,6 +88,7 @@ class Email:
         self._timeout = timeout
         self._tls = tls
         self._images = images
+        self._links = links
         if not self._receivers:
             raise SettingsError("mail_to names nobody: set it to who gets the notices")
 
@@ -90,19 +96,31 @@ class Email:
         # smtplib ends by its own time-out, so that a thread cannot be left behind for long.
         named = list(dict.fromkeys(_IMAGE.findall(notice.html))) if self._images else []
         images = await self._images(notice.tenant, named) if self._images and named else ()
-        await asyncio.to_thread(self._send, self.compose(notice, images), self._receivers_of(notice.level))
+        await asyncio.to_thread(self._send, self._letters(notice, images))
+
+    def _letters(self, notice: Notice, images: Sequence[Evidence]) -> list[Letter]:
+        receivers = self._receivers_of(notice.level)
+        if not has_places(notice) or self._links is None:
+            return [(self.compose(without(notice), images), receivers)]
+        written = [(each, self._links.filled(notice, each) if may_act(each) else without(notice)) for each in receivers]
+        return [(self.compose(own, images, [each]), [each]) for each, own in written]
 
     def _receivers_of(self, level: str) -> list[str]:
         further = [address for name, addresses in self._further.items() if name <= level for address in addresses]
         return list(dict.fromkeys([*self._receivers, *further]))
 
-    def compose(self, notice: Notice, images: Sequence[Evidence] = ()) -> EmailMessage:
-        """The message as it is sent: plain text and HTML with its images, ids that follow from the notice alone."""
+    def compose(
+        self, notice: Notice, images: Sequence[Evidence] = (), receivers: Sequence[str] | None = None
+    ) -> EmailMessage:
+        """The message as it is sent: plain text and HTML with its images, ids that follow from the notice alone.
+
+        `receivers`: to whom; by default to all that are told of the notice's level.
+        """
         domain = self._sender.rpartition("@")[2]
         message = EmailMessage()
         message["Subject"] = one_line(notice.subject)
         message["From"] = Address("Tonewatch", addr_spec=self._sender)
-        message["To"] = ", ".join(self._receivers_of(notice.level))
+        message["To"] = ", ".join(receivers or self._receivers_of(notice.level))
         if notice.created is not None:  # else the server writes when it came
             message["Date"] = format_datetime(notice.created)
         message["Message-ID"] = f"<{notice.dedup_key}@{domain}>"
@@ -124,10 +142,10 @@ class Email:
                 page.add_related(image.content, kind, subtype, cid=cid, filename=name, disposition="inline")
         return message
 
-    def _send(self, message: EmailMessage, receivers: list[str]) -> None:
+    def _send(self, letters: Sequence[Letter]) -> None:
         try:
             with self._connected() as connection:
-                self._deliver(connection, message, receivers)
+                self._deliver(connection, letters)
         except (smtplib.SMTPResponseException, smtplib.SMTPNotSupportedError) as error:
             # Before a message is named the answer is about the server or our account: mending that lets it through.
             raise ChannelError(f"{self._server.where} did not let us in: {_reason(error)}") from error
@@ -151,16 +169,17 @@ class Email:
             raise
         return connection
 
-    def _deliver(self, connection: smtplib.SMTP, message: EmailMessage, receivers: list[str]) -> None:
-        try:
-            refused = connection.send_message(message, self._sender, receivers)
-        except smtplib.SMTPRecipientsRefused as error:
-            refused = error.recipients
-            self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=True)
-        except smtplib.SMTPResponseException as error:
-            self._raise_for([error.smtp_code], _reason(error), everybody=True)
-        else:
-            self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=False)
+    def _deliver(self, connection: smtplib.SMTP, letters: Sequence[Letter]) -> None:
+        refused: dict[str, tuple[int, bytes]] = {}
+        for message, receivers in letters:
+            try:
+                refused |= connection.send_message(message, self._sender, receivers)
+            except smtplib.SMTPRecipientsRefused as error:
+                refused |= error.recipients
+            except smtplib.SMTPResponseException as error:
+                self._raise_for([error.smtp_code], _reason(error), everybody=True)
+        everybody = len(refused) == sum(len(receivers) for _, receivers in letters)
+        self._raise_for([code for code, _ in refused.values()], _answers(refused), everybody=everybody)
 
     def _raise_for(self, codes: Sequence[int], answer: str, *, everybody: bool) -> None:
         # A part of the receivers that is refused for good does not take the notice back from the others.

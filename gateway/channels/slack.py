@@ -18,8 +18,9 @@ import httpx
 from gateway.channels import one_line
 from gateway.http import Fetched, post
 from gateway.http import client as new_client
+from gateway.links import Links, without
 from tonewatch.errors import ChannelError, ChannelRefused
-from tonewatch.records import Notice
+from tonewatch.records import ActKind, Notice
 
 API: Final = "https://slack.com/api"
 _HEADER: Final = 150  # Slack's limits, in characters
@@ -33,24 +34,32 @@ _OF_THE_MESSAGE: Final = frozenset({"invalid_blocks", "invalid_blocks_format", "
 _GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 
 
+#: In whose name a link in Slack acts.
+WHO: Final = "somebody in Slack"
+_WORDS: Final = {ActKind.ACK: "Acknowledge", ActKind.APPROVE: "Approve", ActKind.VETO: "Veto"}
+
+
 class Slack:
     """Posts notices to `webhook_url` with `client`, which the caller closes."""
 
-    def __init__(self, client: httpx.AsyncClient, webhook_url: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, webhook_url: str, *, timeout: float = 10.0, links: Links | None = None
+    ) -> None:
         self._client = client
         self._url = webhook_url
         self._timeout = timeout
+        self._links = links
         _keep_addresses_secret()
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, webhook_url: str) -> AsyncIterator[Slack]:
+    async def opened(cls, webhook_url: str, links: Links | None = None) -> AsyncIterator[Slack]:
         """With a client of its own, closed at the end."""
         async with new_client(timeout_s=10.0, connections=2) as client:
-            yield cls(client, webhook_url)
+            yield cls(client, webhook_url, links=links)
 
     async def send(self, notice: Notice) -> None:
-        content = json.dumps(compose(notice)).encode()
+        content = json.dumps(compose(notice, self._links)).encode()
         try:
             answer = await post(self._client, self._url, content, deadline_s=self._timeout, error=ChannelError)
         except ChannelError as error:
@@ -63,21 +72,29 @@ class SlackBot:
     """Keeps one message per incident in `channel` with the newest state; what changed stands in its thread."""
 
     def __init__(
-        self, client: httpx.AsyncClient, token: str, channel: str, *, api: str = API, timeout: float = 10.0
+        self,
+        client: httpx.AsyncClient,
+        token: str,
+        channel: str,
+        *,
+        api: str = API,
+        timeout: float = 10.0,
+        links: Links | None = None,
     ) -> None:
         self._client = client
         self._token = token
         self._channel = channel
         self._api = api
+        self._links = links
         self._timeout = timeout
         _keep_addresses_secret()
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, token: str, channel: str) -> AsyncIterator[SlackBot]:
+    async def opened(cls, token: str, channel: str, links: Links | None = None) -> AsyncIterator[SlackBot]:
         """With a client of its own, closed at the end."""
         async with new_client(timeout_s=10.0, connections=2) as client:
-            yield cls(client, token, channel)
+            yield cls(client, token, channel, links=links)
 
     async def send(self, notice: Notice) -> str:
         """The receipt `channel/ts` of the message that shows the incident; a notice with one updates that message."""
@@ -88,12 +105,16 @@ class SlackBot:
             reply = {"channel": channel, "thread_ts": shown, "text": _headline(notice), "reply_broadcast": loud}
             await self._call("chat.postMessage", reply | _marked(notice))
             return notice.receipt
-        answer = await self._call("chat.postMessage", {"channel": self._channel, **compose(notice), **_marked(notice)})
+        answer = await self._call(
+            "chat.postMessage", {"channel": self._channel, **compose(notice, self._links), **_marked(notice)}
+        )
         return f"{answer.get('channel') or self._channel}/{answer.get('ts', '')}"
 
     async def _update(self, notice: Notice, channel: str, shown: str) -> bool:
         """Whether the message was there to be updated."""
-        answer = await self._call("chat.update", {"channel": channel, "ts": shown, **compose(notice)}, _GONE)
+        answer = await self._call(
+            "chat.update", {"channel": channel, "ts": shown, **compose(notice, self._links)}, _GONE
+        )
         return bool(answer["ok"])
 
     async def _call(self, method: str, payload: dict[str, Any], expected: frozenset[str] = frozenset()) -> Any:
@@ -144,9 +165,12 @@ def _headline(notice: Notice) -> str:
     return _escaped(one_line(lines[0] if lines else notice.subject, _TEXT))
 
 
-def compose(notice: Notice) -> dict[str, Any]:
-    """The payload: blocks for people, `text` for notifications and for readers without blocks."""
-    body = _escaped(notice.body.strip())
+def compose(notice: Notice, links: Links | None = None) -> dict[str, Any]:
+    """The payload: blocks for people, `text` for notifications and for readers without blocks.
+
+    `links` stand in a block of their own; they act in the name of all who read here.
+    """
+    body = _escaped(without(notice).body.strip())
     sections = [body[start : start + _SECTION] for start in range(0, len(body), _SECTION)][:_SECTIONS]
     title = one_line(notice.subject, _HEADER)
     context = _escaped(one_line(f"{notice.tenant} · incident {notice.incident} · {notice.incident_state}", _SECTION))
@@ -155,9 +179,16 @@ def compose(notice: Notice) -> dict[str, Any]:
         "blocks": [
             {"type": "header", "text": {"type": "plain_text", "text": title or "Tonewatch", "emoji": False}},
             *({"type": "section", "text": {"type": "mrkdwn", "text": part}} for part in sections),
+            *_buttons(notice, links),
             {"type": "context", "elements": [{"type": "mrkdwn", "text": context}]},
         ],
     }
+
+
+def _buttons(notice: Notice, links: Links | None) -> list[dict[str, Any]]:
+    found = links.of(notice, WHO) if links is not None else []
+    told = "Once, within 24 hours: " + " · ".join(f"<{url}|{_WORDS[act]}>" for act, url in found)
+    return [{"type": "section", "text": {"type": "mrkdwn", "text": told}}] if found else []
 
 
 def _require_taken(status: int, answer: str, retry_after: str) -> None:

@@ -39,7 +39,7 @@ from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
 from gateway.api.app import create_app
 from gateway.api.door import Limits
-from tests.integration.furnished import furnish
+from tests.integration.furnished import INCIDENT, PART, furnish
 from tests.integration.pushed import until
 from tests.unit.gateway.test_remote_write import body_v1, series_v1
 from tonewatch.clock import SYSTEM
@@ -54,7 +54,7 @@ VICTIM = "victim-of-all"
 ATTEMPTS = 100_000
 READ_TENANTS, READ_ROWS, READS = 100, 10_000, 30
 #: As many of the attempts go to routes: each is a whole request.
-ROUTE_ATTEMPTS = 2_000
+ROUTE_ATTEMPTS = 6_000
 #: Statements per relation; what a statement gives or changes is a leak.
 WAYS = {
     "read": "select * from {table}",
@@ -242,24 +242,30 @@ async def routes(warehouse: Warehouse, cache: Cache, tally: Tally, seed: int) ->
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         for number in range(ROUTE_ATTEMPTS):
             route = chance.choice(paths)
+            address = route.replace("{incident}", INCIDENT)
             method = chance.choice(["GET", "POST", "PUT" if route == "/v1/inventory" else "POST"])
             held = chance.choice([key, wrong])
             headers = {"authorization": f"Bearer {held}", "x-tenant": VICTIM} | TYPES.get(route, {})
             query = chance.choice(["", f"?tenant={VICTIM}", f"?app.tenant={VICTIM}", f"?CMCD={quote(report(number))}"])
             body = body_for(route, number) if method != "GET" and chance.random() < 0.7 else b""
-            answer = await client.request(method, f"{route}{query}", headers=headers, content=body)
+            answer = await client.request(method, f"{address}{query}", headers=headers, content=body)
             tally.attempts["route"] += 1
             tally.taken += body != b"" and answer.status_code // 100 == 2
-            if VICTIM in answer.text or answer.status_code >= 500 or (held == wrong and body and answer.is_success):
+            told = answer.text.replace(f"channel:{VICTIM}", "")  # which the intruder's own beacons name
+            leaked = any(mark in told for mark in THEIRS) or answer.status_code >= 500
+            if leaked or (held == wrong and body and answer.is_success):
                 tally.leak(f"{method} {route}{query}: {answer.status_code} {answer.text[:100]}")
 
 
+#: What stands in the victim's rows.
+THEIRS = (VICTIM, PART, "channel:ch1", "edge-1")
 TYPES = {
     "/v1/cmcd": {"content-type": "application/cmcd"},
     "/v1/changes": {"content-type": "application/json"},
     "/v1/alerts": {"content-type": "application/json"},
     "/v1/events": {"content-type": "application/json"},
     "/v1/inventory": {"content-type": "application/json"},
+    "/v1/incidents/{incident}/acts": {"content-type": "application/json"},
     "/api/v1/write": {"content-type": "application/x-protobuf", "content-encoding": "snappy"},
 }
 
@@ -297,6 +303,10 @@ def body_for(route: str, number: int) -> bytes:
         return json.dumps(documents[route]).encode()
     if route == "/v1/cmcd":
         return report(number).encode()
+    if route == "/v1/incidents/{incident}/acts":
+        act = ("ack", "approve", "veto", "close")[number % 4]
+        further = {"verdict": "real"} if act == "close" else {}
+        return json.dumps({"act": act, "reason": VICTIM} | further).encode()
     labels = [("__name__", "up"), ("job", VICTIM), ("tenant", VICTIM), ("tonewatch_entity", f"edge:{VICTIM}")]
     return body_v1(series_v1(labels, [(round(now.timestamp() * 1000), 1.0)]))
 

@@ -55,6 +55,7 @@ from warehouse import (
     samples,
     sessions,
     snapshots,
+    used_links,
     verdicts,
 )
 from warehouse.database import Connection, Warehouse
@@ -156,3 +157,4 @@ async def _furnish_books(tenant: str, db: Connection) -> None:
     yes = Approval("yes", action().key, "tonewatch", "someone", "it is down", at(7), at(900))
     await approvals.put(tenant, db, yes)
     await escalations.begin(tenant, db, INCIDENT, "L1", at(6), {})
+    await used_links.use(tenant, db, "link", at(22))

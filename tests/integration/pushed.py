@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,8 +199,13 @@ async def answers(url: str) -> bool:
 
 
 @asynccontextmanager
-async def pushing() -> AsyncIterator[Pushed]:
-    """A PostgreSQL and a gateway with a tenant and its key; Prometheus is started by who knows what it shall scrape."""
+async def pushing(
+    redis: Callable[[Path], AbstractAsyncContextManager[str]] | None = None,
+) -> AsyncIterator[Pushed]:
+    """A PostgreSQL and a gateway with a tenant and its key; Prometheus is started by who knows what it shall scrape.
+
+    `redis` starts one in a folder, and gives its URL; without it the gateway has none.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="tw-pushed-"))
         folder.chmod(0o755)
@@ -217,7 +222,10 @@ async def pushing() -> AsyncIterator[Pushed]:
         async with warehouse.as_tenant(TENANT) as db:
             await tenants.add(TENANT, db, name=TENANT, profile="platform", at=datetime.now(UTC))
             key = await keys.create(TENANT, db, purpose="prometheus", scopes=["metrics"], now=SYSTEM.now())
-        settings = Settings(state_dir=folder, database_url=url, gateway_port=free_port(), log_level="warning")
+        redis_url = await stack.enter_async_context(redis(folder)) if redis is not None else None
+        settings = Settings(
+            state_dir=folder, database_url=url, redis_url=redis_url, gateway_port=free_port(), log_level="warning"
+        )
         made = Pushed(folder, postgres, warehouse, settings, key)
         try:
             await made.start_gateway()

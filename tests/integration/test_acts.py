@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from console.acts import Done, Wish, do
 from tasks.heed import Act, Heard, heed
 from tests.conftest import Database
 from tests.integration.furnished import furnish
@@ -24,6 +23,7 @@ from tonewatch.errors import ActRefused, SettingsError, UnknownIncident, Unknown
 from tonewatch.records import Action, ActionState, ActKind, Approval, Incident, IncidentState, Label
 from tonewatch.settings import Guardrails
 from warehouse import actions, approvals, audit, escalations, incidents, labels
+from warehouse.acts import Done, Wish, do
 from warehouse.database import Warehouse
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from console.acts import Wish, do
 from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import SlackBot
@@ -43,6 +42,7 @@ from tonewatch.records import (
 )
 from tonewatch.settings import Settings
 from warehouse import actions, changes, entities, incidents, notices, sessions, tenants
+from warehouse.acts import Wish, do
 from warehouse.database import Warehouse
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,19 +11,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from policy import acts
+from tonewatch import acts
 from tonewatch.clock import Clock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
 from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest
-from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants
+from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants, used_links
 from warehouse.database import Connection, Warehouse
 
+#: Acts on an action; the others are on the incident.
+_OF_ACTIONS = frozenset({ActKind.APPROVE, ActKind.VETO})
+_USED = "this link was used already, and is good once"
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants to do. `verdict` and `cause` belong to CLOSE."""
+    """What a person wants to do. `verdict` and `cause` belong to CLOSE; `action`: the key of the only action that a yes
+    or a no may be taken for, empty for whichever is proposed.
+    """
 
     kind: ActKind
     incident: str
@@ -31,6 +36,7 @@ class Wish:
     reason: str = ""
     verdict: str = ""
     cause: str | None = None
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,39 @@ class _Case:
         return next((label.who for label in self.labels if (label.value, label.subject) == (value, of)), "")
 
 
-async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Done:
-    """Do it, or raise and leave everything as it was.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What an act would be held against now: the incident, the action that waits for an answer, and why the act would
+    be refused; empty: it would be done.
+    """
+
+    incident: Incident
+    action: Action | None
+    refusal: str
+
+
+async def outlook(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Outlook:
+    """What would become of the act. Changes nothing. Raises as `do` does, but for ActRefused."""
+    check(wish)
+    async with warehouse.as_tenant(tenant) as db:
+        case = await _case(tenant, db, wish)
+        used = bool(link) and await used_links.was_used(tenant, db, link)
+        refusal = _USED if used else _by_link(case, wish, link) or _refusal(case, wish, clock.now())
+    return Outlook(case.incident, case.action, refusal or "")
+
+
+async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Done:
+    """Do it, or raise and leave everything as it was. `link`: the id of the link that it came by, used up with it.
 
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
     SettingsError: a name, verdict or cause that is none; WarehouseAway.
     """
-    _check(wish)
+    check(wish)
     now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
-        refusal = _refusal(case, wish, now)
+        fresh = not link or await used_links.use(tenant, db, link, now)
+        refusal = _USED if not fresh else _by_link(case, wish, link) or _refusal(case, wish, now)
         if refusal:
             raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
         guardrails = (await tenants.profile(tenant, db)).guardrails
@@ -83,7 +111,8 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock) -> Don
     return done
 
 
-def _check(wish: Wish) -> None:
+def check(wish: Wish) -> None:
+    """Raise SettingsError: a name, verdict or cause that is none."""
     if not _NAME.fullmatch(wish.who):
         raise SettingsError(f"{wish.who!r} is no name of a person: 1 to 100 characters on one line (--as)")
     if wish.kind is ActKind.CLOSE and wish.verdict not in acts.VERDICTS:
@@ -113,10 +142,20 @@ async def _case(tenant: str, db: Connection, wish: Wish) -> _Case:
     )
 
 
+def _by_link(case: _Case, wish: Wish, link: str) -> str | None:
+    """A link knows an address, no person: whether that is who asked for the action it can not tell."""
+    asked = acts.requester(case.action) if case.action else acts.REQUESTER
+    if not link or wish.kind is not ActKind.APPROVE or asked == acts.REQUESTER:
+        return None
+    return f"{asked} asked for it: whoever approves it must do so by name (`tonewatch incidents approve`)"
+
+
 def _refusal(case: _Case, wish: Wish, now: datetime) -> str | None:
     vetoed_by = case.said(ActKind.VETO, case.action.key) if case.action else ""
     if wish.kind is ActKind.ACK:
         return acts.why_not_ack(case.incident, _answered(case))
+    if wish.action and wish.kind in _OF_ACTIONS and (case.action is None or case.action.key != wish.action):
+        return "that action does not wait for an answer any more"
     if wish.kind is ActKind.APPROVE:
         return acts.why_not_approve(case.incident, case.action, wish.who, case.approvals, vetoed_by, now)
     if wish.kind is ActKind.VETO:
@@ -169,7 +208,7 @@ def _label(wish: Wish, subject_kind: str, subject: str, now: datetime, round_: s
 
 async def _audit(tenant: str, db: Connection, case: _Case, wish: Wish, done: Done, now: datetime) -> None:
     after: dict[str, Any] = {"labels": [label.value for label in done.labels]}
-    if case.action is not None and wish.kind in {ActKind.APPROVE, ActKind.VETO}:
+    if case.action is not None and wish.kind in _OF_ACTIONS:
         after["action"] = case.action.key
     if done.approval is not None:
         after["expires"] = done.approval.expires

@@ -1,4 +1,4 @@
-"""What a report reckons: availability against the SLO, spans of repair, minutes saved, pages against the budget. Pure.
+"""What is reckoned of listening: availability against the SLO, spans of repair, minutes saved, pages allowed. Pure.
 
 Times of listening are whole milliseconds, so that sums are exact and the same in any order.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from tonewatch.settings import PageBudget
 
@@ -19,6 +19,14 @@ SLO: Final = Fraction(9999, 10_000)
 #: What a person takes from onset to the end of the impact, where no handed-over incident tells it.
 PERSON_MINUTES: Final = 15.0
 MS_PER_MINUTE: Final = 60_000
+#: States in which a listener wants sound (CMCD `sta`).
+LISTENING: Final = frozenset({"s", "p", "r"})
+#: Start-up beyond this counts as sound absent (Krishnan & Sitaraman, IMC 2012: abandonment begins at 2 s).
+STARTUP_ALLOWED_MS: Final = 2000
+#: A session that reports nothing for longer is not known to listen; CMCD's players report every 30 s at least.
+SILENT_AFTER_MS: Final = 60_000
+#: From so long before the end of a period it is told how long people take.
+HANDED_OVER_SINCE: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,17 @@ class Listening:
     def spent(self) -> float | None:
         """The share of the error budget that is gone (1.0: all of it); None: nobody listened."""
         return float(self.lost_ms / (self.due_ms * (1 - SLO))) if self.due_ms else None
+
+    def figures(self) -> dict[str, Any]:
+        """All of it by name, for scripts; None where nobody listened."""
+        return {
+            "availability": self.availability,
+            "met": self.met,
+            "due_minutes": self.due_minutes,
+            "lost_minutes": self.lost_minutes,
+            "allowed_minutes": self.allowed_minutes,
+            "budget_spent": self.spent,
+        }
 
 
 @dataclass(frozen=True, slots=True)

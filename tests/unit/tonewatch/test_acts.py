@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from policy import acts
+from tonewatch import acts
 from tonewatch.records import Action, ActionState, Approval, Incident, IncidentState
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policy.availability import PERSON_MINUTES, Listening, pages_allowed, person_minutes, saved_minutes, spread
+from tonewatch.availability import PERSON_MINUTES, Listening, pages_allowed, person_minutes, saved_minutes, spread
 from tonewatch.settings import PageBudget, load_profile
 
 ONSET = datetime(2026, 7, 1, 12, tzinfo=UTC)
