@@ -420,6 +420,17 @@ class Sources(BaseModel):
     prometheus: PrometheusSource | None = Field(None, description="A Prometheus; null: none")
 
 
+class Quotas(BaseModel):
+    """How much the tenant may send."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: int = Field(2000, ge=1, description="Requests in 10 s, of each kind (beacons, metrics, ...)")
+    series: int = Field(
+        200_000, ge=1, description="Series, ever: a pod's name in a label makes new ones with each release"
+    )
+
+
 class Channels(BaseModel):
     """Whom the tenant's notices reach. What is null is as the watcher's own settings have it."""
 
@@ -503,6 +514,7 @@ class Profile(BaseModel):
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")
     sources: Sources = Field(Sources(), description="Where telemetry is read besides the inventory's parts")
+    quotas: Quotas = Field(Quotas(), description="How much the tenant may send")
     channels: Channels = Field(Channels(), description="Whom the tenant's notices reach")
     people: People | None = Field(None, description="The identity provider of the tenant's people; null: keys alone")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")

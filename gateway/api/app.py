@@ -28,6 +28,7 @@ from gateway.api.description import describe
 from gateway.api.door import Door, Limits
 from gateway.api.instruments import Instruments, Measured
 from gateway.api.intake import Intake
+from gateway.api.profiles import Profiles
 from gateway.links import Signer
 from tonewatch.clock import SYSTEM, Clock
 from warehouse.cache import Cache
@@ -60,14 +61,15 @@ def create_app(
     answer_errors(app)
     describe(app)
     limits = limits or Limits()
-    door = Door(warehouse, cache, root_key, clock, limits)
+    profiles = Profiles(warehouse, clock)
+    door = Door(warehouse, cache, profiles, root_key, clock, limits)
     for routes in (
         beacons.router(door, instruments),
         changes.router(door),
         alerts.router(door, warehouse, limits, clock),
         events.router(door, warehouse, limits, clock),
         inventory.router(door, warehouse, limits, clock),
-        writes.router(door, Intake(warehouse, clock, limits), limits, instruments),
+        writes.router(door, Intake(warehouse, profiles, clock, limits), limits, instruments),
         live.router(door, cache),
         incidents.router(door, warehouse),
         listed.router(door, warehouse),

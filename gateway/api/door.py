@@ -19,6 +19,7 @@ from gateway import changes as announced
 from gateway import cmcd
 from gateway.api.answers import refused
 from gateway.api.people import People
+from gateway.api.profiles import Profiles
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
 from tonewatch.records import SessionReport
@@ -33,19 +34,19 @@ from warehouse.pseudonyms import pseudonym
 AHEAD: Final = timedelta(minutes=5)
 #: Samples and sessions older than this are no longer hot; a report so late can change nothing.
 BEHIND: Final = timedelta(hours=48)
+#: The time in which a tenant may make as many requests as its quota says.
+PER_SECONDS: Final = 10
 BEACON_TYPES: Final = frozenset({"application/cmcd", "text/plain", ""})
 JSON_TYPES: Final = frozenset({"application/json", ""})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one tenant may send. `requests` in `per_seconds`; `read_seconds` for a body to arrive."""
+    """How much may be in one request, whoever sends it; `read_seconds` for a body to arrive."""
 
     body_bytes: int = 64 * 1024
     lines: int = 1000
     changes: int = 100
-    requests: int = 2000
-    per_seconds: int = 10
     read_seconds: float = 10.0
     key_seconds: float = 3.0  # how long a key's answer is believed: a revoked key works no longer than this
     write_bytes: int = 2 * 1024 * 1024  # of a remote write as it comes, and
@@ -55,7 +56,6 @@ class Limits:
     document_bytes: int = 1024 * 1024  # of alerts, events and inventories
     alerts: int = 2000  # in one notification, and of one tenant that fire
     events: int = 1000  # in one body
-    series: int = 200_000  # of one tenant; a pod's name in a label makes new ones with every release
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,22 @@ class Caller:
 class Door:
     """Lets beacons and changes in for those who hold a key."""
 
-    def __init__(self, warehouse: Warehouse, cache: Cache, root_key: bytes, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        cache: Cache,
+        profiles: Profiles,
+        root_key: bytes,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
         self._warehouse = warehouse
         self._cache = cache
         self._root_key = root_key
         self._clock = clock
         self._limits = limits
-        self._people = People(warehouse, clock)
+        self._profiles = profiles
+        self._people = People(profiles, clock)
         self._known: dict[tuple[bytes, str], tuple[KeyHolder, float]] = {}
 
     async def admit(self, request: Request, scope: str) -> str:
@@ -99,9 +108,9 @@ class Door:
         tenant = request.headers.get("tonewatch-tenant", "").strip()
         by_token = tenant and not plain.strip().startswith("tw_")
         caller = await (self._person(tenant, plain, scope) if by_token else self._by_key(plain, scope))
-        limits = self._limits
-        if not await self._cache.allow(caller.tenant, scope, limits.requests, limits.per_seconds):
-            raise refused(429, "too many requests for this tenant", retry_after=str(limits.per_seconds))
+        most = (await self._profiles.of(caller.tenant)).profile.quotas.requests
+        if not await self._cache.allow(caller.tenant, scope, most, PER_SECONDS):
+            raise refused(429, "too many requests for this tenant", retry_after=str(PER_SECONDS))
         return caller
 
     async def _person(self, tenant: str, plain: str, scope: str) -> Caller:

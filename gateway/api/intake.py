@@ -14,20 +14,18 @@ import structlog
 
 from gateway.api.answers import refused
 from gateway.api.door import AHEAD, BEHIND, Limits
+from gateway.api.profiles import Profiles
 from gateway.naming import Naming
 from gateway.remote_write import Format, Reader, Written, milliseconds
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, PayloadTooLarge, SettingsError
+from tonewatch.errors import PayloadError, PayloadTooLarge
 from tonewatch.records import Series
-from tonewatch.settings import NamingRule, load_profile
-from warehouse import deliveries, samples, tenants
+from warehouse import deliveries, samples
 from warehouse.database import Connection, Warehouse
 
 WRITE_TYPES: Final = frozenset({"application/x-protobuf"})
 #: Bodies above this are decoded in a thread: some 5 ms per 1,000 series, which the loop can not always spare.
 _THREAD_BYTES: Final = 64 * 1024
-#: How long a tenant's rules of naming are believed.
-_BELIEVED_S: Final = 10.0
 #: From 1970, whence Prometheus counts milliseconds, to 2000, whence PostgreSQL counts microseconds.
 _TO_2000_MS: Final = milliseconds(datetime(2000, 1, 1, tzinfo=UTC))
 
@@ -53,15 +51,15 @@ class _Tenant:
 
     reader: Reader[Known]
     version: tuple[str, int]
-    until: float
+    most_series: int
     seen: set[int] = field(default_factory=set)
 
 
 class Intake:
     """Remote write for all tenants of this process."""
 
-    def __init__(self, warehouse: Warehouse, clock: Clock, limits: Limits) -> None:
-        self._warehouse, self._clock, self._limits = warehouse, clock, limits
+    def __init__(self, warehouse: Warehouse, profiles: Profiles, clock: Clock, limits: Limits) -> None:
+        self._warehouse, self._profiles, self._clock, self._limits = warehouse, profiles, clock, limits
         self._tenants: dict[str, _Tenant] = {}
         self._at_once = 0
 
@@ -110,26 +108,12 @@ class Intake:
         return reader.read(body, form, max_bytes=limits.unpacked_bytes, max_samples=limits.write_samples)
 
     async def _of(self, tenant: str) -> _Tenant:
-        held, now = self._tenants.get(tenant), self._clock.monotonic()
-        if held is not None and held.until > now:
-            return held
-        async with self._warehouse.as_tenant(tenant) as db:
-            found = await tenants.get(tenant, db)
-            version = (found.profile, found.settings_version)
-            if held is None or held.version != version:
-                naming = Naming(await self._rules(tenant, db, found.profile))
-                held = _Tenant(Reader(lambda told: _known(naming.series(told))), version, now)
-                self._tenants[tenant] = held
-        held.until = now + _BELIEVED_S
+        treated, held = await self._profiles.of(tenant), self._tenants.get(tenant)
+        if held is None or held.version != treated.version:
+            naming = Naming(treated.profile.naming)
+            reader = Reader(lambda told: _known(naming.series(told)))
+            held = self._tenants[tenant] = _Tenant(reader, treated.version, treated.profile.quotas.series)
         return held
-
-    async def _rules(self, tenant: str, db: Connection, profile: str) -> tuple[NamingRule, ...]:
-        """The tenant's rules of naming; settings that do not fit must not keep samples out."""
-        try:
-            return (await tenants.profile(tenant, db)).naming
-        except SettingsError as error:
-            log.warning("the tenant's own settings are not used", tenant=tenant, error=str(error))
-            return load_profile(profile).naming
 
     async def _within_limit(
         self, tenant: str, db: Connection, known: _Tenant, columns: samples.Columns, reasons: Counter[str]
@@ -137,10 +121,12 @@ class Intake:
         """Without what would make the tenant's series too many; those that it has go on."""
         strange = [id_ for id_ in columns.series if id_ not in known.seen]
         new = await samples.missing(tenant, db, strange) if strange else []
-        if not new or await samples.count_series(tenant, db) + len(new) <= self._limits.series:
+        if not new or await samples.count_series(tenant, db) + len(new) <= known.most_series:
             return columns
         kept = ~np.isin(columns.ids, new)
-        reasons[f"the tenant has {self._limits.series} series, and no more are taken"] += int((~kept).sum())
+        reasons[f"the tenant has {known.most_series} series, and no more are taken (its setting quotas.series)"] += int(
+            (~kept).sum()
+        )
         return columns.part(kept)
 
 

@@ -15,14 +15,13 @@ import jwt
 import structlog
 
 from gateway.api.answers import refused
+from gateway.api.profiles import Profiles
 from gateway.http import client, fetch
 from tonewatch.clock import Clock
-from tonewatch.errors import SettingsError, SourceError
+from tonewatch.errors import SourceError
 from tonewatch.records import TENANT_SLUG
 from tonewatch.roles import held
 from tonewatch.settings import People as Provider
-from warehouse import tenants
-from warehouse.database import Warehouse
 
 #: Signatures by a private key alone: with a shared secret whoever checks could also sign (RFC 8725, 3.1).
 ALGORITHMS: Final = frozenset(
@@ -30,8 +29,6 @@ ALGORITHMS: Final = frozenset(
 )
 #: Two machines' clocks.
 LEEWAY_S: Final = 30.0
-#: How long a tenant's settings are believed.
-_BELIEVED_S: Final = 10.0
 #: How long a provider's keys are; and, while it does not answer, still.
 _KEYS_S: Final = 600.0
 _KEYS_AWAY_S: Final = 24 * 3600.0
@@ -67,9 +64,8 @@ class _Keys:
 class People:
     """Reads people's tokens, for all tenants of this process."""
 
-    def __init__(self, warehouse: Warehouse, clock: Clock) -> None:
-        self._warehouse, self._clock = warehouse, clock
-        self._providers: dict[str, tuple[Provider | None, float]] = {}
+    def __init__(self, profiles: Profiles, clock: Clock) -> None:
+        self._profiles, self._clock = profiles, clock
         self._keys: dict[str, _Keys] = {}
 
     async def person(self, tenant: str, token: str) -> Person:
@@ -80,7 +76,7 @@ class People:
         """
         if not TENANT_SLUG.fullmatch(tenant):
             raise _wrong("tonewatch-tenant must name the tenant whose people you belong to")
-        provider = await self._provider(tenant)
+        provider = (await self._profiles.of(tenant)).profile.people
         if provider is None:
             raise _wrong("people of this tenant cannot come in: no identity provider is set (people.issuer)")
         claims = await self._claims(provider, token)
@@ -88,19 +84,6 @@ class People:
         theirs = {told} if isinstance(told, str) else {each for each in _list(told) if isinstance(each, str)}
         roles = [role for role, groups in provider.roles.items() if theirs & set(groups)]
         return Person(tenant, _name(claims), held(roles))
-
-    async def _provider(self, tenant: str) -> Provider | None:
-        kept, now = self._providers.get(tenant), self._clock.monotonic()
-        if kept is not None and kept[1] > now:
-            return kept[0]
-        async with self._warehouse.as_tenant(tenant) as db:
-            try:
-                provider = (await tenants.profile(tenant, db)).people
-            except SettingsError as error:
-                log.warning("the tenant's own settings are not used", tenant=tenant, error=str(error))
-                provider = None
-        self._providers[tenant] = (provider, now + _BELIEVED_S)
-        return provider
 
     async def _claims(self, provider: Provider, token: str) -> Mapping[str, Any]:
         """What the token says, its signature, issuer, audience and times checked."""

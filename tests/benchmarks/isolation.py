@@ -37,8 +37,8 @@ from psycopg import sql
 from console.keyring import SCOPES
 from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
+from console.tenancy import Change, Tenancy
 from gateway.api.app import create_app
-from gateway.api.door import Limits
 from tests.integration.furnished import INCIDENT, PART, furnish
 from tests.integration.pushed import until
 from tests.unit.gateway.test_remote_write import body_v1, series_v1
@@ -235,7 +235,8 @@ async def routes(warehouse: Warehouse, cache: Cache, tally: Tally, seed: int) ->
     async with warehouse.as_tenant("intruder") as db:
         await tenants.add("intruder", db, name="intruder", profile="platform", at=SYSTEM.now())
         key = await keys.create("intruder", db, purpose="bench", scopes=SCOPES, now=SYSTEM.now())
-    app = create_app(warehouse, cache, b"k" * 32, limits=Limits(requests=10**9))
+    await Tenancy(warehouse).change("intruder", Change(set=("quotas.requests=1000000000",)), "bench", "no limit")
+    app = create_app(warehouse, cache, b"k" * 32)
     paths = sorted(app.openapi()["paths"])
     chance = random.Random(seed)
     wrong = key.replace("tw_intruder_", f"tw_{VICTIM}_")

@@ -25,10 +25,10 @@ import pytest
 
 from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
-from gateway.api.door import Limits
+from gateway.api.door import PER_SECONDS
 from tonewatch.records import Change
 from tonewatch.secrets import Secrets, load_or_generate
-from tonewatch.settings import Settings, to_environment
+from tonewatch.settings import Settings, load_profile, to_environment
 from warehouse import changes, keys, sessions, tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
@@ -344,12 +344,12 @@ async def test_a_tenant_over_its_rate_is_put_off_and_no_other(
 ) -> None:
     key, other = await key_for(warehouse, "flood"), await key_for(warehouse, "calm")
     cache = Cache(redis_url)
-    limits = Limits()
-    for _ in range(limits.requests):  # the flood, without its bodies
-        await cache.allow("flood", "beacons", limits.requests, limits.per_seconds)
+    most = load_profile("demo").quotas.requests
+    for _ in range(most):  # the flood, without its bodies
+        await cache.allow("flood", "beacons", most, PER_SECONDS)
     await cache.close()
     answer = await door.post("/v1/cmcd", content=line(), headers=bearer(key))
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, str(limits.per_seconds))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, str(PER_SECONDS))
     assert (await door.post("/v1/cmcd", content=line(), headers=bearer(other))).status_code == 200
     assert await kept(warehouse, "flood") == []
 

@@ -275,12 +275,13 @@ async def test_series_beyond_the_limit_are_refused_and_the_known_ones_go_on(ware
     def body(count: int, time: int) -> bytes:
         return body_v1(*(series_v1([("__name__", "a"), ("n", str(n))], [(time, 1.0)]) for n in range(count)))
 
-    async with client_of(warehouse, tenant, Limits(series=3)) as door:
+    await Tenancy(warehouse).change(tenant, Change(set=("quotas.series=3",)), "ann", "a small one")
+    async with client_of(warehouse, tenant) as door:
         assert (await push(door, body(3, now))).status_code == 204
         answer = await push(door, body(5, now + 1))
         assert (answer.status_code, answer.headers["x-prometheus-remote-write-samples-written"]) == (400, "3")
-        assert answer.json()["refused"] == {"the tenant has 3 series, and no more are taken": 2}
-    async with client_of(warehouse, tenant, Limits(series=3)) as door:  # another process of the gateway
+        assert answer.json()["refused"] == {"the tenant has 3 series, and no more are taken (its setting quotas.series)": 2}
+    async with client_of(warehouse, tenant) as door:  # another process of the gateway
         assert (await push(door, body(5, now + 2))).status_code == 400
     assert len(await stored(warehouse, tenant)) == 9
 
