@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
 from tasks.summarise import SEVERITIES, Summary, fate
-from tonewatch.availability import SLO, Listening, Spread
+from tonewatch.availability import Listening, Slo, Spread
 from tonewatch.records import ActionState
 from warehouse.minutes import FALSE_ALARM, OVER, Saved
 from warehouse.weekly import Deed, IncidentLine
@@ -20,7 +20,6 @@ from warehouse.weekly import Deed, IncidentLine
 TEMPLATES: Final = Path(__file__).parent / "templates"
 #: Incidents that a mail lists; the figures count all of them.
 LISTED: Final = 20
-PROMISED: Final = f"{float(SLO):.2%}".replace("%", " %")
 _BASES: Final = {
     "measured": "measured by players",
     "inferred": "inferred from the sessions known",
@@ -92,9 +91,9 @@ def as_document(summary: Summary) -> dict[str, Any]:
         "tenant": summary.tenant,
         "period": {"key": summary.period.key, "start": summary.period.start, "end": summary.period.end},
         "as_of": summary.as_of,
-        "slo": float(SLO),
-        "availability": total.figures(),
-        "channels": {name: found.figures() for name, found in summary.channels.items()},
+        "slo": float(summary.slo.share),
+        "availability": summary.slo.figures(total),
+        "channels": {name: summary.slo.figures(found) for name, found in summary.channels.items()},
         "incidents": {
             "opened": len(summary.incidents),
             "carried": summary.carried,
@@ -149,7 +148,7 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str, str]]:
     kept = {None: "plain", True: "good", False: "bad"}
     false = "good" if pages.false <= pages.allowed else "bad"
     return [
-        ("Availability", _percent(total), f"promised {PROMISED}", kept[total.met]),
+        ("Availability", _percent(total), f"promised {_promised(summary)}", kept[summary.slo.met(total)]),
         ("Lost", f"{total.lost_minutes:.2f}", "listener-minutes", "plain"),
         ("Saved", f"{summary.saved_minutes:.2f}", "listener-minutes, an estimate", "plain"),
         ("MTTR", _took(repaired.median_s) if repaired else "no data", "median, onset to impact ended", "plain"),
@@ -158,7 +157,7 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str, str]]:
 
 
 def _availability(summary: Summary) -> Section:
-    total = summary.total
+    total, slo = summary.total, summary.slo
     if not total.due_ms:
         return Section(
             "Availability",
@@ -166,13 +165,16 @@ def _availability(summary: Summary) -> Section:
             notes=tuple(_basis_notes(summary)),
         )
     facts = (
-        ("All channels", f"{_percent(total)}, {'kept' if total.met else 'missed'}: {PROMISED} was promised"),
+        (
+            "All channels",
+            f"{_percent(total)}, {'kept' if slo.met(total) else 'missed'}: {_promised(summary)} was promised",
+        ),
         ("Listener-minutes due", f"{total.due_minutes:,.1f}"),
         ("Listener-minutes lost", f"{total.lost_minutes:.2f}"),
-        ("The SLO allows to lose", f"{total.allowed_minutes:.2f}"),
-        ("Error budget spent", _share(total.spent)),
+        ("The SLO allows to lose", f"{slo.allowed_minutes(total):.2f}"),
+        ("Error budget spent", _share(slo.spent(total))),
     )
-    rows = tuple((name, *_row(each)) for name, each in summary.channels.items())
+    rows = tuple((name, *_row(each, slo)) for name, each in summary.channels.items())
     table = Table(("Channel", "Available", "Due, min", "Lost, min", "Allowed, min", "Spent"), rows)
     method = (
         "Availability is 1 - lost / due. Due: minutes between two reports of a session that listened. Lost: sound that "
@@ -181,9 +183,13 @@ def _availability(summary: Summary) -> Section:
     return Section("Availability", facts, (table,), notes=(method, *_basis_notes(summary)))
 
 
-def _row(found: Listening) -> tuple[str, ...]:
-    minutes = (f"{found.due_minutes:,.1f}", f"{found.lost_minutes:.2f}", f"{found.allowed_minutes:.2f}")
-    return (_percent(found), *minutes, _share(found.spent))
+def _row(found: Listening, slo: Slo) -> tuple[str, ...]:
+    minutes = (f"{found.due_minutes:,.1f}", f"{found.lost_minutes:.2f}", f"{slo.allowed_minutes(found):.2f}")
+    return (_percent(found), *minutes, _share(slo.spent(found)))
+
+
+def _promised(summary: Summary) -> str:
+    return f"{float(summary.slo.share) * 100:.6g} %"
 
 
 def _basis_notes(summary: Summary) -> list[str]:

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from policy.period import Period
-from tonewatch.availability import Listening, Spread, pages_allowed, person_minutes, spread
+from tonewatch.availability import Listening, Slo, Spread, pages_allowed, person_minutes, spread
 from tonewatch.records import ActionState, IncidentState, Outcome
-from tonewatch.settings import PageBudget
+from tonewatch.settings import Profile
 from warehouse.minutes import FALSE_ALARM, OVER, Saved, lost_by_basis, saved
 from warehouse.weekly import ChannelTime, Deed, IncidentLine
 
@@ -71,6 +71,7 @@ class Summary:
     as_of: datetime
     channels: Mapping[str, Listening]
     total: Listening
+    slo: Slo
     bars: tuple[Bar, ...]
     incidents: tuple[IncidentLine, ...]
     carried: int
@@ -97,7 +98,7 @@ class Summary:
         return self.controlled.minutes + self.uncontrolled.minutes
 
 
-def summarise(tenant: str, period: Period, as_of: datetime, read: Read, budget: PageBudget) -> Summary:
+def summarise(tenant: str, period: Period, as_of: datetime, read: Read, profile: Profile) -> Summary:
     """The figures of the period."""
     channels: dict[str, Listening] = defaultdict(Listening)
     for _, found in read.listening:
@@ -112,6 +113,7 @@ def summarise(tenant: str, period: Period, as_of: datetime, read: Read, budget: 
         as_of=as_of,
         channels=dict(sorted(channels.items())),
         total=sum(channels.values(), Listening()),
+        slo=Slo.of(profile),
         bars=tuple(_bar(bar, found, read.incidents) for bar, found in read.listening),
         incidents=tuple(read.incidents),
         carried=read.carried,
@@ -132,7 +134,7 @@ def summarise(tenant: str, period: Period, as_of: datetime, read: Read, budget: 
         uncontrolled=saved(read.incidents, read.deeds, minutes, controlled=False),
         person_minutes=minutes,
         person_cases=cases,
-        pages=_pages(read.incidents, pages_allowed(budget, period.seconds)),
+        pages=_pages(read.incidents, pages_allowed(profile.budget, period.seconds)),
     )
 
 

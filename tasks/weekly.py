@@ -54,7 +54,7 @@ async def make(tenant: str, warehouse: Warehouse, period: Period, profile: Profi
     if period.end > now:
         raise SettingsError(f"the time until {period.end.isoformat()} is not over yet: give an earlier --until")
     read = await _read(tenant, warehouse, period, profile)
-    summary = summarise(tenant, period, now, read, profile.budget)
+    summary = summarise(tenant, period, now, read, profile)
     image = picture(summary)
     # By its content, as every evidence: the same picture is kept once.
     name = hashlib.blake2b(image, digest_size=16).hexdigest()

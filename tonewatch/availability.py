@@ -12,10 +12,8 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, Final
 
-from tonewatch.settings import PageBudget
+from tonewatch.settings import PageBudget, Profile
 
-#: The share of listener-minutes due that is promised to have sound: 99.99 %.
-SLO: Final = Fraction(9999, 10_000)
 #: What a person takes from onset to the end of the impact, where no handed-over incident tells it.
 PERSON_MINUTES: Final = 15.0
 MS_PER_MINUTE: Final = 60_000
@@ -55,30 +53,39 @@ class Listening:
         """
         return (self.due_ms - self.lost_ms) * 1_000_000 // self.due_ms / 1_000_000 if self.due_ms else None
 
-    @property
-    def met(self) -> bool | None:
-        """Whether the SLO was kept; None: nobody listened."""
-        return self.lost_ms <= self.due_ms * (1 - SLO) if self.due_ms else None
 
-    @property
-    def allowed_minutes(self) -> float:
-        """The error budget: listener-minutes that the SLO lets be lost."""
-        return float(self.due_ms * (1 - SLO)) / MS_PER_MINUTE
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """A promise: the share of the listener-minutes due that is to have sound, e.g. 9999/10000."""
 
-    @property
-    def spent(self) -> float | None:
+    share: Fraction
+
+    @classmethod
+    def of(cls, profile: Profile) -> Slo:
+        """What the tenant has promised; the decimal as it is written, not as a float rounds it."""
+        return cls(Fraction(str(profile.slo)))
+
+    def met(self, found: Listening) -> bool | None:
+        """Whether it was kept; None: nobody listened."""
+        return found.lost_ms <= found.due_ms * (1 - self.share) if found.due_ms else None
+
+    def allowed_minutes(self, found: Listening) -> float:
+        """The error budget: listener-minutes that may be lost."""
+        return float(found.due_ms * (1 - self.share)) / MS_PER_MINUTE
+
+    def spent(self, found: Listening) -> float | None:
         """The share of the error budget that is gone (1.0: all of it); None: nobody listened."""
-        return float(self.lost_ms / (self.due_ms * (1 - SLO))) if self.due_ms else None
+        return float(found.lost_ms / (found.due_ms * (1 - self.share))) if found.due_ms else None
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self, found: Listening) -> dict[str, Any]:
         """All of it by name, for scripts; None where nobody listened."""
         return {
-            "availability": self.availability,
-            "met": self.met,
-            "due_minutes": self.due_minutes,
-            "lost_minutes": self.lost_minutes,
-            "allowed_minutes": self.allowed_minutes,
-            "budget_spent": self.spent,
+            "availability": found.availability,
+            "met": self.met(found),
+            "due_minutes": found.due_minutes,
+            "lost_minutes": found.lost_minutes,
+            "allowed_minutes": self.allowed_minutes(found),
+            "budget_spent": self.spent(found),
         }
 
 

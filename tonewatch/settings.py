@@ -509,6 +509,12 @@ class Profile(BaseModel):
     verify_timeout_seconds: float = Field(
         300.0, gt=0, description="After this long without them the verdict is inconclusive"
     )
+    slo: float = Field(
+        0.9999,
+        gt=0,
+        lt=1,
+        description="The share of listener-minutes that is promised to have sound: reports, /v1/slos",
+    )
     budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")

@@ -73,7 +73,7 @@ def create_app(
         live.router(door, cache),
         incidents.router(door, warehouse),
         listed.router(door, warehouse),
-        reckoned.router(door, warehouse, clock),
+        reckoned.router(door, warehouse, profiles, clock),
         acts.router(door, warehouse, clock),
         links.router(Signer(root_key), warehouse, cache, clock),
         health.router(warehouse, instruments),

@@ -16,7 +16,8 @@ from gateway.api.asked import SINCE, UNTIL, parameters, read
 from gateway.api.description import answers, success
 from gateway.api.door import Door
 from gateway.api.examples import MINUTES, SLOS
-from tonewatch.availability import SLO, Listening
+from gateway.api.profiles import Profiles
+from tonewatch.availability import Listening, Slo
 from tonewatch.clock import Clock
 from warehouse import minutes
 from warehouse.database import Warehouse
@@ -29,7 +30,7 @@ _AT_ONCE: Final = 2
 ASKED: Final = (SINCE, UNTIL)
 
 
-def router(door: Door, warehouse: Warehouse, clock: Clock) -> APIRouter:
+def router(door: Door, warehouse: Warehouse, profiles: Profiles, clock: Clock) -> APIRouter:
     """Reckons availability and listener-minutes."""
     routes = APIRouter(tags=["ask"])
     turn = asyncio.Semaphore(_AT_ONCE)
@@ -46,9 +47,10 @@ def router(door: Door, warehouse: Warehouse, clock: Clock) -> APIRouter:
         since, until = _span(read(request, ASKED), clock.now())
         async with turn:
             found = await minutes.channels(tenant, warehouse, since, until)
-        channels = {name: each.figures() for name, each in found.items()}
-        total = sum(found.values(), Listening()).figures()
-        return told({"since": since, "until": until, "slo": float(SLO), "total": total, "channels": channels})
+        slo = Slo.of((await profiles.of(tenant)).profile)
+        channels = {name: slo.figures(each) for name, each in found.items()}
+        total = slo.figures(sum(found.values(), Listening()))
+        return told({"since": since, "until": until, "slo": float(slo.share), "total": total, "channels": channels})
 
     @routes.get(
         "/v1/listener-minutes",

@@ -280,7 +280,9 @@ async def test_series_beyond_the_limit_are_refused_and_the_known_ones_go_on(ware
         assert (await push(door, body(3, now))).status_code == 204
         answer = await push(door, body(5, now + 1))
         assert (answer.status_code, answer.headers["x-prometheus-remote-write-samples-written"]) == (400, "3")
-        assert answer.json()["refused"] == {"the tenant has 3 series, and no more are taken (its setting quotas.series)": 2}
+        assert answer.json()["refused"] == {
+            "the tenant has 3 series, and no more are taken (its setting quotas.series)": 2
+        }
     async with client_of(warehouse, tenant) as door:  # another process of the gateway
         assert (await push(door, body(5, now + 2))).status_code == 400
     assert len(await stored(warehouse, tenant)) == 9

@@ -15,7 +15,7 @@ from policy.period import Period, bars
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative, picture
 from tasks.phrase import LISTED, plain, rich, subject
 from tasks.summarise import FATES, Read, Summary, fate, summarise
-from tonewatch.settings import PageBudget
+from tonewatch.settings import Profile
 from warehouse.weekly import ChannelTime, Deed, IncidentLine
 
 MONDAY = datetime(2026, 6, 29, tzinfo=UTC)
@@ -43,7 +43,7 @@ def deed(incident_id: str = "i1", **more: Any) -> Deed:
 
 def summary(*incidents: IncidentLine, deeds: tuple[Deed, ...] = (), period: Period = WEEK, lost: int = 600) -> Summary:
     heard = [(bar, [ChannelTime("channel:ch1", lost, 60_000_000)]) for bar in bars(period, 86_400)]
-    return summarise("t", period, MADE, Read(heard, incidents, deeds, 0, ()), PageBudget())
+    return summarise("t", period, MADE, Read(heard, incidents, deeds, 0, ()), Profile(description=""))
 
 
 def test_the_last_verdict_decides_whether_anything_was_saved() -> None:
@@ -133,7 +133,7 @@ def test_the_picture_is_dark_on_light_sharp_at_600_pixels_and_the_same_for_the_s
 def test_more_minutes_lost_make_a_bigger_bar() -> None:
     period = Period(MONDAY, MONDAY + timedelta(days=2))
     heard = [(bar, [ChannelTime("c", 60_000 * (1 + 3 * n), 10**8)]) for n, bar in enumerate(bars(period, 86_400))]
-    found = summarise("t", period, MADE, Read(heard, (), (), 0, ()), PageBudget())
+    found = summarise("t", period, MADE, Read(heard, (), (), 0, ()), Profile(description=""))
     image = Image.open(io.BytesIO(picture(found))).convert("RGB")
     blue = [[image.getpixel((x, y)) == (31, 111, 139) for y in range(image.height)] for x in (360, 920)]
     left, right = (sum(column) for column in blue)

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tonewatch.availability import PERSON_MINUTES, Listening, pages_allowed, person_minutes, saved_minutes, spread
-from tonewatch.settings import PageBudget, load_profile
+from tonewatch.availability import PERSON_MINUTES, Listening, Slo, pages_allowed, person_minutes, saved_minutes, spread
+from tonewatch.settings import PageBudget, Profile, load_profile
 
 ONSET = datetime(2026, 7, 1, 12, tzinfo=UTC)
 dues = st.integers(1, 10**15)
+SLO = Slo.of(Profile(description=""))
 
 
 def at(minutes: float) -> datetime:
@@ -28,28 +29,38 @@ def test_availability_is_never_rounded_up(due: int, data: st.DataObject) -> None
     assert found.availability is not None
     assert Fraction(found.availability).limit_denominator(1_000_000) <= exact
     assert exact - Fraction(found.availability) < Fraction(2, 1_000_000)
-    assert found.met is (exact >= Fraction(9999, 10_000))
+    assert SLO.met(found) is (exact >= Fraction(9999, 10_000))
 
 
 @given(dues, st.data())
 def test_the_error_budget_is_spent_exactly_when_the_slo_is_at_its_limit(due: int, data: st.DataObject) -> None:
     lost = data.draw(st.integers(0, due))
     found = Listening(due, lost)
-    assert found.spent is not None
-    assert found.spent == pytest.approx(lost / (due / 10_000))
+    spent = SLO.spent(found)
+    assert spent == pytest.approx(lost / (due / 10_000))
     assume(abs(lost - due / 10_000) > due * 1e-12)
-    assert found.met is (found.spent <= 1)
+    assert spent is not None
+    assert SLO.met(found) is (spent <= 1)
 
 
 def test_a_promise_broken_by_a_hair_does_not_read_as_kept() -> None:
     found = Listening(100_000_000, 10_001)
-    assert (found.availability, found.met) == (0.999899, False)
-    assert Listening(100_000_000, 10_000).met is True
+    assert (found.availability, SLO.met(found)) == (0.999899, False)
+    assert SLO.met(Listening(100_000_000, 10_000)) is True
+
+
+def test_a_tenants_own_promise_is_taken_as_it_is_written() -> None:
+    own = Slo.of(Profile(description="", slo=0.999))
+    assert own.share == Fraction(999, 1000)
+    assert own.met(Listening(1_000_000, 1000)) is True
+    assert own.met(Listening(1_000_000, 1001)) is False
+    assert own.allowed_minutes(Listening(60_000_000, 0)) == pytest.approx(1.0)
 
 
 def test_without_listeners_nothing_is_said() -> None:
-    assert (Listening().availability, Listening().met, Listening().spent) == (None, None, None)
-    assert Listening().allowed_minutes == 0
+    nobody = Listening()
+    assert (nobody.availability, SLO.met(nobody), SLO.spent(nobody)) == (None, None, None)
+    assert SLO.allowed_minutes(nobody) == 0
 
 
 @given(st.lists(st.tuples(dues, st.integers(0, 1000)), max_size=8))
