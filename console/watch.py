@@ -67,7 +67,7 @@ class Watcher:
         self.controls = Controls(control) if control else None
         self.began = clock.now()
         self.detection = DetectionState()
-        self.host = Sleeper()
+        self.host = Sleeper(works=True)
         self.lag = 0.0
         self.work: dict[str, Work] = {}
         self.findings: deque[Finding] = deque(maxlen=50)

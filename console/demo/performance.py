@@ -265,7 +265,7 @@ async def _sum_up(options: Options, run: Run) -> summary.Summary:
         seed=options.seed,
         faults=tuple(faults),
         false=tuple(false),
-        host_starved_s=run.sleeper.starved_s,
+        host_starved_s=max(run.sleeper.starved_s, _starved_by_the_watcher(run)),
         lasted_s=SYSTEM.monotonic() - run.since,
         started_s={part.name: part.started_s for part in status.parts if part.started_s is not None},
         memory_mib={part.name: part.memory_mib for part in status.parts if part.memory_mib is not None},
@@ -273,6 +273,11 @@ async def _sum_up(options: Options, run: Run) -> summary.Summary:
         paths=paths | {"mailbox": run.mailbox.folder.absolute(), "result": (options.out / "result.json").absolute()},
         addresses=addresses,
     )
+
+
+def _starved_by_the_watcher(run: Run) -> float:
+    """What the watcher itself measured: by work as well as by sleep, from when it began."""
+    return float((run.rehearsal.picture.get("host") or {}).get("starved_s") or 0.0)
 
 
 def _tell(options: Options, came_to: summary.Summary) -> None:

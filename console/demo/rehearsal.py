@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from console.demo import lesson
 from console.demo.live import champions
@@ -91,6 +92,11 @@ class Rehearsal:
         if since is None:
             raise PartFailed("the watcher collected nothing within 60 s; its log says why")
         return max(since, self._hears_since)
+
+    @property
+    def picture(self) -> Mapping[str, Any]:
+        """What the watcher saw last; empty before its first."""
+        return self._show.picture
 
     async def _until_picture_of(self, moment: datetime, seconds: float) -> bool:
         async def reached() -> bool:
