@@ -127,6 +127,7 @@ class Watcher:
         """One tick: everything that arrived goes its way from collect to the next step of each incident."""
         now = self.clock.now()
         await self._follow_settings()
+        await self.collector.follow_sources(self.tenant, self.warehouse)
         await self.collector.hear_players(self.tenant, self.warehouse)
         await self.collector.take_deliveries(self.tenant, self.warehouse)
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()

@@ -11,6 +11,7 @@ from typing import Any
 
 from feature_store.loudness import FLOOR, LoudnessMeter
 from feature_store.sound import ClippingMeter, SilenceMeter, balance_db, correlation
+from gateway.hosts import Hosts
 from gateway.http import Session, client
 from gateway.sources.decode import Pcm
 from gateway.sources.hls import HlsProbe, Reading, media_playlist_of
@@ -271,11 +272,13 @@ class Listener:
     ) -> None:
         self.url = url
         self._limits, self._clock, self._timeout_s = limits or Thresholds(), clock, timeout_s
-        self._session = client(timeout_s=timeout_s)
+        # A playlist of somebody else's must not make this machine ask itself.
+        self._session = client(timeout_s=timeout_s, hosts=Hosts(url, others=True))
         self._meters = _Meters()
         self._notices: list[Notice] = []
         self._changed = asyncio.Event()
         self.broken: dict[str, datetime] = {}  # threshold -> when it first broke
+        self._breaking: tuple[str, ...] = ()  # those that are broken now
         self.faults: dict[str, int] = {}  # kind -> how often
 
     async def statuses(self, *, seconds: float | None = None, every_s: float = 1.0) -> AsyncGenerator[Status, None]:
@@ -321,8 +324,11 @@ class Listener:
         now = self._clock.now()
         status = source.onto(self._meters.onto(Status(now, source.kind)))
         names = broken(status, self._limits)
-        new = [name for name in names if name not in self.broken]
-        self.broken |= dict.fromkeys(new, now)
+        new = [name for name in names if name not in self._breaking]
+        self.broken = dict.fromkeys(new, now) | self.broken
+        self._breaking = names
+        if "silence" in new:
+            self._notices.append(Notice(now, "silence", f"there has been no sound for {status.silence_s:.1f} s"))
         if new or self._notices:
             status = replace(status, faults=self._take_notices())
         return replace(status, broken=names), bool(new or status.faults)

@@ -26,6 +26,8 @@ from tonewatch.settings import (
     Freeze,
     Grant,
     Guardrails,
+    HlsSource,
+    IcecastSource,
     NamingRule,
     PageBudget,
     Profile,
@@ -71,6 +73,8 @@ MODELS = [
     NamingRule,
     Sources,
     PrometheusSource,
+    IcecastSource,
+    HlsSource,
 ]
 
 #: Defaults that follow from the machine, in words.

@@ -21,8 +21,9 @@ from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SourceError
 
 #: How far reading may run ahead of playing (seconds): a file, and a live stream whose server sends a burst at first.
+#: Icecast's are 64 KiB, half a minute at 16 kbit/s; whoever held it back would hear everything that much later.
 FILE_AHEAD_S = 2.0
-LIVE_AHEAD_S = 10.0
+LIVE_AHEAD_S = 60.0
 #: So much is looked at to tell what a stream is.
 SNIFFED = 4096
 #: PyAV's packet is generic in the stream it came from; ours come from none.
@@ -68,9 +69,17 @@ class IcyReader:
     def _close_full_block(self) -> None:
         if self._block is None or len(self._block) < self._block_size:
             return
-        if title := _ICY_TITLE.search(self._block.decode("utf-8", errors="replace")):
+        if title := _ICY_TITLE.search(_text(bytes(self._block))):
             self.title = printable(title[1])
         self._block, self._until_block = None, self._interval
+
+
+def _text(block: bytes) -> str:
+    """Nothing says which characters a block is written in: UTF-8 today, Latin-1 by older source clients."""
+    try:
+        return block.decode("utf-8")
+    except UnicodeDecodeError:
+        return block.decode("latin-1")
 
 
 class StreamDecoder:
@@ -139,6 +148,9 @@ class StreamProbe:
         self.metadata: dict[str, str] = {}
         self.received_s = 0.0
         self.starved_s = 0.0  # for how long sound was due and absent, all stalls together
+        self.opened: float | None = None  # monotonic, when the first bytes came
+        self.arrived: float | None = None  # monotonic, when the last bytes came
+        self.sounded: float | None = None  # monotonic, when the last of them held sound that could be decoded
         self._session, self._clock, self._timeout_s = session, clock, timeout_s
         self._began: float | None = None  # monotonic; moved on by each stall, as a player's clock stops
 
@@ -155,6 +167,8 @@ class StreamProbe:
             icy = IcyReader(_interval(answer.headers))
             decoder: StreamDecoder | None = None
             async for chunk in answer.chunks():
+                self.arrived = self._clock.monotonic()
+                self.opened = self.opened or self.arrived
                 data = icy.feed(chunk)
                 decoder = decoder or StreamDecoder(codec_of_stream(answer, data))
                 pcm = await asyncio.to_thread(decoder.feed, data)
@@ -164,7 +178,9 @@ class StreamProbe:
                 await self._pace()
 
     def _note_headers(self, headers: Mapping[str, str]) -> None:
-        self.live = any(name.startswith("icy-") for name in headers) and "content-length" not in headers
+        # Icecast says nothing of itself in icy-... for an Ogg stream without a name.
+        radio = any(name.startswith("icy-") for name in headers) or "icecast" in headers.get("server", "").lower()
+        self.live = radio and "content-length" not in headers
         for name, key in (("icy-name", "station"), ("icy-genre", "genre"), ("icy-br", "bitrate_kbps")):
             if headers.get(name):
                 self.metadata[key] = printable(headers[name])
@@ -174,6 +190,7 @@ class StreamProbe:
         self.metadata |= decoder.metadata | ({"title": icy.title} if icy.title else {})
         if pcm is None:
             return
+        self.sounded = self.arrived
         if self._began is None:
             self._began = self._clock.monotonic()
         if self.buffer_s < 0:
