@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from console.chores import LOOK_SECONDS, Chores
 from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
@@ -53,6 +54,8 @@ class Watcher:
         self.tenant = settings.tenant
         self.watches = settings.monitoring_enabled
         self.profile = load_profile(settings.profile)  # until the tenant's own settings are read
+        # What was started with it decides, whatever the tenant's own settings become.
+        self.light = self.profile.light
         self._settings_version: tuple[str, int] | None = None
         # The same after a restart: a watcher that died must not keep its heir from carrying on.
         self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
@@ -96,6 +99,8 @@ class Watcher:
         await self._resume()
         # What waits in the outbox and the journal does not wait for the platform.
         always: list[Loop] = [(lambda: 1.0, self._send), (lambda: LATE_RECORD_SECONDS, self.runs.record_late)]
+        if self.light:
+            always.append((lambda: LOOK_SECONDS, Chores(self.settings, self.warehouse, self.clock).look))
         async with asyncio.TaskGroup() as group:
             for seconds, work in always:
                 group.create_task(self._every(seconds, work))
@@ -119,7 +124,7 @@ class Watcher:
         ]
         if self.settings.inventory_url:
             loops.append((lambda: INVENTORY_SECONDS, self._look_around))
-        if self.settings.ai_anomaly_detection:
+        if self.settings.ai_anomaly_detection and not self.light:
             loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
 

@@ -16,7 +16,7 @@ from gateway.http import Session, client
 from gateway.sources.decode import Pcm
 from gateway.sources.hls import HlsProbe, Reading, media_playlist_of
 from gateway.sources.playlist import MediaPlaylist
-from gateway.sources.stream import StreamProbe, first_bytes
+from gateway.sources.stream import SILENT_S, StreamProbe, first_bytes
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SourceError
 
@@ -269,11 +269,12 @@ class Listener:
         limits: Thresholds | None = None,
         clock: Clock = SYSTEM,
         timeout_s: float = 5.0,
+        hosts: Hosts | None = None,
     ) -> None:
         self.url = url
         self._limits, self._clock, self._timeout_s = limits or Thresholds(), clock, timeout_s
         # A playlist of somebody else's must not make this machine ask itself.
-        self._session = client(timeout_s=timeout_s, hosts=Hosts(url, others=True))
+        self._session = client(timeout_s=max(timeout_s, SILENT_S), hosts=hosts or Hosts(url, others=True))
         self._meters = _Meters()
         self._notices: list[Notice] = []
         self._changed = asyncio.Event()

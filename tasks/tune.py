@@ -18,7 +18,7 @@ from gateway.hosts import Hosts
 from gateway.http import Session, client, fetch
 from gateway.sources.decode import Pcm
 from gateway.sources.icecast import fetch_status
-from gateway.sources.stream import StreamProbe
+from gateway.sources.stream import SILENT_S, StreamProbe
 from tasks.probe import Prober, Target, probed_samples
 from tasks.scrape import scraped
 from tonewatch.clock import Clock
@@ -31,9 +31,9 @@ ICECAST, HLS = "service:icecast", "service:hls"
 OURS = "source"
 #: Who listens to a channel, by its own server's word, without us.
 LISTENERS = "icecast_listeners"
-#: A stream that brings nothing for so long is opened anew.
-STREAM_TIMEOUT_S = 10.0
 ASK_S = 2.0
+#: Within so long the head of a stream must come.
+OPEN_S = 5.0
 RECONNECT_S = 1.0
 _STRANGE = re.compile(r"[^A-Za-z0-9_./-]+")
 _UNITS = {"probe_loudness_lufs": "LUFS", "probe_decode_errors": "1", "stream_away": "1"}
@@ -140,7 +140,7 @@ class _Icecast:
         self.hosts = Hosts(source.url)
         self._base = source.url.rstrip("/")
         self._asking = client(timeout_s=ASK_S, connections=2, hosts=self.hosts)
-        self._hearing = client(timeout_s=STREAM_TIMEOUT_S, connections=len(source.mounts) + 1, hosts=self.hosts)
+        self._hearing = client(timeout_s=SILENT_S, connections=len(source.mounts) + 1, hosts=self.hosts)
         self._ears = {
             mount: Ear(f"rendition:{name}", self._base + mount, self._hearing, clock)
             for mount, name in names_of("icecast", source.mounts).items()
@@ -182,7 +182,7 @@ class Ear:
         self.away = ""  # why it cannot be had, in the words of a SourceError's kind; "" while it can
         self.title = ""
         self._url, self._session, self._clock = url, session, clock
-        self._probe = StreamProbe(url, session, clock=clock, timeout_s=STREAM_TIMEOUT_S)
+        self._probe = StreamProbe(url, session, clock=clock, timeout_s=OPEN_S)
         self._silence = SilenceMeter()
         self._meter: LoudnessMeter | None = None
         self._loudness: float | None = None
@@ -204,7 +204,7 @@ class Ear:
             await asyncio.sleep(RECONNECT_S)
 
     async def _hear_once(self) -> None:
-        self._probe = StreamProbe(self._url, self._session, clock=self._clock, timeout_s=STREAM_TIMEOUT_S)
+        self._probe = StreamProbe(self._url, self._session, clock=self._clock, timeout_s=OPEN_S)
         # What was heard before the break is no part of a silence now: nobody knows what was in between.
         self._silence, self._errors = SilenceMeter(), 0
         async for pcm in self._probe.sound():
@@ -236,7 +236,9 @@ class Ear:
         probe, at = self._probe, self._clock.monotonic()
         arrived = probe.arrived or at
         yield "probe_silence_seconds", self._silence.seconds
-        yield "stream_frozen_seconds", max(0.0, at - arrived)
+        # Bytes may come in lumps: what counts is that a player has nothing left.
+        due = -probe.buffer_s if probe.received_s else at - arrived
+        yield "stream_frozen_seconds", max(0.0, min(at - arrived, due))
         yield "stream_undecoded_seconds", max(0.0, arrived - (probe.sounded or probe.opened or arrived))
         errors, self._errors = max(0, probe.errors - self._errors), probe.errors
         yield "probe_decode_errors", float(errors)

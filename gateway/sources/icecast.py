@@ -26,6 +26,8 @@ MAX_MOUNTS = 500
 #: Pages of Icecast itself that people paste instead of its address.
 _PAGES = (STATUS, "/status.xsl", "/server_version.xsl", "/admin/")
 _PATH = re.compile(r"/[^/\s?#][^\s?#]{0,198}")
+#: A server that has just started leaves a brace out: {"icestats":"server_start":...
+_BRACE = re.compile(r'(?<="icestats":)\s*(?="\w+"\s*:)')
 #: A value that a broken style sheet left out or wrote without quotes: -, or nothing.
 _BARE = re.compile(r'(?<=":)\s*-?\s*(?=[,}])')
 #: A string in which quotes stand as they are: it ends where the next key begins, or the object.
@@ -132,7 +134,7 @@ def _parsed(content: bytes) -> Any:
 
 
 def _mended(text: str) -> str:
-    text = _BARE.sub("null", text)
+    text = _BARE.sub("null", _BRACE.sub("{", text))
     return _QUOTED.sub(lambda found: '"' + _QUOTE.sub(r"\"", found[1]) + '"', text)
 
 
@@ -160,7 +162,7 @@ def _mount(entry: Mapping[str, Any], asked: str) -> Mount | None:
         content_type=_text(entry.get("server_type")).partition(";")[0].strip().lower(),
         started=_moment(_text(entry.get("stream_start_iso8601"))),
         title=title or _text(entry.get("yp_currently_playing")),
-        name=_text(entry.get("server_name")),
+        name=_text(entry.get("server_name")).replace("Unspecified name", ""),
         elsewhere=host if host not in ("", asked) else "",
     )
 

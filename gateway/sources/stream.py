@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import av
@@ -24,6 +25,8 @@ from tonewatch.errors import SourceError
 #: Icecast's are 64 KiB, half a minute at 16 kbit/s; whoever held it back would hear everything that much later.
 FILE_AHEAD_S = 2.0
 LIVE_AHEAD_S = 60.0
+#: A stream that brings nothing for so long has broken off. In silence Ogg Vorbis sends one page in six seconds.
+SILENT_S = 15.0
 #: So much is looked at to tell what a stream is.
 SNIFFED = 4096
 #: PyAV's packet is generic in the stream it came from; ours come from none.
@@ -228,8 +231,11 @@ async def first_bytes(session: httpx.AsyncClient, url: str, *, timeout_s: float 
     """Content type and first bytes of what is at `url`, to tell a playlist from a stream. Raises SourceError."""
     async with stream(session, url, deadline_s=timeout_s) as answer:
         begin = b""
-        async for chunk in answer.chunks():
-            begin += chunk
-            if len(begin) >= SNIFFED:
-                break
+        # What trickles in, a silent Ogg stream say, is told by what there is of it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                async for chunk in answer.chunks():
+                    begin += chunk
+                    if len(begin) >= SNIFFED:
+                        break
         return answer.headers.get("content-type", "").partition(";")[0].strip().lower(), begin[:SNIFFED]
