@@ -134,6 +134,10 @@ def settings_page() -> str:
             _table(Sources, "key"),
             "### `sources.prometheus`\n",
             _table(PrometheusSource, "key"),
+            "### `sources.icecast`\n",
+            _table(IcecastSource, "key"),
+            "### `sources.hls`\n",
+            _table(HlsSource, "key"),
             "### Each of `naming`\n",
             _table(NamingRule, "key"),
         ]
