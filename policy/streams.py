@@ -17,7 +17,7 @@ from tonewatch.settings import Profile
 Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
 
 #: Damage is one wrong packet now and then; sound that does not decode in most readings of this time is none.
-DAMAGED_SPAN, DAMAGED_SHARE, DAMAGED_READINGS = timedelta(seconds=15), 0.5, 3
+DAMAGED_SPAN, DAMAGED_SHARE, DAMAGED_READINGS = timedelta(seconds=15), 0.5, 4
 #: Listeners are compared with the median of what they were before the last minute, as far as is remembered.
 LATELY = timedelta(seconds=60)
 JUST_NOW = timedelta(seconds=10)

@@ -239,7 +239,7 @@ class Ear:
         # Bytes may come in lumps: what counts is that a player has nothing left.
         due = -probe.buffer_s if probe.received_s else at - arrived
         yield "stream_frozen_seconds", max(0.0, min(at - arrived, due))
-        yield "stream_undecoded_seconds", max(0.0, arrived - (probe.sounded or probe.opened or arrived))
+        yield "stream_undecoded_seconds", probe.undecoded_s
         errors, self._errors = max(0, probe.errors - self._errors), probe.errors
         yield "probe_decode_errors", float(errors)
         if self._loudness is not None:

@@ -27,6 +27,7 @@ FILE_AHEAD_S = 2.0
 LIVE_AHEAD_S = 60.0
 #: A stream that brings nothing for so long has broken off. In silence Ogg Vorbis sends one page in six seconds.
 SILENT_S = 15.0
+LONGEST_GAP_S = 1.0
 #: So much is looked at to tell what a stream is.
 SNIFFED = 4096
 #: PyAV's packet is generic in the stream it came from; ours come from none.
@@ -151,9 +152,8 @@ class StreamProbe:
         self.metadata: dict[str, str] = {}
         self.received_s = 0.0
         self.starved_s = 0.0  # for how long sound was due and absent, all stalls together
-        self.opened: float | None = None  # monotonic, when the first bytes came
         self.arrived: float | None = None  # monotonic, when the last bytes came
-        self.sounded: float | None = None  # monotonic, when the last of them held sound that could be decoded
+        self.undecoded_s = 0.0  # for how long bytes have come that gave no sound
         self._session, self._clock, self._timeout_s = session, clock, timeout_s
         self._began: float | None = None  # monotonic; moved on by each stall, as a player's clock stops
 
@@ -170,11 +170,12 @@ class StreamProbe:
             icy = IcyReader(_interval(answer.headers))
             decoder: StreamDecoder | None = None
             async for chunk in answer.chunks():
-                self.arrived = self._clock.monotonic()
-                self.opened = self.opened or self.arrived
+                gap, self.arrived = self._clock.monotonic() - (self.arrived or 0.0), self._clock.monotonic()
                 data = icy.feed(chunk)
                 decoder = decoder or StreamDecoder(codec_of_stream(answer, data))
                 pcm = await asyncio.to_thread(decoder.feed, data)
+                # A gap in which nothing came is none in which nothing could be decoded.
+                self.undecoded_s = 0.0 if pcm is not None else self.undecoded_s + min(gap, LONGEST_GAP_S)
                 self._note_sound(decoder, icy, pcm)
                 if pcm is not None:
                     yield pcm
@@ -193,7 +194,6 @@ class StreamProbe:
         self.metadata |= decoder.metadata | ({"title": icy.title} if icy.title else {})
         if pcm is None:
             return
-        self.sounded = self.arrived
         if self._began is None:
             self._began = self._clock.monotonic()
         if self.buffer_s < 0:

@@ -27,7 +27,7 @@ TITLE = "Ann - A Song"
 
 CONFIGURATION = """<icecast>
   <hostname>localhost</hostname>
-  <limits><clients>50</clients><sources>8</sources><source-timeout>10</source-timeout></limits>
+  <limits><clients>50</clients><sources>8</sources><source-timeout>6</source-timeout></limits>
   <authentication>
     <source-password>{secret}</source-password><admin-user>admin</admin-user><admin-password>{secret}</admin-password>
   </authentication>
