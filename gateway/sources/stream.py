@@ -102,7 +102,8 @@ class StreamDecoder:
     def feed(self, data: bytes) -> Pcm | None:
         """The sound that is complete with `data`. What cannot be decoded is counted, once there has been sound."""
         blocks: list[Pcm] = []
-        for packet in self._packets(data):
+        # A chunk that was all metadata: to the parser nothing would be the end, and it would break a frame in two.
+        for packet in self._packets(data) if data else ():
             try:
                 blocks += [to_pcm(frame) for frame in self._decode(packet)]
             except (av.FFmpegError, ValueError):
