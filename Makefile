@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards pushed snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards pushed station snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -67,6 +67,9 @@ calm: setup ## The demo without a fault for 21 minutes, added to docs/results/ca
 
 pushed: setup ## A real Prometheus remote-writes while gateway and PostgreSQL are killed: 11 minutes; docs/results/pushed.json
 	@$(RUN)/python -m tests.campaign.pushed $(ARGS)
+
+station: setup ## A real Icecast station watched for an hour, then silent: make station ARGS="--minutes 60"; docs/results/station.json
+	@$(RUN)/python -m tests.campaign.station $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house, docs/settings.md and docs/openapi.json after a wanted change
 	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py tests/unit/gateway/test_description.py

@@ -64,7 +64,10 @@ def _say(part: str, what: str) -> None:
 
 @app.command()
 def up(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy."""
+    """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy.
+
+    A light profile (station) does without MLflow and worker.
+    """
     from console.stack import lifecycle
 
     status = _run(lifecycle.up(settings_for(state_dir), _say))

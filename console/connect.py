@@ -6,11 +6,17 @@ The sub-commands import what they need when they run, like those of console/cli.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_tenant, run, user
+
+if TYPE_CHECKING:
+    from console.tenancy import Change
 
 app = typer.Typer(
     name="connect",
@@ -53,14 +59,111 @@ def prometheus(
         profile=profile,
         with_credentials=credentials,
     )
-    print(as_json_text(found.document()) if as_json else found.text())
-    if look:
+    wanted = _Wanted(look, yes, reason, author, whose, as_json, state_dir)
+    _settle("Prometheus", found, lambda: connection.change_for(url), wanted)
+
+
+Listen = Annotated[float, typer.Option("--listen", min=1, max=20, help="Seconds that each stream is listened to.")]
+Silence = Annotated[float, typer.Option("--silence", min=1, max=3600, help="Seconds of silence that you are told of.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")]
+Look = Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")]
+
+
+@app.command()
+def icecast(
+    url: Annotated[str, typer.Argument(help="Its address, e.g. http://radio.example:8000.")],
+    mount: Annotated[
+        list[str] | None, typer.Option("--mount", help="Only this mount, e.g. /live.mp3; may be repeated.")
+    ] = None,
+    listen: Listen = 5.0,
+    silence: Silence = 10.0,
+    yes: Yes = False,
+    look: Look = False,
+    reason: Reason = "connected",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Read an Icecast: show its mounts, listen to them, then write them into the tenant's settings.
+
+    Exit status 1 when it cannot be read.
+    """
+    from console.audition import hear_icecast
+
+    found = hear_icecast(url, listen, silence, mount or ())
+    wanted = _Wanted(look, yes, reason, author, tenant or own_tenant(), as_json, state_dir)
+    _settle("Icecast", found, found.change, wanted)
+
+
+@app.command()
+def hls(
+    url: Annotated[str, typer.Argument(help="Its playlist, e.g. https://radio.example/live/master.m3u8.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="A further host that its playlists may point at; may be repeated."),
+    ] = None,
+    listen: Listen = 5.0,
+    silence: Silence = 10.0,
+    yes: Yes = False,
+    look: Look = False,
+    reason: Reason = "connected",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Read an HLS station: show its renditions, listen to them, then write them into the tenant's settings.
+
+    Exit status 1 when it cannot be read.
+    """
+    from console.audition import hear_hls
+
+    found = hear_hls(url, listen, silence, host or ())
+    wanted = _Wanted(look, yes, reason, author, tenant or own_tenant(), as_json, state_dir)
+    _settle("HLS station", found, found.change, wanted)
+
+
+class _Found(Protocol):
+    """What was found at an address."""
+
+    def text(self) -> str:
+        """For people."""
+
+    def document(self) -> dict[str, Any]:
+        """For scripts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the command line asked for."""
+
+    look: bool
+    yes: bool
+    reason: str
+    author: str | None
+    tenant: str
+    as_json: bool
+    state_dir: Path | None
+
+
+def _settle(what: str, found: _Found, change: Callable[[], Change], wanted: _Wanted) -> None:
+    """Show what was found and, after a yes, write it."""
+    print(as_json_text(found.document()) if wanted.as_json else found.text())
+    if wanted.look:
         return
-    if not yes and not typer.confirm("Write this Prometheus into the settings of " + whose + "?", err=True):
+    question = f"Write this {what} into the settings of {wanted.tenant}?"
+    if not wanted.yes and not typer.confirm(question, err=True):
         print("nothing was written", file=sys.stderr)
         return
-    by = (author or user(), reason)
-    written = run(state_dir, lambda warehouse: Tenancy(warehouse).change(whose, connection.change_for(url), *by))
+    from console.tenancy import Tenancy
+
+    who = wanted.author or user()
+    written = run(
+        wanted.state_dir,
+        lambda warehouse: Tenancy(warehouse).change(wanted.tenant, change(), who, wanted.reason),
+    )
     print("\n".join(written.lines()), file=sys.stderr)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from console.chores import LOOK_SECONDS, Chores
 from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
@@ -53,6 +54,8 @@ class Watcher:
         self.tenant = settings.tenant
         self.watches = settings.monitoring_enabled
         self.profile = load_profile(settings.profile)  # until the tenant's own settings are read
+        # What was started with it decides, whatever the tenant's own settings become.
+        self.light = self.profile.light
         self._settings_version: tuple[str, int] | None = None
         # The same after a restart: a watcher that died must not keep its heir from carrying on.
         self.holder = f"watcher:{socket.gethostname()}:{settings.state_dir}"
@@ -96,6 +99,8 @@ class Watcher:
         await self._resume()
         # What waits in the outbox and the journal does not wait for the platform.
         always: list[Loop] = [(lambda: 1.0, self._send), (lambda: LATE_RECORD_SECONDS, self.runs.record_late)]
+        if self.light:
+            always.append((lambda: LOOK_SECONDS, Chores(self.settings, self.warehouse, self.clock).look))
         async with asyncio.TaskGroup() as group:
             for seconds, work in always:
                 group.create_task(self._every(seconds, work))
@@ -119,7 +124,7 @@ class Watcher:
         ]
         around = self._look_around if self.settings.inventory_url else self._remember
         loops.append((lambda: INVENTORY_SECONDS, around))
-        if self.settings.ai_anomaly_detection:
+        if self.settings.ai_anomaly_detection and not self.light:
             loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
 
@@ -127,6 +132,7 @@ class Watcher:
         """One tick: everything that arrived goes its way from collect to the next step of each incident."""
         now = self.clock.now()
         await self._follow_settings()
+        await self.collector.follow_sources(self.tenant, self.warehouse)
         await self.collector.hear_players(self.tenant, self.warehouse)
         await self.collector.take_deliveries(self.tenant, self.warehouse)
         alerts = await self.collector.hear_alerts(self.tenant, self.warehouse)

@@ -17,22 +17,29 @@ from gateway.sources.inventory import Inventory
 from policy.conditions import Condition
 from policy.grouping import OPENING
 from policy.runbooks import UNDO
-from policy.severity import listener_minutes_lost, severity
+from policy.severity import inferred_minutes_lost, listener_minutes_lost, severity
 from tasks import notify
 from tasks.correlate import ECHO
 from tasks.report import report_incident
 from tasks.survey import Site
+from tasks.tune import LISTENERS
 from tasks.verify import Watch
 from tonewatch.clock import Clock
 from tonewatch.errors import TonewatchError
 from tonewatch.records import Action, Cause, FindingKind, Incident, IncidentState, SessionReport, Verdict
 from tonewatch.settings import Profile, Settings
 from tonewatch.topology import Topology
-from warehouse import actions, audit, incidents, sessions, verdicts
+from warehouse import actions, audit, findings, incidents, samples, sessions, verdicts
 from warehouse.database import Connection, Warehouse
 
 #: Sessions report every few seconds: a loss is looked for from a little before the onset.
 BEFORE_ONSET = timedelta(seconds=5)
+#: How many listened is told by the median of so long before the onset.
+COUNTED_BEFORE = timedelta(seconds=60)
+#: Symptoms of a part behind which no sound is heard while they last.
+NO_SOUND = frozenset(
+    {"silence", "stream-away", "mount-gone", "stream-frozen", "stream-undecodable", "scrape-refused", "scrape-timeout"}
+)
 #: Guards whose no a person's yes can lift.
 APPROVABLE = frozenset({"consent", "confidence-for-risk"})
 log = logging.getLogger(__name__)
@@ -145,6 +152,8 @@ async def measured(tenant: str, db: Connection, scene: Scene, work: Work, now: d
     told = [r for r in await sessions.between(tenant, db, since, now) if r.channel in channels]
     starved = [report for report in told if report.starved_ms > 0]
     minutes = listener_minutes_lost(told, channels, since)
+    if not told and (inferred := await _inferred(tenant, db, scene, work, now)) is not None:
+        return inferred
     return replace(
         work.incident,
         listener_minutes_lost=round(minutes, 3),
@@ -152,6 +161,30 @@ async def measured(tenant: str, db: Connection, scene: Scene, work: Work, now: d
         severity=severity(minutes),
         impact_started=_first(starved),
         impact_ended=starved[-1].time if starved else None,
+    )
+
+
+async def _inferred(tenant: str, db: Connection, scene: Scene, work: Work, now: datetime) -> Incident | None:
+    """The incident with its impact as the server's own count of listeners lets it be reckoned; None: there is none.
+
+    Who listened just before the onset went without sound until nothing of it was seen any more: those who have left
+    meanwhile would have listened on.
+    """
+    onset, incident = work.incident.onset, work.incident
+    mute = {f.entity for f in await findings.of_incident(tenant, db, incident.id) if f.symptom in NO_SOUND}
+    channels = sorted({channel for entity in mute for channel in scene.topology.felt_by(entity)})
+    counted = await samples.read(tenant, db, onset - COUNTED_BEFORE, onset, entities=channels, metrics=[LISTENERS])
+    if not counted:
+        return None
+    ended = work.quiet_since if not holding(scene, work) else None
+    minutes = inferred_minutes_lost(counted, ((ended or now) - onset).total_seconds())
+    return replace(
+        incident,
+        listener_minutes_lost=round(minutes, 3),
+        loss_basis="inferred",
+        severity=severity(minutes),
+        impact_started=onset,
+        impact_ended=ended,
     )
 
 

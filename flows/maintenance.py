@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,33 +18,46 @@ from warehouse import tenants
 from warehouse.database import Warehouse
 
 
-@flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
-async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped."""
+
+    done: list[Retained]
+    failed: dict[str, str]
+    dropped: int
+
+
+async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
     """Roll up and end for every tenant, then drop the days that nobody needs.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Raises
-    WarehouseError at the end, naming those that failed.
+    WarehouseAway.
     """
-    warehouse = Warehouse.from_settings(read())
-    now = as_of or SYSTEM.now()
     done: list[Retained] = []
     failed: dict[str, str] = {}
-    dropped = 0
+    async with warehouse.as_dispatcher() as db:
+        slugs = await tenants.slugs(db)
+    for slug in slugs:
+        try:
+            done.append(await retain(slug, warehouse, now))
+        except TonewatchError as error:
+            failed[slug] = str(error)
+    dropped = await drop_days(warehouse, done[0].tenant, now) if done and not failed else 0
+    return Kept(done, failed, dropped)
+
+
+@flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
+async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
+    """A round of housekeeping. Raises WarehouseError at the end, naming the tenants that failed."""
+    warehouse = Warehouse.from_settings(read())
     try:
-        async with warehouse.as_dispatcher() as db:
-            slugs = await tenants.slugs(db)
-        for slug in slugs:
-            try:
-                done.append(await retain(slug, warehouse, now))
-            except TonewatchError as error:
-                failed[slug] = str(error)
-                get_run_logger().error("%s: %s", slug, error)
-        if done and not failed:
-            dropped = await drop_days(warehouse, done[0].tenant, now)
+        kept = await keep_house(warehouse, as_of or SYSTEM.now())
     finally:
         await warehouse.close()
-    rows = [{"tenant": each.tenant, "rolled_up": each.rolled_up, **each.ended} for each in done]
-    await acreate_table_artifact(rows, key="maintenance", description=f"{dropped} days of samples were dropped.")
-    if failed:
-        raise WarehouseError(f"{len(failed)} of {len(slugs)} tenants failed: {failed}")
-    return {"days_dropped": dropped, "tenants": [asdict(each) for each in done]}
+    for slug, why in kept.failed.items():
+        get_run_logger().error("%s: %s", slug, why)
+    rows = [{"tenant": each.tenant, "rolled_up": each.rolled_up, **each.ended} for each in kept.done]
+    await acreate_table_artifact(rows, key="maintenance", description=f"{kept.dropped} days of samples were dropped.")
+    if kept.failed:
+        raise WarehouseError(f"{len(kept.failed)} of {len(kept.failed) + len(kept.done)} tenants failed: {kept.failed}")
+    return {"days_dropped": kept.dropped, "tenants": [asdict(each) for each in kept.done]}

@@ -50,8 +50,6 @@ from tonewatch.topology import Topology
 from warehouse import actions, approvals, audit, incidents, verdicts
 from warehouse.database import Connection
 
-#: How long diagnosis may wait for evidence before an uncertain incident goes to a person.
-EVIDENCE = timedelta(seconds=20)
 #: How long an intent may wait for readings that let it act.
 PATIENCE = timedelta(seconds=45)
 DONE = frozenset({ActionState.FINISHED, ActionState.FAILED, ActionState.REFUSED})
@@ -190,7 +188,8 @@ def _may_wait(scene: Scene, work: Work, decided: Action | None, now: datetime) -
     since = max(work.incident.opened, scene.began or work.incident.opened)
     if work.incident.state is not IncidentState.DIAGNOSED:
         return False
-    patience = PATIENCE if decided is not None and may_pass(decided.guards) else EVIDENCE
+    evidence = timedelta(seconds=scene.profile.evidence_seconds)
+    patience = PATIENCE if decided is not None and may_pass(decided.guards) else evidence
     return now - since < patience
 
 

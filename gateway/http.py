@@ -1,4 +1,4 @@
-"""The one place where HTTP clients are made: time-outs, size limits, and httpx's errors told as ours.
+"""The one place where HTTP clients are made: time-outs, size limits, hosts, and httpx's errors told as ours.
 
 Every call ends: by an answer, by its deadline, or by its size limit.
 A proxy of the environment is used for far hosts, never for this machine.
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
+from gateway.hosts import Hosts
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import BoundaryError, SourceError
 
@@ -71,8 +72,16 @@ class Stream:
                 yield chunk
 
 
-def client(*, timeout_s: float = 2.0, connections: int = 32) -> httpx.AsyncClient:
-    """A client for many calls; close it. `timeout_s` bounds connecting and each silence while reading."""
+def client(*, timeout_s: float = 2.0, connections: int = 32, hosts: Hosts | None = None) -> httpx.AsyncClient:
+    """A client for many calls; close it. `timeout_s` bounds connecting and each silence while reading.
+
+    hosts: no other is ever asked, whatever an answer points at, redirects included (SourceError of kind host).
+    """
+
+    async def heed(request: httpx.Request) -> None:
+        if hosts is not None:
+            hosts.heed(request.url.host, str(request.url))
+
     return httpx.AsyncClient(
         timeout=httpx.Timeout(timeout_s, pool=timeout_s * 2),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30),
@@ -80,6 +89,7 @@ def client(*, timeout_s: float = 2.0, connections: int = 32) -> httpx.AsyncClien
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
         mounts=_NO_PROXY,
+        event_hooks={"request": [heed]},
     )
 
 

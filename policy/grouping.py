@@ -18,6 +18,7 @@ STATE_CHANGES = frozenset({"scrape-refused", "scrape-timeout", "source-silent", 
 #: Symptoms that a part may have because something upstream of it has changed its state.
 CONSEQUENCES = frozenset(
     {"playlist-stale", "playlist-unreachable", "playlist-broken", "silence", "listeners-starved", "upstream-errors"}
+    | {"stream-away", "mount-gone", "stream-frozen", "stream-undecodable"}
 )
 #: Changes that can break something by themselves, and how long after one what breaks is held against it.
 BREAKING = frozenset({"release", "configuration", "flag"})

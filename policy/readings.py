@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise, takewhile
 
 from tonewatch.records import Sample
+from tonewatch.settings import Profile
 
+#: A sample older than this says nothing about now: its source has fallen silent.
+FRESH = timedelta(seconds=10)
 #: (entity, metric) -> its samples of the last minutes, ordered by time.
 Readings = Mapping[tuple[str, str], Sequence[Sample]]
 
@@ -60,3 +63,9 @@ def usual_gap(samples: Sequence[Sample]) -> timedelta | None:
     """The usual time between two of these samples, which are in order of time; None: there are fewer than two."""
     gaps = [(later.time - sooner.time).total_seconds() for sooner, later in pairwise(samples)]
     return timedelta(seconds=statistics.median(gaps)) if gaps else None
+
+
+def fresh(sample: Sample, now: datetime, profile: Profile, gap: timedelta | None = None) -> bool:
+    """Whether the sample tells of now. `gap`: between its like, where another scrapes them, maybe more slowly."""
+    usual = max(timedelta(seconds=profile.scrape_seconds), gap or timedelta())
+    return now - sample.time <= max(FRESH, 2 * usual + timedelta(seconds=profile.tick_seconds))

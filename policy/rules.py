@@ -9,12 +9,11 @@ from itertools import pairwise
 from policy.alerts import own_alerts
 from policy.conditions import Condition, Conditions, carried_on
 from policy.missing import MISSING_RULES
-from policy.readings import Readings, after, entities_with, last, trailing_run, usual_gap
-from tonewatch.records import FindingKind, Sample
+from policy.readings import FRESH, Readings, after, entities_with, fresh, last, trailing_run, usual_gap
+from policy.streams import STREAM_RULES
+from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
 
-#: A sample older than this says nothing about now: its source has fallen silent.
-FRESH = timedelta(seconds=10)
 STARVED_RATIO = 0.2
 LEAST_SESSIONS = 3
 UPSTREAM_ERRORS = 5
@@ -48,7 +47,7 @@ def scrape_down(readings: Readings, now: datetime, profile: Profile) -> Iterator
     """A component whose metrics cannot be read, so many times in a row."""
     for entity in entities_with(readings, "up"):
         run = trailing_run(readings[entity, "up"], below=0.0)
-        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile, usual_gap(run)):
+        if len(run) < profile.scrapes_failed or not fresh(run[-1], now, profile, usual_gap(run)):
             continue
         reason = _scrape_reason(readings, entity, run[0].time)
         bad_data = reason in BAD_DATA
@@ -91,7 +90,7 @@ def playlist_stale(readings: Readings, now: datetime, profile: Profile) -> Itera
     """A playlist whose next segment is overdue by a whole segment (RFC 8216 6.2.2; Apple: stale at 1.5 targets)."""
     for entity in entities_with(readings, "probe_playlist_overdue_seconds"):
         run = trailing_run(readings[entity, "probe_playlist_overdue_seconds"], above=0.1)
-        if not run or run[-1].value < profile.playlist_overdue_seconds or not _fresh(run[-1], now, profile):
+        if not run or run[-1].value < profile.playlist_overdue_seconds or not fresh(run[-1], now, profile):
             continue
         met = next(sample for sample in run if sample.value >= profile.playlist_overdue_seconds)
         yield Condition(
@@ -111,7 +110,7 @@ def playlist_unreachable(readings: Readings, now: datetime, profile: Profile) ->
     """A playlist that cannot be fetched at all, so many times in a row."""
     for entity in entities_with(readings, "probe_unreachable"):
         run = trailing_run(readings[entity, "probe_unreachable"], above=1.0)
-        if len(run) < profile.scrapes_failed or not _fresh(run[-1], now, profile):
+        if len(run) < profile.scrapes_failed or not fresh(run[-1], now, profile):
             continue
         yield Condition(
             entity=entity,
@@ -131,9 +130,10 @@ def silence(readings: Readings, now: datetime, profile: Profile) -> Iterator[Con
     for entity in entities_with(readings, "probe_silence_seconds"):
         samples = readings[entity, "probe_silence_seconds"]
         run = trailing_run(samples, above=0.001)
-        if not run or run[-1].value < profile.silence_seconds or not _fresh(run[-1], now, profile):
+        allowed = profile.silence_in(entity)
+        if not run or run[-1].value < allowed or not fresh(run[-1], now, profile):
             continue
-        met = next(sample for sample in run if sample.value >= profile.silence_seconds)
+        met = next(sample for sample in run if sample.value >= allowed)
         yield Condition(
             entity=entity,
             symptom="silence",
@@ -142,7 +142,7 @@ def silence(readings: Readings, now: datetime, profile: Profile) -> Iterator[Con
             since=met.time - timedelta(seconds=met.value),
             met=met.time,
             summary=f"{entity} is silent",
-            expected=f"less than {profile.silence_seconds:g} s below -60 dBFS",
+            expected=f"less than {allowed:g} s below -60 dBFS",
             actual=f"{run[-1].value:.1f} s",
         )
 
@@ -154,7 +154,7 @@ def listeners_starved(readings: Readings, now: datetime, profile: Profile) -> It
         sessions = last(readings, entity, "sessions_playing")
         if len(run) < 2 or sessions is None or sessions.value < LEAST_SESSIONS:
             continue
-        if not _fresh(run[-1], now, profile):
+        if not fresh(run[-1], now, profile):
             continue
         yield Condition(
             entity=entity,
@@ -196,7 +196,7 @@ def source_silent(readings: Readings, now: datetime, profile: Profile) -> Iterat
     for entity in entities_with(readings, "source_twin_gap_db"):
         gaps = trailing_run(readings[entity, "source_twin_gap_db"], below=-TWIN_GAP_DB)
         level = last(readings, entity, "source_level_dbfs")
-        if not gaps or level is None or level.value > SILENT_DBFS or not _fresh(gaps[-1], now, profile):
+        if not gaps or level is None or level.value > SILENT_DBFS or not fresh(gaps[-1], now, profile):
             continue
         met = [gap for gap in gaps if (gap.time - gaps[0].time).total_seconds() >= SOURCE_SILENT_SECONDS]
         if not met:
@@ -320,12 +320,6 @@ def segment_damaged(readings: Readings, now: datetime, profile: Profile) -> Iter
         )
 
 
-def _fresh(sample: Sample, now: datetime, profile: Profile, gap: timedelta | None = None) -> bool:
-    """Whether the sample tells of now. `gap`: between its like, where another scrapes them, maybe more slowly."""
-    usual = max(timedelta(seconds=profile.scrape_seconds), gap or timedelta())
-    return now - sample.time <= max(FRESH, 2 * usual + timedelta(seconds=profile.tick_seconds))
-
-
 RULES: tuple[Rule, ...] = (
     scrape_down,
     own_alerts,
@@ -339,5 +333,6 @@ RULES: tuple[Rule, ...] = (
     upstream_errors,
     segment_damaged,
     host_starved,
+    *STREAM_RULES,
     *MISSING_RULES,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from tonewatch.availability import STARTUP_ALLOWED_MS
-from tonewatch.records import SessionReport
+from tonewatch.records import Sample, SessionReport
 
 MAJOR_MINUTES = 5.0
 CRITICAL_MINUTES = 60.0
@@ -22,6 +24,14 @@ def listener_minutes_lost(reports: Iterable[SessionReport], channels: Sequence[s
     """Minutes lost on `channels` in reports of time `since` or later."""
     total = sum(lost_ms(report) for report in reports if report.channel in channels and report.time >= since)
     return total / 60_000
+
+
+def inferred_minutes_lost(counted: Iterable[Sample], seconds: float) -> float:
+    """Minutes lost by those who listened, by each channel's usual count before, when sound was absent so long."""
+    before: dict[str, list[float]] = defaultdict(list)
+    for sample in counted:
+        before[sample.series.entity].append(sample.value)
+    return sum(statistics.median(values) for values in before.values()) * max(0.0, seconds) / 60
 
 
 def severity(minutes: float) -> str:

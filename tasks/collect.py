@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from feature_store.sessions import session_samples
@@ -18,15 +17,17 @@ from gateway.remote_write import Labelled, milliseconds, moment
 from gateway.sources import inventory as inventories
 from gateway.sources import logs
 from gateway.sources.inventory import Inventory
-from gateway.sources.prometheus import Exposition, scrape_all
+from gateway.sources.prometheus import scrape_all
 from gateway.sources.prometheus_server import Line, PrometheusServer
 from policy.alerts import condition
 from policy.conditions import Condition
 from tasks.detect import HORIZON
-from tasks.probe import ProbeFact, Prober
+from tasks.probe import Prober, probed_samples
+from tasks.scrape import scraped
+from tasks.tune import Station, entities_of, without_ours
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
-from tonewatch.records import Sample, Series, SeriesKind, SessionReport
+from tonewatch.records import Entity, Sample, Series, SessionReport
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import alerts, deliveries, entities, sessions
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 WAITING = 200_000
 REPORTS_PER_ROUND = 5_000
 PUSHED_PER_ROUND = 100_000
-#: Histograms' buckets are not kept: nothing reads them, and they are most of what a component exposes.
-LEFT_OUT = ("_bucket", "_created")
 #: A sample stands in a Prometheus some time after the time it is of: its scrape has to end first.
 SETTLING = timedelta(seconds=30)
 #: How far back a Prometheus is read after a pause; older samples break the contract (policy/contracts.py).
@@ -48,10 +47,6 @@ SLICE = timedelta(minutes=5)
 #: Longest answer of a Prometheus that is waited for.
 PROMETHEUS_S = 30.0
 OWN_PROMETHEUS = "service:prometheus"
-#: Facts of the probe that say that a playlist could not be had at all.
-UNREACHABLE = frozenset({"retrieval", "unanswered"})
-#: Facts of the probe that a playlist breaks a rule which every player relies on; others tell of a moment.
-BROKEN = frozenset({"short-window", "segment-too-long", "target-duration"})
 ALARMING = frozenset({"warning", "error", "critical"})
 QUOTABLE = 5
 
@@ -77,6 +72,7 @@ class Collector:
         self._held: set[tuple[int, datetime]] = set()
         self._pushed_to = deliveries.BEGINNING
         self._prober: Prober | None = None
+        self._station = Station(clock)
         self.inventory: Inventory | None = None
         self.topology = Topology([])
         self._twins: dict[str, str] = {}
@@ -87,6 +83,7 @@ class Collector:
         """Close every connection."""
         if self._prober is not None:
             await self._prober.close()
+        await self._station.close()
         await self._client.aclose()
         await self._patient.aclose()
 
@@ -117,25 +114,44 @@ class Collector:
         found = await inventories.fetch(self._client, self._inventory_url)
         if found == self.inventory:
             return
-        async with warehouse.as_tenant(tenant) as db:
-            await entities.replace(tenant, db, found.entities(), self._clock.now())
+        await self._write_down(tenant, warehouse, [*found.entities(), *entities_of(self.profile.sources)])
         if self._prober is not None:
             await self._prober.close()
         self._prober = Prober.of(found, thin=THIN, clock=self._clock)
-        self.topology = Topology(found.entities())
         self._twins = twins(found)
         self.inventory = found
+
+    async def follow_sources(self, tenant: str, warehouse: Warehouse) -> None:
+        """Tune in to the station that the settings name, when it is another than before. Raises WarehouseAway."""
+        sources = self.profile.sources
+        if not self._station.differs(sources):
+            return
+        others = self.inventory.entities() if self.inventory else without_ours(self.topology.entities.values())
+        await self._write_down(tenant, warehouse, [*others, *entities_of(sources)])
+        await self._station.follow(sources)
+
+    async def _write_down(self, tenant: str, warehouse: Warehouse, named: Sequence[Entity]) -> None:
+        """The platform consists of `named` from now on."""
+        async with warehouse.as_tenant(tenant) as db:
+            await entities.replace(tenant, db, named, self._clock.now())
+        self.topology = Topology(named)
 
     async def remember(self, tenant: str, warehouse: Warehouse) -> None:
         """Take the platform as it was last known, by its inventory or as it was told at the door."""
         async with warehouse.as_tenant(tenant) as db:
-            self.topology = Topology(await entities.load(tenant, db, self._clock.now()))
+            known = await entities.load(tenant, db, self._clock.now())
+        ours = entities_of(self.profile.sources)
+        if {each.id for each in ours} <= {each.id for each in known}:
+            self.topology = Topology(known)
+        else:  # an inventory that was told at the door knows nothing of the station that the settings name
+            await self._write_down(tenant, warehouse, [*without_ours(known), *ours])
 
     async def scrape(self) -> None:
-        """Read every component's metrics once; a failed scrape is a sample too."""
+        """Read every component's metrics, and what a station's servers say, once; a failed scrape is a sample too."""
+        now = self._clock.now()
+        self._waiting.extend(await self._station.ask(now))
         if self.inventory is None:
             return
-        now = self._clock.now()
         outcomes = await scrape_all(
             self._client, self.inventory.targets, timeout=max(0.5, min(self.profile.scrape_seconds, 2.0) * 0.9)
         )
@@ -177,17 +193,11 @@ class Collector:
             self._last_read[line.told] = max(after, line.times[-1])
 
     async def probe(self) -> None:
-        """Listen to every rendition once."""
-        if self._prober is None:
-            return
-        now = self._clock.now()
-        heard = await self._prober.poll(now, deadline_s=max(1.0, self.profile.probe_seconds * 2))
-        self._waiting.extend(heard.samples)
-        reached = {sample.series.entity for sample in heard.samples}
-        missed = {fact.entity for fact in heard.facts if fact.kind in UNREACHABLE} - reached
-        for entity in (*sorted(reached), *sorted(missed)):
-            self._waiting.append(Sample(Series(entity, "probe_unreachable"), now, float(entity in missed)))
-        self._waiting.extend(broken_samples(heard.facts, reached, now))
+        """Listen to every rendition and stream once."""
+        now, deadline_s = self._clock.now(), max(1.0, self.profile.probe_seconds * 2)
+        self._waiting.extend(await self._station.hear(now, deadline_s))
+        if self._prober is not None:
+            self._waiting.extend(probed_samples(await self._prober.poll(now, deadline_s=deadline_s), now))
 
     async def read_logs(self) -> None:
         """Read what each component has logged since last time."""
@@ -279,40 +289,3 @@ def twins(inventory: Inventory) -> dict[str, str]:
         if len(sources) > 1:
             found |= dict.fromkeys(sources[1:], sources[0]) | {sources[0]: sources[1]}
     return found
-
-
-def broken_samples(facts: Iterable[ProbeFact], reached: Iterable[str], now: datetime) -> list[Sample]:
-    """Per rendition that was reached: 1 for each rule of HLS that its playlist breaks, or 0."""
-    broken: dict[str, set[str]] = {entity: set() for entity in reached}
-    for fact in facts:
-        if fact.kind in BROKEN and fact.entity in broken:
-            broken[fact.entity].add(fact.kind)
-    return [
-        Sample(Series(entity, "probe_playlist_broken", (("rule", rule),) if rule else ()), now, float(bool(rule)))
-        for entity, rules in sorted(broken.items())
-        for rule in (sorted(rules) or [""])
-    ]
-
-
-def scraped(entity: str, outcome: Exposition | SourceError, now: datetime) -> list[Sample]:
-    """The samples of one scrape: what it exposed and that it is up, or that it failed and why."""
-    if isinstance(outcome, SourceError):
-        reason = (("reason", outcome.reason),)
-        return [
-            Sample(Series(entity, "up"), now, 0.0),
-            Sample(Series(entity, "scrape_failed", reason), now, 1.0),
-        ]
-    samples = [
-        Sample(_named(entity, reading.name, reading.labels, reading.kind), now, reading.value)
-        for reading in outcome.samples
-        if not reading.name.endswith(LEFT_OUT)
-    ]
-    samples.append(Sample(Series(entity, "up"), now, 1.0))
-    samples.append(Sample(Series(entity, "scrape_seconds", unit="s"), now, outcome.seconds))
-    return samples
-
-
-@lru_cache(maxsize=262_144)
-def _named(entity: str, metric: str, labels: tuple[tuple[str, str], ...], kind: SeriesKind) -> Series:
-    """The same object for the same series: whoever keeps samples knows it again without reading its name."""
-    return Series(entity, metric, labels, kind=kind)

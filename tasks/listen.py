@@ -11,11 +11,12 @@ from typing import Any
 
 from feature_store.loudness import FLOOR, LoudnessMeter
 from feature_store.sound import ClippingMeter, SilenceMeter, balance_db, correlation
+from gateway.hosts import Hosts
 from gateway.http import Session, client
 from gateway.sources.decode import Pcm
 from gateway.sources.hls import HlsProbe, Reading, media_playlist_of
 from gateway.sources.playlist import MediaPlaylist
-from gateway.sources.stream import StreamProbe, first_bytes
+from gateway.sources.stream import SILENT_S, StreamProbe, first_bytes
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SourceError
 
@@ -268,14 +269,17 @@ class Listener:
         limits: Thresholds | None = None,
         clock: Clock = SYSTEM,
         timeout_s: float = 5.0,
+        hosts: Hosts | None = None,
     ) -> None:
         self.url = url
         self._limits, self._clock, self._timeout_s = limits or Thresholds(), clock, timeout_s
-        self._session = client(timeout_s=timeout_s)
+        # A playlist of somebody else's must not make this machine ask itself.
+        self._session = client(timeout_s=max(timeout_s, SILENT_S), hosts=hosts or Hosts(url, others=True))
         self._meters = _Meters()
         self._notices: list[Notice] = []
         self._changed = asyncio.Event()
         self.broken: dict[str, datetime] = {}  # threshold -> when it first broke
+        self._breaking: tuple[str, ...] = ()  # those that are broken now
         self.faults: dict[str, int] = {}  # kind -> how often
 
     async def statuses(self, *, seconds: float | None = None, every_s: float = 1.0) -> AsyncGenerator[Status, None]:
@@ -321,8 +325,11 @@ class Listener:
         now = self._clock.now()
         status = source.onto(self._meters.onto(Status(now, source.kind)))
         names = broken(status, self._limits)
-        new = [name for name in names if name not in self.broken]
-        self.broken |= dict.fromkeys(new, now)
+        new = [name for name in names if name not in self._breaking]
+        self.broken = dict.fromkeys(new, now) | self.broken
+        self._breaking = names
+        if "silence" in new:
+            self._notices.append(Notice(now, "silence", f"there has been no sound for {status.silence_s:.1f} s"))
         if new or self._notices:
             status = replace(status, faults=self._take_notices())
         return replace(status, broken=names), bool(new or status.faults)

@@ -18,6 +18,10 @@ from tonewatch.records import Sample, Series
 
 #: Silence is told as a fact from here on (seconds); shorter silence is part of many programmes.
 SILENCE_AFTER_S = 10.0
+#: Facts that say that a playlist could not be had at all.
+UNREACHABLE = frozenset({"retrieval", "unanswered"})
+#: Facts that a playlist breaks a rule which every player relies on; others tell of a moment.
+BROKEN = frozenset({"short-window", "segment-too-long", "target-duration"})
 _UNITS = {"probe_loudness_lufs": "LUFS", "probe_decode_errors": "1"}
 
 
@@ -221,3 +225,27 @@ def _values(reading: Reading, loudness: float | None, silence_s: float) -> Itera
         yield "probe_segment_seconds", max(fetches)
     if loudness is not None:
         yield "probe_loudness_lufs", loudness
+
+
+def probed_samples(heard: Probed, now: datetime) -> list[Sample]:
+    """Everything that a poll tells as samples: what it measured, who could not be had, which rules are broken."""
+    reached = {sample.series.entity for sample in heard.samples}
+    missed = {fact.entity for fact in heard.facts if fact.kind in UNREACHABLE} - reached
+    answered = [
+        Sample(Series(entity, "probe_unreachable"), now, float(entity in missed))
+        for entity in (*sorted(reached), *sorted(missed))
+    ]
+    return [*heard.samples, *answered, *broken_samples(heard.facts, reached, now)]
+
+
+def broken_samples(facts: Iterable[ProbeFact], reached: Iterable[str], now: datetime) -> list[Sample]:
+    """Per rendition that was reached: 1 for each rule of HLS that its playlist breaks, or 0."""
+    broken: dict[str, set[str]] = {entity: set() for entity in reached}
+    for fact in facts:
+        if fact.kind in BROKEN and fact.entity in broken:
+            broken[fact.entity].add(fact.kind)
+    return [
+        Sample(Series(entity, "probe_playlist_broken", (("rule", rule),) if rule else ()), now, float(bool(rule)))
+        for entity, rules in sorted(broken.items())
+        for rule in (sorted(rules) or [""])
+    ]

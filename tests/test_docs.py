@@ -26,6 +26,8 @@ from tonewatch.settings import (
     Freeze,
     Grant,
     Guardrails,
+    HlsSource,
+    IcecastSource,
     NamingRule,
     PageBudget,
     Profile,
@@ -71,6 +73,8 @@ MODELS = [
     NamingRule,
     Sources,
     PrometheusSource,
+    IcecastSource,
+    HlsSource,
 ]
 
 #: Defaults that follow from the machine, in words.
@@ -130,6 +134,10 @@ def settings_page() -> str:
             _table(Sources, "key"),
             "### `sources.prometheus`\n",
             _table(PrometheusSource, "key"),
+            "### `sources.icecast`\n",
+            _table(IcecastSource, "key"),
+            "### `sources.hls`\n",
+            _table(HlsSource, "key"),
             "### Each of `naming`\n",
             _table(NamingRule, "key"),
         ]

@@ -92,8 +92,8 @@ class BoundaryError(TonewatchError):
 class SourceError(BoundaryError):
     """Telemetry, a playlist, a segment or a log could not be read.
 
-    `kind` is address, refused, unreachable, timeout, broken, status, too-large or unreadable: what a rule needs to
-    know of it.
+    `kind` is address, host, refused, unreachable, timeout, broken, status, too-large or unreadable: what a rule needs
+    to know of it.
     """
 
     def __init__(self, message: str = "", *, kind: str = "unreadable") -> None:

@@ -15,10 +15,11 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -404,12 +405,65 @@ class PrometheusSource(BaseModel):
     @field_validator("url")
     @classmethod
     def _address_is_one(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in WEB_SCHEMES or not parts.hostname:
-            raise ValueError("must be an address that begins with http:// or https://")
-        if parts.username is not None:
+        if urlsplit(value).username is not None:
             raise ValueError("must not hold user and password: set TONEWATCH_PROMETHEUS_CREDENTIALS")
-        return value
+        return _source_address(value)
+
+
+def _source_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in WEB_SCHEMES or not parts.hostname:
+        raise ValueError("must be an address that begins with http:// or https://")
+    if parts.username is not None:
+        raise ValueError("must not hold user and password: settings are read by many")
+    return value
+
+
+SourceAddress = Annotated[str, AfterValidator(_source_address)]
+#: A path on a server, nothing that could lead to another one.
+MountPath = Annotated[str, Field(pattern=r"^/[^/\s?#][^\s?#]{0,198}$")]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$|^[0-9A-Fa-f:]+$")]
+
+
+class IcecastSource(BaseModel):
+    """An Icecast server whose mounts are heard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SourceAddress = Field(description="Its address without a mount, e.g. http://radio.example:8000")
+    mounts: tuple[MountPath, ...] = Field(
+        min_length=1, max_length=32, description="Which of its mounts are heard, e.g. /live.mp3"
+    )
+    silence_seconds: float = Field(10.0, gt=0, description="Silence on a mount that is a finding")
+
+
+class HlsSource(BaseModel):
+    """An HLS station whose renditions are heard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SourceAddress = Field(description="Address of its playlist")
+    renditions: tuple[str, ...] = Field(
+        (), max_length=32, description="Which renditions are heard: addresses, or paths from url on; empty: url itself"
+    )
+    hosts: tuple[HostName, ...] = Field((), description="Further hosts that its playlists may point at, e.g. a CDN's")
+    silence_seconds: float = Field(10.0, gt=0, description="Silence in a rendition that is a finding")
+
+    @model_validator(mode="after")
+    def _renditions_are_at_allowed_hosts(self) -> Self:
+        allowed = {urlsplit(self.url).hostname, *(host.lower() for host in self.hosts)}
+        for rendition in self.renditions:
+            parts = urlsplit(urljoin(self.url, rendition))
+            if parts.scheme not in WEB_SCHEMES or parts.username is not None:
+                raise ValueError(f"the rendition {rendition!r} is no address")
+            if parts.hostname not in allowed:
+                raise ValueError(f"the rendition {rendition!r} is at another host: name it in hosts if it may be asked")
+        return self
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The whole address of each rendition."""
+        return tuple(urljoin(self.url, rendition) for rendition in self.renditions) or (self.url,)
 
 
 class Sources(BaseModel):
@@ -418,6 +472,8 @@ class Sources(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prometheus: PrometheusSource | None = Field(None, description="A Prometheus; null: none")
+    icecast: IcecastSource | None = Field(None, description="An Icecast server; null: none")
+    hls: HlsSource | None = Field(None, description="An HLS station; null: none")
 
 
 class Quotas(BaseModel):
@@ -502,9 +558,14 @@ class Profile(BaseModel):
     )
     scrapes_failed: int = Field(3, ge=1, description="Scrapes in a row that fail before a component counts as down")
     playlist_overdue_seconds: float = Field(
-        3.0, gt=0, description="How overdue a playlist's next segment may be before it counts as stale"
+        3.0,
+        gt=0,
+        description="How overdue a playlist's next segment, or a stream's sound, may be before that is a finding",
     )
     silence_seconds: float = Field(10.0, gt=0, description="Silence on air that is a finding")
+    evidence_seconds: float = Field(
+        20.0, ge=0, description="How long an incident without a sure cause waits for more evidence before it is told"
+    )
     verify_readings: int = Field(3, ge=1, description="Good readings in a row that end an impact")
     verify_timeout_seconds: float = Field(
         300.0, gt=0, description="After this long without them the verdict is inconclusive"
@@ -524,6 +585,17 @@ class Profile(BaseModel):
     channels: Channels = Field(Channels(), description="Whom the tenant's notices reach")
     people: People | None = Field(None, description="The identity provider of the tenant's people; null: keys alone")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
+    light: bool = Field(
+        False,
+        description="No models: `up` starts neither MLflow nor a Prefect worker, and the watcher keeps house itself",
+    )
+
+    def silence_in(self, entity: str) -> float:
+        """Seconds of silence that are a finding there: a source has a length of its own."""
+        for prefix, source in (("rendition:icecast/", self.sources.icecast), ("rendition:hls/", self.sources.hls)):
+            if source is not None and entity.startswith(prefix):
+                return source.silence_seconds
+        return self.silence_seconds
 
 
 def profile_names() -> list[str]:

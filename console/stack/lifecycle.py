@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 from console.stack import processes
-from console.stack.parts import PARTS, Part
+from console.stack.parts import PARTS, Part, parts_for
 from console.stack.state import StateFolder
 from console.stack.status import PartStatus, Status, living_parts, status, supervisor_of
 from console.stack.supervision import Progress, Stack, end_leftovers, silent, tail
@@ -29,8 +29,10 @@ __all__ = ["PARTS", "Part", "PartStatus", "Stack", "Status", "connected", "down"
 DOWN_SECONDS = 60.0
 
 
-async def up(settings: Settings, progress: Progress = silent, parts: Sequence[Part] = PARTS) -> Status:
+async def up(settings: Settings, progress: Progress = silent, parts: Sequence[Part] | None = None) -> Status:
     """Start the stack under a supervisor of its own that stays; returns when all parts are healthy.
+
+    parts: None: those that the settings' profile needs.
 
     Raises AlreadyUp, PortTaken, StateFolderError, PartFailed, StackError; nothing runs then that it started.
     """
@@ -38,7 +40,7 @@ async def up(settings: Settings, progress: Progress = silent, parts: Sequence[Pa
     folder.prepare()
     if supervisor_of(folder.read()) is not None:
         raise AlreadyUp(f"already up in {folder.path}; see `tonewatch status`, end it with `tonewatch down`")
-    supervisor, reading = _detach(settings, folder, parts)
+    supervisor, reading = _detach(settings, folder, parts_for(settings) if parts is None else parts)
     try:
         await _follow(reading, progress, folder)
     except BaseException:

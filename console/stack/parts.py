@@ -18,6 +18,7 @@ from pathlib import Path
 from console.stack import processes, redis
 from console.stack.provision import POOL
 from console.stack.wiring import OWN_PREFECT, Wiring
+from tonewatch.settings import Settings, load_profile
 
 ANSWER_SECONDS = 5.0
 #: Niceness of what may be slow, so that the watched platform and the watcher are not starved.
@@ -303,3 +304,11 @@ WATCHER = WatcherPart(
     ("warehouse", "redis", "gateway", "mlflow", "prefect"),
 )
 PARTS = (POSTGRES, DATABASES, WAREHOUSE, REDIS, PREFECT, MLFLOW, GATEWAY, POOL_STEP, WORKER, DEPLOYMENTS, WATCHER)
+#: What a light profile does without: no model is asked or trained, and the watcher keeps house itself.
+HEAVY = frozenset({"mlflow", "pool", "worker", "deployments"})
+
+
+def parts_for(settings: Settings) -> tuple[Part, ...]:
+    """The parts that the settings' profile needs. Raises SettingsError: no such profile."""
+    light = load_profile(settings.profile).light
+    return tuple(part for part in PARTS if not (light and part.name in HEAVY))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import av
@@ -21,8 +22,12 @@ from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SourceError
 
 #: How far reading may run ahead of playing (seconds): a file, and a live stream whose server sends a burst at first.
+#: Icecast's are 64 KiB, half a minute at 16 kbit/s; whoever held it back would hear everything that much later.
 FILE_AHEAD_S = 2.0
-LIVE_AHEAD_S = 10.0
+LIVE_AHEAD_S = 60.0
+#: A stream that brings nothing for so long has broken off. In silence Ogg Vorbis sends one page in six seconds.
+SILENT_S = 15.0
+LONGEST_GAP_S = 1.0
 #: So much is looked at to tell what a stream is.
 SNIFFED = 4096
 #: PyAV's packet is generic in the stream it came from; ours come from none.
@@ -68,9 +73,17 @@ class IcyReader:
     def _close_full_block(self) -> None:
         if self._block is None or len(self._block) < self._block_size:
             return
-        if title := _ICY_TITLE.search(self._block.decode("utf-8", errors="replace")):
+        if title := _ICY_TITLE.search(_text(bytes(self._block))):
             self.title = printable(title[1])
         self._block, self._until_block = None, self._interval
+
+
+def _text(block: bytes) -> str:
+    """Nothing says which characters a block is written in: UTF-8 today, Latin-1 by older source clients."""
+    try:
+        return block.decode("utf-8")
+    except UnicodeDecodeError:
+        return block.decode("latin-1")
 
 
 class StreamDecoder:
@@ -89,7 +102,8 @@ class StreamDecoder:
     def feed(self, data: bytes) -> Pcm | None:
         """The sound that is complete with `data`. What cannot be decoded is counted, once there has been sound."""
         blocks: list[Pcm] = []
-        for packet in self._packets(data):
+        # A chunk that was all metadata: to the parser nothing would be the end, and it would break a frame in two.
+        for packet in self._packets(data) if data else ():
             try:
                 blocks += [to_pcm(frame) for frame in self._decode(packet)]
             except (av.FFmpegError, ValueError):
@@ -139,6 +153,8 @@ class StreamProbe:
         self.metadata: dict[str, str] = {}
         self.received_s = 0.0
         self.starved_s = 0.0  # for how long sound was due and absent, all stalls together
+        self.arrived: float | None = None  # monotonic, when the last bytes came
+        self.undecoded_s = 0.0  # for how long bytes have come that gave no sound
         self._session, self._clock, self._timeout_s = session, clock, timeout_s
         self._began: float | None = None  # monotonic; moved on by each stall, as a player's clock stops
 
@@ -155,16 +171,21 @@ class StreamProbe:
             icy = IcyReader(_interval(answer.headers))
             decoder: StreamDecoder | None = None
             async for chunk in answer.chunks():
+                gap, self.arrived = self._clock.monotonic() - (self.arrived or 0.0), self._clock.monotonic()
                 data = icy.feed(chunk)
                 decoder = decoder or StreamDecoder(codec_of_stream(answer, data))
                 pcm = await asyncio.to_thread(decoder.feed, data)
+                # A gap in which nothing came is none in which nothing could be decoded.
+                self.undecoded_s = 0.0 if pcm is not None else self.undecoded_s + min(gap, LONGEST_GAP_S)
                 self._note_sound(decoder, icy, pcm)
                 if pcm is not None:
                     yield pcm
                 await self._pace()
 
     def _note_headers(self, headers: Mapping[str, str]) -> None:
-        self.live = any(name.startswith("icy-") for name in headers) and "content-length" not in headers
+        # Icecast says nothing of itself in icy-... for an Ogg stream without a name.
+        radio = any(name.startswith("icy-") for name in headers) or "icecast" in headers.get("server", "").lower()
+        self.live = radio and "content-length" not in headers
         for name, key in (("icy-name", "station"), ("icy-genre", "genre"), ("icy-br", "bitrate_kbps")):
             if headers.get(name):
                 self.metadata[key] = printable(headers[name])
@@ -211,8 +232,11 @@ async def first_bytes(session: httpx.AsyncClient, url: str, *, timeout_s: float 
     """Content type and first bytes of what is at `url`, to tell a playlist from a stream. Raises SourceError."""
     async with stream(session, url, deadline_s=timeout_s) as answer:
         begin = b""
-        async for chunk in answer.chunks():
-            begin += chunk
-            if len(begin) >= SNIFFED:
-                break
+        # What trickles in, a silent Ogg stream say, is told by what there is of it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                async for chunk in answer.chunks():
+                    begin += chunk
+                    if len(begin) >= SNIFFED:
+                        break
         return answer.headers.get("content-type", "").partition(";")[0].strip().lower(), begin[:SNIFFED]

@@ -140,6 +140,17 @@ def test_a_stream_is_decoded_as_it_comes(codec: str, container: str, kind: str, 
     assert decoder.errors == 0
 
 
+@pytest.mark.parametrize(("codec", "container", "kind"), [("libmp3lame", "mp3", "mp3"), ("aac", "adts", "aac")])
+def test_a_chunk_that_was_all_metadata_breaks_no_frame(codec: str, container: str, kind: str) -> None:
+    decoder, data, heard = StreamDecoder(kind), encode(SOUND, codec, container), 0.0
+    for start in range(0, len(data), 500):
+        for chunk in (data[start : start + 500], b""):
+            pcm = decoder.feed(chunk)
+            heard += pcm.seconds if pcm else 0.0
+    assert decoder.errors == 0
+    assert heard == pytest.approx(2.0, abs=0.15)
+
+
 def test_joining_a_stream_in_mid_frame_is_no_error() -> None:
     decoder = StreamDecoder("aac")
     assert decoder.feed(AAC[1000:]).seconds > 1.0

@@ -23,6 +23,7 @@ from tonewatch.settings import (
     default_state_dir,
     load_profile,
     profile_names,
+    profile_of,
     read,
     to_environment,
 )
@@ -345,3 +346,40 @@ def _fits(name: str, value: float) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"icecast": {"url": "http://r.example:8000"}}, "mounts"),
+        ({"icecast": {"url": "http://r.example:8000", "mounts": []}}, "mounts"),
+        ({"icecast": {"url": "http://r.example:8000", "mounts": ["//elsewhere.example/x"]}}, "mounts"),
+        ({"icecast": {"url": "http://ann:pass@r.example", "mounts": ["/a"]}}, "user and password"),
+        ({"icecast": {"url": "file:///etc", "mounts": ["/a"]}}, "http://"),
+        ({"hls": {"url": "http://r.example/m.m3u8", "renditions": ["http://localhost/low.m3u8"]}}, "another host"),
+        ({"hls": {"url": "http://r.example/m.m3u8", "renditions": ["//127.0.0.1/low.m3u8"]}}, "another host"),
+        ({"hls": {"url": "http://r.example/m.m3u8", "renditions": ["file:///etc/passwd"]}}, "no address"),
+        ({"hls": {"url": "http://r.example/m.m3u8", "hosts": ["http://cdn.example"]}}, "hosts"),
+    ],
+)
+def test_a_station_that_leads_elsewhere_is_refused(own: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        profile_of("station", {"sources": own})
+
+
+def test_a_station_is_read_with_its_own_length_of_silence_and_the_hosts_that_are_allowed() -> None:
+    hls = {"url": "http://r.example/live/m.m3u8", "renditions": ["low.m3u8", "http://cdn.example/hi.m3u8"]}
+    own = {"hls": hls | {"hosts": ["cdn.example"], "silence_seconds": 30}}
+    profile = profile_of("station", {"sources": own})
+    assert profile.sources.hls is not None
+    assert profile.sources.hls.addresses == ("http://r.example/live/low.m3u8", "http://cdn.example/hi.m3u8")
+    assert profile.silence_in("rendition:hls/live/low.m3u8") == 30
+    assert profile.silence_in("rendition:ch1/aac-128") == profile.silence_seconds
+
+
+def test_a_light_profile_starts_neither_mlflow_nor_a_worker() -> None:
+    from console.stack.parts import PARTS, parts_for  # imports what starts servers
+
+    left_out = {part.name for part in PARTS} - {part.name for part in parts_for(Settings(profile="station"))}
+    assert left_out == {"mlflow", "pool", "worker", "deployments"}
+    assert parts_for(Settings(profile="platform")) == PARTS
