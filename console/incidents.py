@@ -146,5 +146,5 @@ def _do(
 
     wish = Wish(kind, incident, author or user(), reason, verdict, cause)
     whose = tenant or own_tenant()
-    done = run(state_dir, lambda warehouse: do(whose, warehouse, wish, SYSTEM))
+    done = run(state_dir, lambda warehouse: do(whose, warehouse, wish, SYSTEM.now()))
     print(as_json_text(done) if as_json else "\n".join(done.told))

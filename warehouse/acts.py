@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tonewatch import acts
-from tonewatch.clock import Clock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
 from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest
 from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants, used_links
@@ -76,24 +75,23 @@ class Outlook:
     refusal: str
 
 
-async def outlook(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Outlook:
-    """What would become of the act. Changes nothing. Raises as `do` does, but for ActRefused."""
+async def outlook(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, link: str = "") -> Outlook:
+    """What would become of the act at `now`. Changes nothing. Raises as `do` does, but for ActRefused."""
     check(wish)
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
         used = bool(link) and await used_links.was_used(tenant, db, link)
-        refusal = _USED if used else _by_link(case, wish, link) or _refusal(case, wish, clock.now())
+        refusal = _USED if used else _by_link(case, wish, link) or _refusal(case, wish, now)
     return Outlook(case.incident, case.action, refusal or "")
 
 
-async def do(tenant: str, warehouse: Warehouse, wish: Wish, clock: Clock, link: str = "") -> Done:
-    """Do it, or raise and leave everything as it was. `link`: the id of the link that it came by, used up with it.
+async def do(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, link: str = "") -> Done:
+    """Do it at `now`, or raise and leave everything as it was. `link`: the id of the link that it came by, if any.
 
     Raises UnknownTenant; UnknownIncident; ActRefused: the incident's state does not allow it, or it was done already;
     SettingsError: a name, verdict or cause that is none; WarehouseAway.
     """
     check(wish)
-    now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
         fresh = not link or await used_links.use(tenant, db, link, now)

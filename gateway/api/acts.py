@@ -80,7 +80,7 @@ def router(door: Door, warehouse: Warehouse, clock: Clock) -> APIRouter:
         wish = _wish(await door.body(request, JSON_TYPES, most=MOST_BYTES), incident, caller)
         if wish.kind is ActKind.APPROVE and "approver" not in caller.may:
             raise refused(403, "approve needs a key of role approver")
-        done = await do(caller.tenant, warehouse, wish, clock)
+        done = await do(caller.tenant, warehouse, wish, clock.now())
         return told({"incident": done.incident, "told": done.told, "approval": done.approval})
 
     return routes

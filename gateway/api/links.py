@@ -63,7 +63,7 @@ def router(signer: Signer, warehouse: Warehouse, cache: Cache, clock: Clock) -> 
         """A page with one button. Changes nothing."""
         try:
             link = await wanted(request)
-            seen = await outlook(link.tenant, warehouse, _wish(link), clock, link.id)
+            seen = await outlook(link.tenant, warehouse, _wish(link), clock.now(), link.id)
             if seen.refusal:
                 raise ActRefused(seen.refusal)
         except _REFUSALS as error:
@@ -81,7 +81,7 @@ def router(signer: Signer, warehouse: Warehouse, cache: Cache, clock: Clock) -> 
         """Once, in the name of whom the notice went to, by the rules of every other way to act."""
         try:
             link = await wanted(request)
-            done = await do(link.tenant, warehouse, _wish(link), clock, link.id)
+            done = await do(link.tenant, warehouse, _wish(link), clock.now(), link.id)
         except _REFUSALS as error:
             return _refused(error)
         return _page(200, "Done", done.told)

@@ -56,7 +56,7 @@ async def open_incident(
 async def act(
     warehouse: Warehouse, tenant: str, clock: ManualClock, kind: ActKind, who: str = "ann", **more: Any
 ) -> Done:
-    return await do(tenant, warehouse, Wish(kind, "i1", who, "because", **more), clock)
+    return await do(tenant, warehouse, Wish(kind, "i1", who, "because", **more), clock.now())
 
 
 async def hear(warehouse: Warehouse, tenant: str) -> Heard:
@@ -162,7 +162,7 @@ async def test_a_name_verdict_or_cause_that_is_none_is_refused(
 ) -> None:
     await open_incident(warehouse, tenant)
     with pytest.raises(SettingsError, match="is no"):
-        await do(tenant, warehouse, wish, clock)
+        await do(tenant, warehouse, wish, clock.now())
     assert await kept(warehouse, tenant) == []
 
 

@@ -471,7 +471,7 @@ async def test_an_incident_that_was_acked_climbs_no_further(warehouse: Warehouse
         chosen, clock = settings(tenant, mailbox.port), ManualClock(at(5))
         await tell(warehouse, tenant, "opened", chosen=chosen)
         assert await send(warehouse, chosen, clock) == 1
-        await do(tenant, warehouse, Wish(ActKind.ACK, "i1", "ann"), clock)
+        await do(tenant, warehouse, Wish(ActKind.ACK, "i1", "ann"), clock.now())
         assert await wait_and_send(warehouse, chosen, clock, 600) == 0
 
 
@@ -525,7 +525,7 @@ async def test_what_is_handed_over_again_after_an_approval_is_told_again_and_cli
     await tell(warehouse, tenant, "handed-over", incident=handed)
     async with warehouse.as_tenant(tenant) as db:
         await actions.intend(tenant, db, refused)
-    await do(tenant, warehouse, Wish(ActKind.APPROVE, "i1", "ann"), ManualClock(at(100)))
+    await do(tenant, warehouse, Wish(ActKind.APPROVE, "i1", "ann"), at(100))
     await tell(warehouse, tenant, "acted", 110, incident=handed)
     assert await tell(warehouse, tenant, "handed-over", 200, incident=handed) == 1
     told = await outbox(warehouse, tenant)
