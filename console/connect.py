@@ -35,6 +35,14 @@ def prometheus(
     credentials: Annotated[
         bool, typer.Option("--credentials", help="Send TONEWATCH_PROMETHEUS_CREDENTIALS to this address.")
     ] = False,
+    say: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--say",
+            help="NUMBER=VERDICT: real, false-alarm or planned; kept as a label. May be repeated.",
+            metavar="WHAT",
+        ),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")] = "connected",
     author: Author = None,
     tenant: Tenant = None,
@@ -43,10 +51,12 @@ def prometheus(
 ) -> None:
     """Read a Prometheus: show what it has, backtest the last days, then write it into the tenant's settings.
 
-    Exit status 1 when it cannot be read.
+    What you say of the backtest's incidents (`--say 1=real`, or at the prompt) is kept: calibration and training learn
+    from it. Exit status 1 when it cannot be read.
     """
-    from console import connection
+    from console import connection, hindsight
     from console.tenancy import Tenancy
+    from tonewatch.errors import SettingsError
 
     whose = tenant or own_tenant()
     # Without a stack the profile of the settings is all there is to go by.
@@ -60,7 +70,18 @@ def prometheus(
         with_credentials=credentials,
     )
     wanted = _Wanted(look, yes, reason, author, whose, as_json, state_dir)
+    if say and look:
+        raise SettingsError("--look writes nothing: what you say of an incident needs the stack")
+    verdicts = hindsight.said(say or (), len(found.incidents))
     _settle("Prometheus", found, lambda: connection.change_for(url), wanted)
+    if not (look or yes or as_json or say) and sys.stdin.isatty():
+        verdicts = hindsight.asked(found.incidents, lambda text: typer.prompt(text, default="", show_default=False))
+    if verdicts:
+        who = author or user()
+        kept = run(
+            state_dir, lambda warehouse: hindsight.keep(whose, warehouse, found.incidents, verdicts, who, reason)
+        )
+        print(f"{kept} of {len(verdicts)} labels kept", file=sys.stderr)
 
 
 Listen = Annotated[float, typer.Option("--listen", min=1, max=20, help="Seconds that each stream is listened to.")]

@@ -76,11 +76,11 @@ class Found:
             f"Backtest of {days:.1f} days ({start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC): "
             f"{len(self.incidents)} incidents, each one page; your budget would allow {self.budget:.1f} false ones."
         ]
-        for each in self.incidents[-SHOWN:]:
+        for number, each in list(enumerate(self.incidents, start=1))[-SHOWN:]:
             lasted = (each.ended - each.onset).total_seconds() / 60
-            lines.append(f"  {each.onset:%Y-%m-%d %H:%M:%S}  {lasted:6.1f} min  {each.title}")
+            lines.append(f"  {number:>3}. {each.onset:%Y-%m-%d %H:%M:%S}  {lasted:6.1f} min  {each.title}")
             if len(each.entities) > 1:
-                lines.append(f"{'':35}with {', '.join(each.entities[1:SHOWN])}")
+                lines.append(f"{'':40}with {', '.join(each.entities[1:SHOWN])}")
         if len(self.incidents) > SHOWN:
             lines.insert(1, f"  (the last {SHOWN}; --json lists all)")
         lines.append(

@@ -328,8 +328,8 @@ class Label:
     """What a person's act said of an incident or an action: what calibration and training learn from."""
 
     id: str
-    subject_kind: str  # incident, action
-    subject: str  # Incident.id or Action.key
+    subject_kind: str  # incident, action, past-incident (of a backtest)
+    subject: str  # Incident.id, Action.key, or Evidence.id
     value: str  # an ActKind; of a closed incident also verdict:real, verdict:false-alarm, verdict:planned, cause:<name>
     who: str
     reason: str

@@ -25,6 +25,10 @@ OF = """
 OF_INCIDENT = text(f"""
     select l.id, l.subject_kind, l.subject, l.value, l.who, l.reason, l.time {OF} order by l.time, l.id
 """)
+OF_SUBJECT = text("""
+    select id, subject_kind, subject, value, who, reason, time from label
+    where tenant = :tenant and subject_kind = :kind order by time, id
+""")
 VETOED_BY = text("""
     select who from label where tenant = :tenant and subject_kind = 'action' and subject = :action and value = 'veto'
     order by time, id limit 1
@@ -52,6 +56,11 @@ async def of_incident(tenant: str, db: Connection, incident: str) -> list[Label]
     """What people said of the incident and of its actions, in the order in which they said it."""
     found = await db.execute(OF_INCIDENT, {"tenant": tenant, "incidents": [incident]})
     return [Label(**each) for each in found.mappings()]
+
+
+async def of_subject(tenant: str, db: Connection, kind: str) -> list[Label]:
+    """Everything that was said of subjects of that kind, in the order in which it was said."""
+    return [Label(**each) for each in (await db.execute(OF_SUBJECT, {"tenant": tenant, "kind": kind})).mappings()]
 
 
 async def vetoed_by(tenant: str, db: Connection, action: str) -> str:

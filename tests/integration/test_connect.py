@@ -22,9 +22,11 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from console import hindsight
 from console.tenancy import Change, Tenancy
 from gateway.http import client
 from gateway.sources.prometheus_server import PrometheusServer
+from tasks.backtest import PastIncident
 from tasks.collect import Collector
 from tests.conftest import Database
 from tests.integration.pushed import PROMETHEUS, answers, free_port, until
@@ -32,7 +34,7 @@ from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError
 from tonewatch.records import Incident, Sample
 from tonewatch.settings import PrometheusSource, Settings, Sources, load_profile, to_environment
-from warehouse import incidents, samples, tenants
+from warehouse import audit, evidence, incidents, labels, samples, tenants
 from warehouse.database import Warehouse
 
 PROMTOOL = shutil.which("promtool")
@@ -202,6 +204,41 @@ async def test_after_a_yes_it_stands_in_the_settings_without_its_password(
                 source = (await tenants.profile(tenant, db)).sources.prometheus
             assert (source.url if source else None) == (url if words else None)
             assert "Prometheus 2." in told.stdout
+
+
+@needs_prometheus
+async def test_what_is_said_of_a_backtest_is_kept_once_with_what_was_judged(
+    tmp_path: Path, warehouse: Warehouse, tenant: str, database: Database
+) -> None:
+    ours = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_TENANT": tenant,
+        "TONEWATCH_STATE_DIR": str(tmp_path / "state"),
+    }
+    async with prometheus(tmp_path, broken=True) as url:
+        for say, status, told in (
+            ("1=real", 0, "1 of 1 labels kept"),
+            ("1=real", 0, "0 of 1 labels kept"),
+            ("2=real", 2, "numbered from 1 to 1"),
+            ("1=perhaps", 2, "verdicts are real"),
+        ):
+            words = ("prometheus", url, "--yes", "--say", say, "--as", "ann", "--reason", "we were off air")
+            done = await asyncio.to_thread(tonewatch, *words, **ours)
+            assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+    async with warehouse.as_tenant(tenant) as db:
+        (label,) = await labels.of_subject(tenant, db, hindsight.SUBJECT)
+        shown = await evidence.get(tenant, db, label.subject)
+        line = next(each for each in await audit.read(tenant, db, 10) if each.what == "backtest.label")
+    assert (label.value, label.who, label.reason) == ("verdict:real", "ann", "we were off air")
+    assert shown is not None
+    assert json.loads(shown.content)["entities"] == ["component:radio/edge-1-9100"]
+    assert line.after == {label.subject: "verdict:real"}
+
+
+def test_one_after_the_other_is_asked_about_and_may_be_skipped() -> None:
+    past = [PastIncident(OUTAGE[0], OUTAGE[0], OUTAGE[1], f"incident {n}", ("service:x",), ()) for n in range(3)]
+    answers_given = iter(["f", "", "what?", "planned"])
+    assert hindsight.asked(past, lambda _: next(answers_given)) == {1: "false-alarm", 3: "planned"}
 
 
 @dataclass
