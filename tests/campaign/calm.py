@@ -245,7 +245,11 @@ def page(record: dict[str, Any]) -> str:
         head = f"| {each['seed']} | {each['began'][:16]} | {each['minutes']:g} | "
         for kind in ("memory", "disk"):
             for what, figure in each[kind].items():
-                lines.append(f"{head}{kind}: {what} | " + " | ".join(f"{size:g}" for size in figure.values()) + " |")
+                lines.append(
+                    f"{head}{kind}: {what} | "
+                    + " | ".join("-" if size is None else f"{size:g}" for size in figure.values())
+                    + " |"
+                )
     return "\n".join(lines) + "\n"
 
 
