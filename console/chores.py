@@ -9,7 +9,7 @@ from flows.maintenance import keep_house
 from policy.period import week_before
 from tasks.weekly import lay, make
 from tonewatch.clock import Clock
-from tonewatch.settings import Settings
+from tonewatch.settings import Settings, addressed
 from warehouse import cursors, tenants
 from warehouse.database import Warehouse
 
@@ -39,8 +39,7 @@ class Chores:
             self._kept = now
             for tenant, why in kept.failed.items():
                 log.error("no housekeeping for %s: %s", tenant, why)
-        if "email" in self._settings.alert_channels:
-            await self._report_weekly(now)
+        await self._report_weekly(now)
 
     async def _report_weekly(self, now: datetime) -> None:
         """Mail the figures of the last whole week, once; not those of a time before there was a watcher."""
@@ -52,6 +51,8 @@ class Chores:
             if told is None or told["week"] == week.key:
                 return
             profile = await tenants.profile(tenant, db)
+        if "email" not in addressed(self._settings, profile).alert_channels:
+            return
         laid = await lay(tenant, self._warehouse, await make(tenant, self._warehouse, week, profile, now), now)
         async with self._warehouse.as_tenant(tenant) as db:
             await cursors.set(tenant, db, CURSOR, {"week": week.key}, now)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tonewatch.clock import stretches
-from warehouse import cursors, retention, rollups
+from tonewatch.errors import SettingsError
+from warehouse import cursors, retention, rollups, tenants
 from warehouse.database import Warehouse
+
+log = logging.getLogger(__name__)
 
 CURSOR = "rollup"
 #: Steps are made anew for so long; what comes in later still is counted when they stop being hot.
@@ -30,11 +34,16 @@ class Retained:
 async def retain(tenant: str, warehouse: Warehouse, now: datetime) -> Retained:
     """Roll up everything that is whole, then end what is outlived. A run that was interrupted is carried on.
 
-    Raises WarehouseAway.
+    Raises UnknownTenant, WarehouseAway.
     """
     rolled_up = await _roll_up(tenant, warehouse, now)
     async with warehouse.as_tenant(tenant) as db:
-        ended = await retention.end_outlived(tenant, db, now)
+        try:
+            sessions = timedelta(days=(await tenants.profile(tenant, db)).sessions_days)
+        except SettingsError as error:
+            log.warning("%s is kept by the usual retention: its settings are not used: %s", tenant, error)
+            sessions = retention.LASTS["session"]
+        ended = await retention.end_outlived(tenant, db, now, sessions)
     return Retained(tenant, rolled_up, ended)
 
 

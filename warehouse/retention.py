@@ -10,7 +10,8 @@ from warehouse.database import Connection
 from warehouse.rollups import step_of
 from warehouse.rows import utc
 
-#: By retention class of column_registry; classes that are not here have no end yet.
+#: By retention class of column_registry; classes that are not here have no end yet. A tenant sets the session class by
+#: its profile's sessions_days; this is for one whose settings cannot be read.
 LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30)}
 
 DROP = text("select drop_sample_partitions(:retention, :before)")
@@ -23,8 +24,13 @@ async def drop_partitions(db: Connection, now: datetime, retention: str = "hot")
     return int(found.scalar_one())
 
 
-async def end_outlived(tenant: str, db: Connection, now: datetime) -> dict[str, int]:
-    """Delete the rows that the tenant has had for longer than it may; gives how many by table."""
+async def end_outlived(
+    tenant: str, db: Connection, now: datetime, sessions: timedelta = LASTS["session"]
+) -> dict[str, int]:
+    """Delete the rows that the tenant has had for longer than it may; gives how many by table.
+
+    sessions: how long what tells of people's sessions is kept.
+    """
     # Whole steps: what is left of one would be rolled up as if it were all.
-    values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - LASTS["session"]}
+    values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - sessions}
     return {each.what: each.rows for each in await db.execute(END, values)}

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from console.tenancy import Change, Tenancy
 from tasks.retain import drop_days, retain
 from tests.conftest import Database, new_tenant
 from tests.integration.furnished import report
@@ -163,6 +164,16 @@ async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse
         ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
     assert ended["delivery"] == 1
     assert [await count(warehouse, other, table) for table in ("session_report", "delivery")] == [2, 1]
+
+
+async def test_a_tenant_says_how_long_its_sessions_are_kept(warehouse: Warehouse, tenant: str) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await sessions.save(tenant, db, [report("old"), report("new", seconds=20 * 86_400)], NOON)
+    now = report().time + 25 * DAY
+    assert (await retain(tenant, warehouse, now)).ended["session_report"] == 0
+    await Tenancy(warehouse).change(tenant, Change(set=("sessions_days=10",)), "ann", "no longer than needed")
+    assert (await retain(tenant, warehouse, now)).ended["session_report"] == 1
+    assert await count(warehouse, tenant, "session_report") == 1
 
 
 async def test_without_a_tenant_nothing_ends(database: Database) -> None:
