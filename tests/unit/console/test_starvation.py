@@ -45,11 +45,11 @@ def paced(*stretches: float) -> list[range]:
 
 def test_work_that_takes_its_time_is_not_starved() -> None:
     assert not any(paced(*[1.2] * 20, 9.0, *[1.2] * 20)), "one hiccup is none"
-    assert not any(paced(*[2.9] * 40))
+    assert not any(paced(*[3.9] * 40))
 
 
 def test_work_that_takes_too_long_on_average_is_starved() -> None:
-    told = paced(*[1.2] * PIECES, *[5.0] * PIECES, *[1.2] * PIECES)
+    told = paced(*[1.2] * PIECES, *[6.0] * PIECES, *[1.2] * PIECES)
     assert [bool(each) for each in told[:PIECES]] == [False] * PIECES
     assert told[2 * PIECES - 1] == range(100 + 2 * PIECES - 1, 100 + 2 * PIECES)
     assert not told[-1]
