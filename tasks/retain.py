@@ -52,9 +52,14 @@ async def _roll_up(tenant: str, warehouse: Warehouse, now: datetime) -> int:
     end, hot = rollups.step_of(now), retention.LASTS["hot"]
     async with warehouse.as_tenant(tenant) as db:
         told = await cursors.get(tenant, db, CURSOR)
-    before = datetime.fromisoformat(told["time"]) if told else end - FIRST
+        first = None if told else await rollups.earliest(tenant, db, end - FIRST)
+    if told:
+        before = datetime.fromisoformat(told["time"])
+        spans = [(before - hot, end - hot), (before - LATE, end)]
+    else:  # days without samples would be gone through by the half-hour
+        spans = [(rollups.step_of(first), end)] if first else []
     made = 0
-    for start, until in ((before - hot, end - hot), (before - LATE, end)):
+    for start, until in spans:
         for stretch in stretches(start, until, STRETCH):
             async with warehouse.as_tenant(tenant) as db:
                 made += await rollups.make(tenant, db, *stretch)

@@ -32,6 +32,7 @@ READ = text("""
     select series, time, samples, low, high, mean, last from rollup
     where tenant = :tenant and series = any(:series) and time >= :since and time < :until order by series, time
 """)
+EARLIEST = text("select min(time) from sample where tenant = :tenant and retention = 'hot' and time >= :since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ async def make(tenant: str, db: Connection, since: datetime, until: datetime) ->
     if step_of(since) != since or step_of(until) != until:
         raise WarehouseError(f"{since.isoformat()} to {until.isoformat()} are no whole steps of five minutes")
     return (await db.execute(ROLL_UP, {"tenant": tenant, "since": since, "until": until})).rowcount
+
+
+async def earliest(tenant: str, db: Connection, since: datetime) -> datetime | None:
+    """When the tenant's hot samples from `since` on begin; None: there are none. Goes through all of them."""
+    found: datetime | None = (await db.execute(EARLIEST, {"tenant": tenant, "since": utc(since)})).scalar_one()
+    return found
 
 
 async def read(tenant: str, db: Connection, series: list[int], since: datetime, until: datetime) -> list[Rollup]:

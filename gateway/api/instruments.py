@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.answers import route_of
+from gateway.api.answers import READ, route_of
 
 _STEP_S: Final = 0.1
 _WINDOW_S: Final = 1.0
@@ -80,8 +80,14 @@ class Measured:
                 code = message["status"]
             await send(message)
 
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                scope[READ] = True
+            return message
+
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, received, watched)
         finally:
             route = route_of(scope)
             self._instruments.requests.labels(route, str(code)).inc()

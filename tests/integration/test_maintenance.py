@@ -1,0 +1,67 @@
+"""The flow `maintenance`, in a process of its own with a Prefect server of its own.
+
+And with a database of its own: tenants of other tests stand at other times of year, and half a year of half-hours takes
+minutes to go through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import Database, new_tenant
+from tests.integration.test_retention import add, count, days
+from warehouse.database import Warehouse
+
+pytestmark = pytest.mark.integration
+DAY = timedelta(days=1)
+
+FLOW = """
+import asyncio, json, sys
+from datetime import datetime
+from flows.maintenance import maintenance
+print(json.dumps(asyncio.run(maintenance(datetime.fromisoformat(sys.argv[1])))))
+"""
+
+
+async def test_the_flow_serves_every_tenant(
+    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
+) -> None:
+    other = await new_tenant(warehouse)
+    start = datetime(2026, 7, 1, tzinfo=UTC)
+    for each in (tenant, other):
+        await add(warehouse, each, (start, 1.0))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
+    mine = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    told = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", FLOW, (start + 4 * DAY).isoformat()],
+        cwd=Path(__file__).resolve().parents[2],
+        env=kept | mine,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    result = json.loads(told.stdout.splitlines()[-1])
+    done = {each["tenant"]: each["rolled_up"] for each in result["tenants"]}
+    assert (done[tenant], done[other]) == (1, 1)
+    assert result["days_dropped"] >= 1
+    with psycopg.connect(database.admin_url, autocommit=True) as connection:
+        assert "20260701" not in days(connection)
+    assert [await count(warehouse, each, "sample") for each in (tenant, other)] == [0, 0]
