@@ -175,6 +175,9 @@ def _settle(what: str, found: _Found, change: Callable[[], Change], wanted: _Wan
     if wanted.look:
         return
     question = f"Write this {what} into the settings of {wanted.tenant}?"
+    if not wanted.yes and not sys.stdin.isatty():
+        print("nothing was written: there is no terminal to ask at; add --yes", file=sys.stderr)
+        return
     if not wanted.yes and not typer.confirm(question, err=True):
         print("nothing was written", file=sys.stderr)
         return

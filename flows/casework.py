@@ -207,8 +207,11 @@ async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime)
     work.quiet_since = None if holding(scene, work) else work.quiet_since or now
     if work.quiet_since is None or now - work.quiet_since < ECHO:
         return
+    was_a_persons = work.incident.state is IncidentState.HANDED_OVER
     async with scene.warehouse.as_tenant(tenant) as db:
         await close(tenant, db, scene, work, "nothing of it has been seen since", now)
+        if was_a_persons:  # whoever was called is told that it is over; of a mended one that was told
+            await _tell(tenant, db, scene, work, "over", now)
     await report(tenant, scene, work)
 
 
@@ -245,6 +248,11 @@ async def move(
     before = work.incident.state
     work.incident = replace(work.incident, state=state)
     await incidents.save(tenant, db, work.incident)
+    await _tell(tenant, db, scene, work, tells or state, now)
+    await _audit(tenant, db, scene, work, before.value, now, reason)
+
+
+async def _tell(tenant: str, db: Connection, scene: Scene, work: Work, what: str, now: datetime) -> None:
     await notify.enqueue(
         tenant,
         db,
@@ -252,11 +260,10 @@ async def move(
         work.causes,
         await actions.of_incident(tenant, db, work.incident.id),
         await verdicts.of_incident(tenant, db, work.incident.id),
-        tells or state,
+        what,
         scene.settings,
         now,
     )
-    await _audit(tenant, db, scene, work, before.value, now, reason)
 
 
 async def _audit(

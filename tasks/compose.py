@@ -32,7 +32,10 @@ HEADLINES: Final = {
     "acted": "Acted on",
     "mended": "Mended",
     "handed-over": "Over to you",
+    "over": "Over by itself",
 }
+#: The ends that are good: nothing waits for anybody any more.
+GOOD_ENDS: Final = frozenset({"mended", "over"})
 _EVIDENCE: Final = 5
 _OTHER_CAUSES: Final = 2
 _CLOSING: Final = "</body></html>"
@@ -87,7 +90,7 @@ def sections(story: Story) -> list[Section]:
         *([("Proposal", _proposal(waiting))] if (waiting := _waiting(story)) else []),
         ("Verdict", _verdict(story.verdicts)),
         ("What you can do", _advice(story, waiting)),
-        *([(HEADING, _clicks(waiting))] if story.links and story.state != "mended" else []),
+        *([(HEADING, _clicks(waiting))] if story.links and story.state not in GOOD_ENDS else []),
     ]
 
 
@@ -182,7 +185,7 @@ def _answer(answer: GuardAnswer) -> str:
 
 def _waiting(story: Story) -> Action | None:
     """The action that a person may still say yes or no to: the newest one, not begun."""
-    if story.incident.state in {IncidentState.MENDED, IncidentState.CLOSED} or story.state == "mended":
+    if story.incident.state in {IncidentState.MENDED, IncidentState.CLOSED} or story.state in GOOD_ENDS:
         return None
     last = story.actions[-1] if story.actions else None
     return last if last and last.state in {ActionState.REFUSED, ActionState.INTENDED} else None
@@ -213,7 +216,10 @@ def _verdict(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _advice(story: Story, waiting: Action | None) -> list[str]:
     lines = [line for action in story.actions for line in _after(action)]
-    if story.state == "mended":
+    if story.state == "over":
+        close = f"close {story.incident.id} --verdict real|false-alarm|planned"
+        lines.append(f"`tonewatch incidents {close} --tenant {story.incident.tenant}` says what it was")
+    if story.state in GOOD_ENDS:
         return [*lines, _command(story, "show", "has the whole story", ""), *_nothing_left(lines)]
     if waiting is not None:
         lines += _say_yes_or_no(story, waiting)

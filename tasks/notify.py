@@ -25,7 +25,7 @@ from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, SlackBot
 from gateway.links import Links, Signer
 from policy.escalation import due_level, higher
-from tasks.compose import HEADLINES, Story, collected, plain, rich, subject
+from tasks.compose import GOOD_ENDS, HEADLINES, Story, collected, plain, rich, subject
 from tonewatch import secrets
 from tonewatch.availability import STARTUP_ALLOWED_MS
 from tonewatch.clock import Clock
@@ -156,11 +156,11 @@ def deduplicate(drafts: list[Draft], seen: Surroundings) -> list[Draft]:
 def _is_news(draft: Draft, told: Sequence[Notice]) -> bool:
     """Whether the draft says something new after `told`, the incident's notices on this channel in their order."""
     if not told:
-        return draft.state != "mended"
+        return draft.state not in GOOD_ENDS
     if all(higher(draft.level, notice.level) for notice in told):
         return True
     if draft.state == "opened":  # after a deed it tells nothing new; after a good end it is back
-        return told[-1].incident_state == "mended"
+        return told[-1].incident_state in GOOD_ENDS
     return told[-1].incident_state != draft.state
 
 
@@ -252,8 +252,9 @@ def _worded(tenant: str, draft: Draft, story: Story, told: Sequence[Notice]) -> 
 async def _set_clock(tenant: str, db: Connection, story: Story, clock: escalations.Escalation | None, put: int) -> None:
     """Start, stop or restart the incident's clock of escalation, as what was told asks for."""
     incident, now = story.incident.id, story.now
-    if story.state == "mended":
-        await escalations.stop(tenant, db, incident, "mended", now, anew=True)
+    if story.state in GOOD_ENDS:
+        mended = story.state == "mended"
+        await escalations.stop(tenant, db, incident, "mended" if mended else "closed", now, anew=mended)
     elif clock is None:
         # Silenced and inhibited incidents have one, too: they are told when what held them back is over.
         try:

@@ -209,6 +209,7 @@ async def test_crash_is_diagnosed_mended_verified_and_closed(loop: Loop) -> None
     assert work.incident.state is IncidentState.CLOSED
     assert len(loop.work) == 1
     async with loop.warehouse.as_tenant(loop.tenant) as db:
+        assert "over" not in {n.incident_state for n in await notices.of_incident(loop.tenant, db, work.incident.id)}
         steps = [line.step for line in await incidents.story(loop.tenant, db, work.incident.id)]
         sent = await notices.of_incident(loop.tenant, db, work.incident.id)
         written = await audit.read(loop.tenant, db, 100)
@@ -245,6 +246,11 @@ async def test_handed_over_incident_closes_when_quiet_and_a_later_fault_is_anoth
     for _ in range(14):
         await loop.tick(loop.telemetry(up=True))
     assert first.incident.state is IncidentState.CLOSED
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        told = await notices.of_incident(loop.tenant, db, first.incident.id)
+    assert [n.incident_state for n in told][-1] == "over", "who was called is told that it is over"
+    assert [n.incident_state for n in told].count("over") == 1
+    assert "--verdict real|false-alarm|planned" in told[-1].body, "what it was, only a person can say"
     loop.settings = loop.settings.model_copy(update={"auto_remediation": True})
     await loop.crash()
     assert len(loop.work) == 2
