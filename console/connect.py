@@ -175,10 +175,12 @@ def _settle(what: str, found: _Found, change: Callable[[], Change], wanted: _Wan
     if wanted.look:
         return
     question = f"Write this {what} into the settings of {wanted.tenant}?"
-    if not wanted.yes and not sys.stdin.isatty():
-        print("nothing was written: there is no terminal to ask at; add --yes", file=sys.stderr)
-        return
-    if not wanted.yes and not typer.confirm(question, err=True):
+    try:
+        agreed = wanted.yes or typer.confirm(question, err=True)
+    except typer.Abort:
+        print("\nnothing was written: nobody answered; add --yes to write it without asking", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if not agreed:
         print("nothing was written", file=sys.stderr)
         return
     from console.tenancy import Tenancy

@@ -204,6 +204,7 @@ async def test_after_a_yes_it_stands_in_the_settings_without_its_password(
                 source = (await tenants.profile(tenant, db)).sources.prometheus
             assert (source.url if source else None) == (url if words else None)
             assert "Prometheus 2." in told.stdout
+            assert (told.returncode, "add --yes" in told.stderr) == ((0, False) if words else (1, True))
 
 
 @needs_prometheus
