@@ -30,8 +30,8 @@ down: setup ## Stop it
 status: setup ## What is running, how it is, where its pages are
 	@$(RUN)/tonewatch status $(ARGS)
 
-test: setup ## All tests, on real servers, two files at a time (most of them wait): make test ARGS="tests/unit -k beacon"
-	@$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup ## All tests, on real servers, two files at a time: make test ARGS="tests/unit -k beacon"
+	@$(RUN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## Lint, format, types, import contracts
 	@failed=0; \
