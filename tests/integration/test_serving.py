@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.api.serving import Certificate
+from gateway.api.serving import Certificate, listener
 from tests.integration.pushed import answers, free_port, until
 from tonewatch.errors import SettingsError
 from tonewatch.secrets import load_or_generate
@@ -154,3 +154,17 @@ async def test_a_certificate_that_is_none_is_told_before_anything_is_served(tmp_
     _, said = await process.communicate()
     assert process.returncode == SettingsError.exit_status
     assert b"gateway_certificate" in said
+
+
+async def test_an_answer_is_not_held_back_for_an_acknowledgement_of_its_head() -> None:
+    """asyncio sets TCP_NODELAY on what such a listener takes, which it does for sockets that say that they are TCP."""
+    taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async with await asyncio.start_server(talk, sock=listener(ADDRESS, free_port(), "gateway_port")) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        assert await asyncio.wait_for(taken, 5) != 0
+        writer.close()
