@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -37,6 +33,7 @@ from console.keyring import SCOPES
 from gateway.api.beacons import EXAMPLE
 from gateway.api.door import Limits
 from gateway.remote_write import Format
+from tests.benchmarks._published import publish, say
 from tests.integration.pushed import TENANT, Pushed, pushing
 from tests.unit.gateway.test_remote_write import body_v1, body_v2, series_v1
 from tonewatch.clock import SYSTEM
@@ -258,12 +255,6 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
-def say(line: str) -> None:
-    """Progress, to those who wait."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
-
-
 def main() -> int:
     """Run it; 1 if there was an error, or the gateway grew."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -286,14 +277,8 @@ def main() -> int:
         },
         "data": "made by schemathesis from /openapi.json, and damaged remote writes",
         "seed": options.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "seconds": round(monotonic() - began),
     }
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    publish(document, monotonic() - began, options.json, page)
     return int(bool(tally.errors) or growth_mib(tally) > GROWTH_MIB)
 
 

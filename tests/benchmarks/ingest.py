@@ -11,10 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +27,7 @@ import psycopg
 from console.starvation import Sleeper
 from gateway.remote_write import MESSAGES, Format
 from tests.benchmarks import _history
+from tests.benchmarks._published import publish, say
 from tests.integration.pushed import PROMETHEUS, TENANT, answers, free_port, pushing, until
 from warehouse import rollups
 from warehouse.database import Warehouse
@@ -230,12 +227,6 @@ def asked(url: str, query: str, values: list[Any]) -> int:
     return int(found[0])
 
 
-def say(line: str) -> None:
-    """Progress, to those who wait."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
-
-
 async def bench() -> tuple[dict[str, Any], float]:
     """All shapes; and the bytes of a sample that is rolled up."""
     async with (
@@ -303,14 +294,8 @@ def main() -> None:
         "details": shapes,
         "data": "made: counters of edges with seven labels each, four connections",
         "seed": None,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "seconds": round(monotonic() - began),
     }
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    publish(document, monotonic() - began, options.json, page)
 
 
 if __name__ == "__main__":

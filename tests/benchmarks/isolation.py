@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import random
 import secrets
 import shutil
@@ -24,7 +22,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
@@ -39,6 +36,7 @@ from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
 from console.tenancy import Change, Tenancy
 from gateway.api.app import create_app
+from tests.benchmarks._published import publish, say
 from tests.integration.furnished import INCIDENT, PART, furnish
 from tests.integration.pushed import until
 from tests.unit.gateway.test_remote_write import body_v1, series_v1
@@ -439,12 +437,6 @@ def page(document: dict[str, Any]) -> str:
     )
 
 
-def say(line: str) -> None:
-    """Progress, to those who wait."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
-
-
 def main() -> int:
     """Run it; 1 if anything leaked."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -472,14 +464,8 @@ def main() -> int:
         "details": details | {"leaks": details["leaks"][:50]},
         "data": "one tenant with a row in every table; reads: 10,000 rows of one tenant among 100",
         "seed": options.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "seconds": round(monotonic() - began),
     }
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    publish(document, monotonic() - began, options.json, page)
     return int(bool(details["leaks"]))
 
 

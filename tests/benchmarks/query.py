@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import statistics
 import sys
@@ -33,6 +31,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from console.stack import redis
 from console.starvation import Sleeper
 from tests.benchmarks import _history, _past
+from tests.benchmarks._published import publish, say
 from tests.integration.pushed import Pushed, pushing, until
 from tonewatch.clock import SYSTEM
 from warehouse import keys, overview
@@ -211,12 +210,6 @@ async def bench(samples: int, rate: float, seconds: float, seed: int) -> dict[st
         }
 
 
-def say(line: str) -> None:
-    """Progress, to those who wait."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
-
-
 def page(document: dict[str, Any]) -> str:
     """The same for people."""
     details, figures = document["details"], document["figures"]
@@ -265,14 +258,8 @@ def main() -> int:
         "data": f"made: {options.samples:,} samples, {INCIDENTS:,} incidents with their stories, {_past.TENANTS} "
         f"tenants of sizes 1/n, {_past.LISTENERS} listeners each for a day",
         "seed": options.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "seconds": round(monotonic() - began),
     }
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        options.json.with_suffix(".md").write_text(page(document), encoding="utf-8")
+    publish(document, monotonic() - began, options.json, page)
     return int(details["p95_ms"] >= MUST_MS or details["error_rate"] >= MUST_ERRORS)
 
 

@@ -44,6 +44,7 @@ from tasks.check import check
 from tasks.detect import HORIZON
 from tasks.train import Stretch, judged
 from tests.benchmarks import _history
+from tests.benchmarks._published import say
 from tests.benchmarks._recording import FILE, Recording, load, record, save
 from tests.benchmarks._stream import Stream, entities
 from tonewatch.records import Sample
@@ -347,12 +348,6 @@ async def quiet_day(recording: Recording, store: Database, clock_ticks: int = 20
 
 SIZE = "select sum(pg_total_relation_size(oid))::bigint from pg_class where relkind = 'r' and relname like 'sample%'"
 LOG = "select (pg_current_wal_lsn() - '0/0')::bigint"
-
-
-def say(line: str) -> None:
-    """Progress, to those who wait."""
-    sys.stderr.write(f"  {line}\n")
-    sys.stderr.flush()
 
 
 async def bench(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

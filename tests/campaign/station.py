@@ -122,7 +122,7 @@ def _watched(stack: Stack, radio: RadioStation, mailbox: Mailbox, minutes: float
     while (left := minutes * 60 - (time.monotonic() - began)) > 0:
         whole = stack.weigh(time.monotonic() - began)
         print(f"  [{time.monotonic() - began:5.0f} s] {whole:.0f} MiB", flush=True)
-        time.sleep(min(SAMPLE_SECONDS, left))
+        time.sleep(min(SAMPLE_SECONDS, left))  # measured by the clock: nothing happens that could be awaited
     before = len(mailbox.messages())
     silent = datetime.now(UTC)
     _tell(radio, silent=True)
@@ -155,7 +155,7 @@ def _mailed(mailbox: Mailbox, before: int) -> datetime | None:
         kept = sorted(mailbox.folder.glob("*.eml"))
         if len(kept) > before:
             return datetime.fromtimestamp(kept[before].stat().st_mtime, UTC)
-        time.sleep(0.1)
+        time.sleep(0.1)  # the mailbox keeps what comes, and tells nobody
     return None
 
 
