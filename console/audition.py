@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -93,15 +93,16 @@ def _stream_lines(stream: Stream) -> list[str]:
 
 def hear_icecast(url: str, seconds: float, silence_s: float, mounts: Sequence[str]) -> HeardStation:
     """Ask the Icecast at `url` and listen to its mounts. Raises SourceError, SettingsError."""
-    try:
-        return HeardStation("icecast", asyncio.run(audition_icecast(url, seconds, silence_s, mounts)))
-    except ValidationError as error:
-        raise SettingsError(f"this cannot be written into settings: {error.errors()[0]['msg']}") from error
+    return _heard("icecast", audition_icecast(url, seconds, silence_s, mounts))
 
 
 def hear_hls(url: str, seconds: float, silence_s: float, hosts: Sequence[str]) -> HeardStation:
     """Read the playlist at `url` and listen to its renditions. Raises SourceError, SettingsError."""
+    return _heard("hls", audition_hls(url, seconds, silence_s, hosts))
+
+
+def _heard(kind: str, audition: Coroutine[Any, Any, Auditioned]) -> HeardStation:
     try:
-        return HeardStation("hls", asyncio.run(audition_hls(url, seconds, silence_s, hosts)))
+        return HeardStation(kind, asyncio.run(audition))
     except ValidationError as error:
         raise SettingsError(f"this cannot be written into settings: {error.errors()[0]['msg']}") from error

@@ -26,12 +26,17 @@ app = typer.Typer(
 )
 
 
+Yes = Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")]
+Look = Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")]
+
+
 @app.command()
 def prometheus(
     url: Annotated[str, typer.Argument(help="Its address, e.g. http://prometheus.example:9090; may hold user:pass@.")],
     days: Annotated[float, typer.Option(min=0, max=90, help="How far back the backtest looks.")] = 14.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")] = False,
-    look: Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")] = False,
+    yes: Yes = False,
+    look: Look = False,
     credentials: Annotated[
         bool, typer.Option("--credentials", help="Send TONEWATCH_PROMETHEUS_CREDENTIALS to this address.")
     ] = False,
@@ -43,7 +48,7 @@ def prometheus(
             metavar="WHAT",
         ),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")] = "connected",
+    reason: Reason = "connected",
     author: Author = None,
     tenant: Tenant = None,
     as_json: Json = False,
@@ -86,9 +91,6 @@ def prometheus(
 
 Listen = Annotated[float, typer.Option("--listen", min=1, max=20, help="Seconds that each stream is listened to.")]
 Silence = Annotated[float, typer.Option("--silence", min=1, max=3600, help="Seconds of silence that you are told of.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Write the settings without asking.")]
-Look = Annotated[bool, typer.Option("--look", help="Only look: write nothing, and need no stack.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands with the settings.")]
 
 
 @app.command()

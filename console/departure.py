@@ -76,15 +76,15 @@ class Departure:
         return exported
 
     async def _table(self, tenant: str, name: str, file: Path, say: Callable[[str], None]) -> dict[str, Any]:
-        count, digest = 0, hashlib.sha256()
+        count = 0
         async with self.warehouse.as_tenant(tenant) as db:
             with gzip.open(file, "wt", encoding="utf-8") as out:
                 async for row in departure.rows(tenant, db, name):
                     out.write(row + "\n")
                     count += 1
-        digest.update(await asyncio.to_thread(file.read_bytes))
+        digest = await asyncio.to_thread(_sha256, file)
         say(f"{name}: {count:,} rows")
-        return {"rows": count, "bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+        return {"rows": count, "bytes": file.stat().st_size, "sha256": digest}
 
     async def offboard(
         self,
@@ -126,3 +126,8 @@ class Departure:
         if lacking:
             raise ActRefused(f"removed, but rows that came in meanwhile are not in the export: {lacking}")
         return removed
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

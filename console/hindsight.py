@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
-from hashlib import blake2b
 
 from tasks.backtest import PastIncident
 from tonewatch.acts import VERDICTS
@@ -15,6 +11,7 @@ from tonewatch.errors import SettingsError
 from tonewatch.records import Evidence, Label, digest
 from warehouse import audit, evidence, labels, tenants
 from warehouse.database import Warehouse
+from warehouse.rows import document
 
 #: `Label.subject_kind`; the subject is the id of the evidence.
 SUBJECT = "past-incident"
@@ -94,9 +91,4 @@ async def keep(
 
 
 def _evidence(incident: PastIncident) -> Evidence:
-    content = json.dumps(asdict(incident), sort_keys=True, default=_written).encode()
-    return Evidence(blake2b(content, digest_size=16).hexdigest(), SUBJECT, incident.onset, "application/json", content)
-
-
-def _written(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return Evidence.of(SUBJECT, incident.onset, "application/json", document(incident).encode())

@@ -6,11 +6,13 @@ made of it is the same in every tick and after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from policy.readings import Readings
 from tonewatch.records import Finding, FindingKind
+from tonewatch.settings import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Condition:
 
 
 Conditions = Mapping[tuple[str, str], Condition]
+#: The conditions that hold now, by the last minutes' readings and as the tenant's profile has it.
+Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
 
 
 def carried_on(before: Conditions, found: Iterable[Condition]) -> dict[tuple[str, str], Condition]:

@@ -7,16 +7,14 @@ longer missed: it has become the new normal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from policy.conditions import Condition
+from policy.conditions import Condition, Rule
 from policy.readings import Readings, after, entities_with, last, quiet
 from tonewatch.records import FindingKind, Sample, SeriesKind
 from tonewatch.settings import Profile
-
-Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
 
 #: Nothing is missed before it has been away for this long, or for three intervals if they are longer.
 PATIENCE = timedelta(seconds=10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise, takewhile
 
@@ -57,6 +57,22 @@ def trailing_run(samples: Sequence[Sample], below: float | None = None, above: f
     if run is not None:
         return list(run(inside))
     return list(takewhile(lambda sample: inside(sample.value), reversed(samples)))[::-1]
+
+
+def in_a_row(
+    readings: Readings,
+    metric: str,
+    now: datetime,
+    profile: Profile,
+    *,
+    below: float | None = None,
+    above: float | None = None,
+) -> Iterator[tuple[str, list[Sample]]]:
+    """Entities whose last samples of `metric` all lie so, told of now, and are as many as make a failure; with them."""
+    for entity in entities_with(readings, metric):
+        run = trailing_run(readings[entity, metric], below, above)
+        if len(run) >= profile.scrapes_failed and fresh(run[-1], now, profile):
+            yield entity, run
 
 
 def usual_gap(samples: Sequence[Sample]) -> timedelta | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from policy.alerts import own_alerts
-from policy.conditions import Condition, Conditions, carried_on
+from policy.conditions import Condition, Conditions, Rule, carried_on
 from policy.missing import MISSING_RULES
-from policy.readings import FRESH, Readings, after, entities_with, fresh, last, trailing_run, usual_gap
+from policy.readings import FRESH, Readings, after, entities_with, fresh, in_a_row, last, trailing_run, usual_gap
 from policy.streams import STREAM_RULES
 from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
@@ -31,9 +31,6 @@ BROKEN_READINGS = 3
 
 #: Scrape failures that are bad data, not an absent component.
 BAD_DATA = frozenset({"garbage", "huge"})
-
-
-Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
 
 
 def evaluate(
@@ -108,10 +105,7 @@ def playlist_stale(readings: Readings, now: datetime, profile: Profile) -> Itera
 
 def playlist_unreachable(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """A playlist that cannot be fetched at all, so many times in a row."""
-    for entity in entities_with(readings, "probe_unreachable"):
-        run = trailing_run(readings[entity, "probe_unreachable"], above=1.0)
-        if len(run) < profile.scrapes_failed or not fresh(run[-1], now, profile):
-            continue
+    for entity, run in in_a_row(readings, "probe_unreachable", now, profile, above=1.0):
         yield Condition(
             entity=entity,
             symptom="playlist-unreachable",

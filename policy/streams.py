@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from policy.conditions import Condition
-from policy.readings import Readings, after, entities_with, fresh, trailing_run
+from policy.conditions import Condition, Rule
+from policy.readings import Readings, after, entities_with, fresh, in_a_row, trailing_run
 from tonewatch.records import FindingKind, Sample
 from tonewatch.settings import Profile
-
-Rule = Callable[[Readings, datetime, Profile], Iterator[Condition]]
 
 #: Damage is one wrong packet now and then; sound that does not decode in most readings of this time is none.
 DAMAGED_SPAN, DAMAGED_SHARE, DAMAGED_READINGS = timedelta(seconds=15), 0.5, 4
@@ -37,10 +35,7 @@ _AWAY = {
 
 def stream_away(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """A stream that cannot be had, in so many readings in a row."""
-    for entity in entities_with(readings, "stream_away"):
-        run = trailing_run(readings[entity, "stream_away"], above=1.0)
-        if len(run) < profile.scrapes_failed or not fresh(run[-1], now, profile):
-            continue
+    for entity, run in in_a_row(readings, "stream_away", now, profile, above=1.0):
         reasons = Counter(dict(sample.series.labels).get("reason", "unreadable") for sample in run)
         reason = reasons.most_common(1)[0][0]
         yield Condition(
@@ -58,10 +53,7 @@ def stream_away(readings: Readings, now: datetime, profile: Profile) -> Iterator
 
 def mount_gone(readings: Readings, now: datetime, profile: Profile) -> Iterator[Condition]:
     """A mount that its own server no longer lists: its source client has left."""
-    for entity in entities_with(readings, "icecast_mount_listed"):
-        run = trailing_run(readings[entity, "icecast_mount_listed"], below=0.0)
-        if len(run) < profile.scrapes_failed or not fresh(run[-1], now, profile):
-            continue
+    for entity, run in in_a_row(readings, "icecast_mount_listed", now, profile, below=0.0):
         yield Condition(
             entity=entity,
             symptom="mount-gone",

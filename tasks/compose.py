@@ -217,8 +217,7 @@ def _verdict(verdicts: Sequence[Verdict]) -> list[str]:
 def _advice(story: Story, waiting: Action | None) -> list[str]:
     lines = [line for action in story.actions for line in _after(action)]
     if story.state == "over":
-        close = f"close {story.incident.id} --verdict real|false-alarm|planned"
-        lines.append(f"`tonewatch incidents {close} --tenant {story.incident.tenant}` says what it was")
+        lines.append(_close(story, "says what it was"))
     if story.state in GOOD_ENDS:
         return [*lines, _command(story, "show", "has the whole story", ""), *_nothing_left(lines)]
     if waiting is not None:
@@ -227,9 +226,8 @@ def _advice(story: Story, waiting: Action | None) -> list[str]:
         lines += [f"Consider: {a.runbook} of {a.target}" for a in story.actions if a.state is ActionState.FAILED]
     lines.append(_command(story, "ack", "says that you are at it: nobody further is called"))
     if story.state == "handed-over":
-        close = f"close {story.incident.id} --verdict real|false-alarm|planned"
         lines += [
-            f"`tonewatch incidents {close} --tenant {story.incident.tenant}` ends it and says what it was",
+            _close(story, "ends it and says what it was"),
             "Tonewatch will not act further on this incident unless you say so",
         ]
     return [*lines, _command(story, "show", "has the whole story; `tonewatch status` shows the platform", "")]
@@ -272,6 +270,12 @@ def _say_yes_or_no(story: Story, action: Action) -> list[str]:
 def _command(story: Story, act: str, what: str, further: str = ' --reason "..."') -> str:
     incident = story.incident
     return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{further}` {what}"
+
+
+def _close(story: Story, what: str) -> str:
+    incident = story.incident
+    verdicts = "real|false-alarm|planned"
+    return f"`tonewatch incidents close {incident.id} --verdict {verdicts} --tenant {incident.tenant}` {what}"
 
 
 def _after(action: Action) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -56,9 +55,7 @@ async def make(tenant: str, warehouse: Warehouse, period: Period, profile: Profi
     read = await _read(tenant, warehouse, period, profile)
     summary = summarise(tenant, period, now, read, profile)
     image = picture(summary)
-    # By its content, as every evidence: the same picture is kept once.
-    name = hashlib.blake2b(image, digest_size=16).hexdigest()
-    kept = Evidence(name, "chart", period.end, "image/png", image)
+    kept = Evidence.of("chart", period.end, "image/png", image)
     return Report(summary, subject(summary), plain(summary), kept)
 
 

@@ -368,10 +368,15 @@ class Evidence:
     """Something kept as it was at its time. `id` is the hash of the content."""
 
     id: str
-    kind: str  # samples, logs, audio, playlist
+    kind: str  # samples, logs, audio, playlist, chart, past-incident
     as_of: datetime
     media_type: str
     content: bytes
+
+    @classmethod
+    def of(cls, kind: str, as_of: datetime, media_type: str, content: bytes) -> Evidence:
+        """The evidence with this content: the same content again is the same evidence."""
+        return cls(hashlib.blake2b(content, digest_size=16).hexdigest(), kind, as_of, media_type, content)
 
 
 @dataclass(frozen=True, slots=True)

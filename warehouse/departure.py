@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import text
 
 from tonewatch.errors import UnknownTenant, WarehouseError
 from tonewatch.records import TENANT_SLUG
 from warehouse.database import Connection
-from warehouse.failures import translated
-from warehouse.links import driver_url
-from warehouse.migrate import OWNER
+from warehouse.migrate import as_owner
 
 #: Rows that are fetched at once.
 AT_ONCE = 2000
@@ -64,23 +61,18 @@ def remove(tenant: str, admin_url: str) -> dict[str, int]:
     """
     if not TENANT_SLUG.fullmatch(tenant):
         raise UnknownTenant(f"{tenant!r} is no tenant name: 1 to 40 of a-z, 0-9 and -")
-    engine = create_engine(driver_url(admin_url), poolclass=NullPool, connect_args={"connect_timeout": 10})
     removed: dict[str, int] = {}
-    try:
-        with translated(), engine.begin() as db:
-            db.execute(text(f"set local role {OWNER}"))
-            db.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": tenant})
-            db.execute(text("set local lock_timeout = '10s'"))
-            if db.execute(text("select from tenant where tenant = :tenant"), {"tenant": tenant}).first() is None:
-                raise UnknownTenant(f"there is no tenant {tenant!r}")
-            names = list(db.execute(TABLES).scalars())
-            # Append-only while there is a tenant; this is its end. Nobody else's lines are in reach: see the policy.
-            db.execute(text("alter table audit disable trigger audit_is_append_only"))
-            for table in in_order(names, [(row[0], row[1]) for row in db.execute(REFERENCES)]):
-                removed[table] = db.execute(text(DELETE.format(table=table)), {"tenant": tenant}).rowcount
-            db.execute(text("alter table audit enable always trigger audit_is_append_only"))
-    finally:
-        engine.dispose()
+    with as_owner(admin_url) as db:
+        db.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": tenant})
+        db.execute(text("set local lock_timeout = '10s'"))
+        if db.execute(text("select from tenant where tenant = :tenant"), {"tenant": tenant}).first() is None:
+            raise UnknownTenant(f"there is no tenant {tenant!r}")
+        names = list(db.execute(TABLES).scalars())
+        # Append-only while there is a tenant; this is its end. Nobody else's lines are in reach: see the policy.
+        db.execute(text("alter table audit disable trigger audit_is_append_only"))
+        for table in in_order(names, [(row[0], row[1]) for row in db.execute(REFERENCES)]):
+            removed[table] = db.execute(text(DELETE.format(table=table)), {"tenant": tenant}).rowcount
+        db.execute(text("alter table audit enable always trigger audit_is_append_only"))
     return removed
 
 

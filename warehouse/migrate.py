@@ -94,7 +94,7 @@ def migrate(admin_url: str, passwords: RolePasswords) -> None:
         connection.execute("select pg_advisory_lock(hashtextextended('tonewatch roles', 0))")
         _roles(connection, passwords)
         _let_in(connection)
-    with _as_owner(admin_url) as owner:
+    with as_owner(admin_url) as owner:
         _refuse_newer_schema(owner)
         command.upgrade(_alembic(owner), "head")
         _refuse_unregistered_columns(owner)
@@ -102,7 +102,7 @@ def migrate(admin_url: str, passwords: RolePasswords) -> None:
 
 def downgrade(admin_url: str, revision: str = "base") -> None:
     """Take the schema back to `revision`, with the content of what that takes away. For developers."""
-    with _as_owner(admin_url) as owner:
+    with as_owner(admin_url) as owner:
         command.downgrade(_alembic(owner), revision)
 
 
@@ -113,7 +113,11 @@ def _administrator(url: str) -> Iterator[psycopg.Connection]:
 
 
 @contextmanager
-def _as_owner(url: str) -> Iterator[Connection]:
+def as_owner(url: str) -> Iterator[Connection]:
+    """A transaction as the owner of the tables, while nobody else is at the schema.
+
+    Raises WarehouseAway, WarehouseError.
+    """
     engine = create_engine(driver_url(url), poolclass=NullPool, connect_args={"connect_timeout": 10})
     try:
         with translated(), engine.begin() as connection:

@@ -10,12 +10,13 @@ from fastapi.responses import Response
 from gateway.api.answers import refused, told
 from gateway.api.asked import parameters
 from gateway.api.description import answers, success, takes
-from gateway.api.door import JSON_TYPES, Caller, Door
+from gateway.api.door import JSON_TYPES, Door
 from gateway.api.incidents import named
+from gateway.api.people import Caller
 from gateway.documents import read_json
 from tonewatch.acts import VERDICTS
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, SettingsError
+from tonewatch.errors import SettingsError
 from tonewatch.records import ActKind
 from warehouse.acts import Wish, check, do
 from warehouse.database import Warehouse
@@ -87,11 +88,11 @@ def router(door: Door, warehouse: Warehouse, clock: Clock) -> APIRouter:
 
 
 def _wish(body: bytes, incident: str, caller: Caller) -> Wish:
-    """What `body` asks for. Raises HTTPException 400: no such act, or a key or value that does not belong to it."""
-    try:
-        asked = read_json(body)
-    except PayloadError as error:
-        raise refused(400, str(error)) from error
+    """What `body` asks for.
+
+    Raises PayloadError: no JSON; HTTPException 400: no such act, or a key or value that does not belong to it.
+    """
+    asked = read_json(body)
     if not isinstance(asked, dict) or asked.get("act") not in list(ActKind):
         raise refused(400, f'the body must be {{"act": ...}}; acts are {", ".join(ActKind)}')
     kind = ActKind(asked.pop("act"))

@@ -7,11 +7,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from gateway import alerts as told
-from gateway.api.answers import refused
 from gateway.api.description import answers, success, takes
 from gateway.api.door import JSON_TYPES, Door, Limits
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, PayloadTooLarge
 from warehouse import alerts
 from warehouse.database import Warehouse
 
@@ -76,12 +74,7 @@ def router(door: Door, warehouse: Warehouse, limits: Limits, clock: Clock) -> AP
         tenant = await door.admit(request, "alerts")
         body = await door.body(request, JSON_TYPES, most=limits.document_bytes)
         now = clock.now()
-        try:
-            message = told.read(body, now, limits.alerts)
-        except PayloadTooLarge as error:
-            raise refused(413, str(error)) from error
-        except PayloadError as error:
-            raise refused(400, str(error)) from error
+        message = told.read(body, now, limits.alerts)
         faults = list(message.refused)
         if message.alerts:
             async with warehouse.as_tenant(tenant) as db:

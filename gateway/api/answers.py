@@ -12,7 +12,15 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from tonewatch.errors import ActRefused, TonewatchError, UnknownIncident, UnknownTenant, WarehouseAway
+from tonewatch.errors import (
+    ActRefused,
+    PayloadError,
+    PayloadTooLarge,
+    TonewatchError,
+    UnknownIncident,
+    UnknownTenant,
+    WarehouseAway,
+)
 from warehouse.rows import document
 
 _AGAIN_S: Final = "2"
@@ -66,6 +74,10 @@ def answer_errors(app: FastAPI) -> None:
     @app.exception_handler(UnknownTenant)
     async def unknown(request: Request, error: UnknownTenant) -> Response:
         return problem(401, "the API key is wrong", **{"www-authenticate": "Bearer"})
+
+    @app.exception_handler(PayloadError)
+    async def not_understood(request: Request, error: PayloadError) -> Response:
+        return await not_taken(request, refused(413 if isinstance(error, PayloadTooLarge) else 400, str(error)))
 
     @app.exception_handler(ActRefused)
     async def not_now(request: Request, error: ActRefused) -> Response:

@@ -88,12 +88,9 @@ def router(door: Door, instruments: Instruments) -> APIRouter:
 
 
 def _carried(request: Request) -> str | None:
-    """The CMCD that the request itself carries. Raises HTTPException 400: in two places, or not ASCII."""
+    """The CMCD that the request itself carries. Raises PayloadError: not ASCII; HTTPException 400: in two places."""
     told = {name: ",".join(request.headers.getlist(name)) for name in cmcd.HEADERS if name in request.headers}
-    try:
-        query, headers = cmcd.of_query(request.scope["query_string"]), cmcd.of_headers(told)
-    except PayloadError as error:
-        raise refused(400, str(error)) from error
+    query, headers = cmcd.of_query(request.scope["query_string"]), cmcd.of_headers(told)
     if query is not None and headers is not None:
         raise refused(400, "CMCD is in the query and in the headers: send it in one of them")
     return query if query is not None else headers

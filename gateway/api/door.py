@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from gateway import changes as announced
 from gateway import cmcd
 from gateway.api.answers import refused
-from gateway.api.people import People
+from gateway.api.people import Caller, People
 from gateway.api.profiles import Profiles
 from tonewatch.clock import Clock
 from tonewatch.errors import PayloadError
@@ -66,15 +66,6 @@ class Taken:
     refused: list[tuple[int, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who came in: `who` as it stands with what they do; `may`: every scope that their key or role holds."""
-
-    tenant: str
-    who: str
-    may: frozenset[str]
-
-
 class Door:
     """Lets beacons and changes in for those who hold a key."""
 
@@ -117,7 +108,7 @@ class Door:
         person = await self._people.person(tenant, plain.strip())
         if scope not in person.may:
             raise refused(403, f"your role may not do this: it needs {scope}")
-        return Caller(person.tenant, person.who, person.may)
+        return person
 
     async def _by_key(self, plain: str, scope: str) -> Caller:
         holder = await self._holder(plain.strip(), scope)
@@ -202,12 +193,9 @@ class Door:
     async def take_changes(self, tenant: str, body: bytes) -> Taken:
         """Keep the changes of `body`, all or none; when this returns they are committed. A known id is updated.
 
-        Raises HTTPException: 400 no JSON, no change, or too many; WarehouseAway: nothing is kept, send it again.
+        Raises PayloadError: no JSON, no change, or too many; WarehouseAway: nothing is kept, send it again.
         """
-        try:
-            told, faults = announced.read(body, self._clock.now(), self._limits.changes)
-        except PayloadError as error:
-            raise refused(400, str(error)) from error
+        told, faults = announced.read(body, self._clock.now(), self._limits.changes)
         if faults:
             return Taken(0, faults)
         async with self._warehouse.as_tenant(tenant) as db:

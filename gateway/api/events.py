@@ -10,11 +10,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from gateway import events as told
-from gateway.api.answers import refused
 from gateway.api.description import answers, success, takes
 from gateway.api.door import AHEAD, BEHIND, JSON_TYPES, Door, Limits
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, PayloadTooLarge
 from warehouse import events
 from warehouse.database import Warehouse
 
@@ -110,14 +108,8 @@ def router(door: Door, warehouse: Warehouse, limits: Limits, clock: Clock) -> AP
         body = await door.body(request, JSON_TYPES | {LINES}, most=limits.document_bytes)
         now = clock.now()
         lines = request.headers.get("content-type", "").lower().startswith(LINES)
-        try:
-            found, faults = told.read(
-                body, (now - BEHIND, now + AHEAD), limits.events, partial(door.hide, tenant), lines=lines
-            )
-        except PayloadTooLarge as error:
-            raise refused(413, str(error)) from error
-        except PayloadError as error:
-            raise refused(400, str(error)) from error
+        hide = partial(door.hide, tenant)
+        found, faults = told.read(body, (now - BEHIND, now + AHEAD), limits.events, hide, lines=lines)
         if found:
             async with warehouse.as_tenant(tenant) as db:
                 await events.save(tenant, db, found, now)

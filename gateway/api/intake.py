@@ -18,7 +18,6 @@ from gateway.api.profiles import Profiles
 from gateway.naming import Naming
 from gateway.remote_write import Format, Reader, Written, milliseconds
 from tonewatch.clock import Clock
-from tonewatch.errors import PayloadError, PayloadTooLarge
 from tonewatch.records import Series
 from warehouse import deliveries, samples
 from warehouse.database import Connection, Warehouse
@@ -66,8 +65,8 @@ class Intake:
     async def take(self, tenant: str, body: bytes, form: Format) -> Received:
         """Keep the samples of `body`; when this returns they are committed. What was there already stays as it is.
 
-        Raises HTTPException: 400 no such message, 413 too much in it, 503 too many at once; WarehouseAway: nothing is
-        kept, send it again.
+        Raises PayloadError: no such message; PayloadTooLarge; HTTPException 503: too many at once; WarehouseAway:
+        nothing is kept, send it again.
         """
         if self._at_once >= self._limits.writes_at_once:
             # Not 429: Prometheus gives up on those unless it is told otherwise, and this is not the sender's fault.
@@ -80,15 +79,10 @@ class Intake:
 
     async def _take(self, tenant: str, body: bytes, form: Format) -> Received:
         known = await self._of(tenant)
-        try:
-            if len(body) > _THREAD_BYTES:
-                written = await asyncio.to_thread(self._read, known.reader, body, form)
-            else:
-                written = self._read(known.reader, body, form)
-        except PayloadTooLarge as error:
-            raise refused(413, str(error)) from error
-        except PayloadError as error:
-            raise refused(400, str(error)) from error
+        if len(body) > _THREAD_BYTES:
+            written = await asyncio.to_thread(self._read, known.reader, body, form)
+        else:
+            written = self._read(known.reader, body, form)
         now, reasons = self._clock.now(), Counter(written.refused)
         if written.histograms:
             reasons["native histograms are not kept: have classic ones sent"] += written.histograms

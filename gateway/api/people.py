@@ -43,8 +43,8 @@ log = structlog.get_logger("gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Who came: `who` for the audit; `may`: the scopes of their roles."""
+class Caller:
+    """Who came in: `who` as it stands with what they do; `may`: every scope that their key or role holds."""
 
     tenant: str
     who: str
@@ -68,7 +68,7 @@ class People:
         self._profiles, self._clock = profiles, clock
         self._keys: dict[str, _Keys] = {}
 
-    async def person(self, tenant: str, token: str) -> Person:
+    async def person(self, tenant: str, token: str) -> Caller:
         """Who holds `token`, at the provider of `tenant`.
 
         Raises HTTPException: 401 no token of theirs, or one that has ended; 503 the provider does not answer.
@@ -83,7 +83,7 @@ class People:
         told = claims.get(provider.roles_claim, _inside(claims, provider.roles_claim))
         theirs = {told} if isinstance(told, str) else {each for each in _list(told) if isinstance(each, str)}
         roles = [role for role, groups in provider.roles.items() if theirs & set(groups)]
-        return Person(tenant, _name(claims), held(roles))
+        return Caller(tenant, _name(claims), held(roles))
 
     async def _claims(self, provider: Provider, token: str) -> Mapping[str, Any]:
         """What the token says, its signature, issuer, audience and times checked."""
