@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tonewatch.availability import HANDED_OVER_SINCE, Listening, person_minutes, saved_minutes
+from tonewatch.clock import stretches
 from tonewatch.records import IncidentState, Outcome
 from warehouse import weekly
 from warehouse.database import Warehouse
@@ -48,12 +49,10 @@ class Minutes:
 async def channels(tenant: str, warehouse: Warehouse, start: datetime, end: datetime) -> dict[str, Listening]:
     """Listening due and lost in start <= time < end, by channel in the order of their names."""
     found: dict[str, Listening] = defaultdict(Listening)
-    while start < end:
-        until = min(start + _AT_ONCE, end)
+    for since, until in stretches(start, end, _AT_ONCE):
         async with warehouse.as_tenant(tenant) as db:
-            for each in await weekly.listening(tenant, db, start, until):
+            for each in await weekly.listening(tenant, db, since, until):
                 found[each.channel] += Listening(each.due_ms, each.lost_ms)
-        start = until
     return dict(sorted(found.items()))
 
 
