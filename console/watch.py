@@ -10,13 +10,12 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from console.bench import Bench
 from console.chores import LOOK_SECONDS, Chores
 from console.picture import picture
 from console.runs import Runs
 from console.starvation import Sleeper
-from feature_store import definitions
 from flows.casework import Scene, Work, load_work
 from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
@@ -27,16 +26,13 @@ from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import ModelError, SettingsError, TonewatchError
+from tonewatch.errors import SettingsError, TonewatchError
 from tonewatch.logs import configure
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, addressed, load_profile, read
-from warehouse import tenants
+from warehouse import calibrations, tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
-
-if TYPE_CHECKING:
-    from ml.registry import Champion
 
 log = logging.getLogger("tonewatch.watch")
 INVENTORY_SECONDS = 30.0
@@ -70,6 +66,7 @@ class Watcher:
         self.controls = Controls(control) if control else None
         self.began = clock.now()
         self.detection = DetectionState()
+        self.bench = Bench(self.tenant, settings.mlflow_tracking_uri or "")
         self.host = Sleeper(works=True)
         self.lag = 0.0
         self.work: dict[str, Work] = {}
@@ -265,9 +262,9 @@ class Watcher:
 
     async def _fetch_champions(self) -> None:
         """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""
-        self.detection.champions = await asyncio.to_thread(
-            _champions, self.settings.mlflow_tracking_uri or "", dict(self.detection.champions)
-        )
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            mine = await calibrations.newest(self.tenant, db)
+        self.detection.champions = await asyncio.to_thread(self.bench.champions, mine)
 
     async def _resume(self) -> None:
         """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""
@@ -326,33 +323,6 @@ class Watcher:
                 await control.close()
         await self.cache.close()
         await self.warehouse.close()
-
-
-def _champions(tracking_uri: str, held: dict[str, Champion]) -> dict[str, Champion]:
-    """The champions of all families; those whose version has not changed are kept as they are.
-
-    A model that does not fit today's features scores nothing, and takes no other family's model with it.
-    """
-    from ml import registry  # imports mlflow: seconds that only this thread pays, and only when a model may score
-
-    found: dict[str, Champion] = {}
-    for family, version in registry.champion_versions(tracking_uri).items():
-        if family in held and held[family].version == version:
-            found[family] = held[family]
-            continue
-        try:
-            champion = registry.champion(
-                tracking_uri,
-                family,
-                names=definitions.names(family),
-                fingerprint=definitions.fingerprint(family),
-            )
-        except ModelError as error:
-            log.warning("the champion of %s is not used: %s", family, error)
-            continue
-        if champion is not None:
-            found[family] = champion
-    return found
 
 
 async def watch(settings: Settings) -> None:

@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
 
 from feature_store.recent import Recent
 from flows.recorder import ended
+from ml.champion import Champion
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import HORIZON, detect
@@ -25,9 +26,6 @@ from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, deliveries, findings, samples
 from warehouse.database import Warehouse
-
-if TYPE_CHECKING:
-    from ml.registry import Champion  # its module imports mlflow, which a tick can do without
 
 #: Samples kept for the warehouse while it is away: about ten minutes of the soundstage.
 UNSAVED_LIMIT = 300_000

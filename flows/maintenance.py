@@ -1,4 +1,4 @@
-"""Maintenance: once an hour samples are rolled up, and what has outlived its retention ends."""
+"""Maintenance: once an hour verdicts ease thresholds, samples are rolled up, and what is outlived ends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
+from tasks.recalibrate import recalibrate
 from tasks.retain import Retained, drop_days, retain
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import TonewatchError, WarehouseError
@@ -20,30 +21,36 @@ from warehouse.database import Warehouse
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped."""
+    """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped.
+
+    eased: tenant -> thresholds that were raised after what people said.
+    """
 
     done: list[Retained]
+    eased: dict[str, int]
     failed: dict[str, str]
     dropped: int
 
 
 async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
-    """Roll up and end for every tenant, then drop the days that nobody needs.
+    """Ease thresholds, roll up and end for every tenant, then drop the days that nobody needs.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Raises
     WarehouseAway.
     """
     done: list[Retained] = []
+    eased: dict[str, int] = {}
     failed: dict[str, str] = {}
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db)
     for slug in slugs:
         try:
+            eased[slug] = len(await recalibrate(slug, warehouse, now))
             done.append(await retain(slug, warehouse, now))
         except TonewatchError as error:
             failed[slug] = str(error)
     dropped = await drop_days(warehouse, done[0].tenant, now) if done and not failed else 0
-    return Kept(done, failed, dropped)
+    return Kept(done, eased, failed, dropped)
 
 
 @flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
@@ -56,7 +63,10 @@ async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
         await warehouse.close()
     for slug, why in kept.failed.items():
         get_run_logger().error("%s: %s", slug, why)
-    rows = [{"tenant": each.tenant, "rolled_up": each.rolled_up, **each.ended} for each in kept.done]
+    rows = [
+        {"tenant": each.tenant, "rolled_up": each.rolled_up, "eased": kept.eased[each.tenant], **each.ended}
+        for each in kept.done
+    ]
     await acreate_table_artifact(rows, key="maintenance", description=f"{kept.dropped} days of samples were dropped.")
     if kept.failed:
         raise WarehouseError(f"{len(kept.failed)} of {len(kept.failed) + len(kept.done)} tenants failed: {kept.failed}")

@@ -48,9 +48,9 @@ async def training(
         known = families_of(platform)
         wanted = _wanted(known, families)
         lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed)
+        trained = await _crown(warehouse, settings, stretch, lessons, platform, len(known), seed, failed)
     finally:
         await warehouse.close()
-    trained = await _crown(settings, stretch, lessons, platform, len(known), seed, failed)
     await acreate_table_artifact(_table(trained, failed), key="training-figures", description=_words(stretch, lessons))
     if failed:
         told = "; ".join(f"{family}: {why}" for family, why in failed.items())
@@ -75,6 +75,7 @@ async def _learn(
 
 
 async def _crown(
+    warehouse: Warehouse,
     settings: Settings,
     stretch: Stretch,
     lessons: Sequence[Lesson],
@@ -100,7 +101,7 @@ async def _crown(
     trained = []
     for lesson in lessons:
         try:
-            trained.append(await publish_family(settings, stretch, lesson, calibration, seed))
+            trained.append(await publish_family(warehouse, settings, stretch, lesson, calibration, seed))
             _warn_of_blindness(trained[-1])
         except ModelError as error:
             failed[lesson.family] = str(error)
@@ -118,11 +119,11 @@ async def learn_family(
 
 @task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
 async def publish_family(
-    settings: Settings, stretch: Stretch, lesson: Lesson, calibration: Calibration, seed: int
+    warehouse: Warehouse, settings: Settings, stretch: Stretch, lesson: Lesson, calibration: Calibration, seed: int
 ) -> Trained:
-    """One family: its model, with the threshold that was found, becomes champion."""
+    """One family: its model becomes champion, with the threshold that was found for the tenant."""
     uri = settings.mlflow_tracking_uri or ""
-    return await asyncio.to_thread(publish, uri, stretch, lesson, calibration, seed=seed)
+    return await publish(warehouse, uri, stretch, lesson, calibration, seed=seed, now=SYSTEM.now())
 
 
 def _warn_of_blindness(one: Trained) -> None:

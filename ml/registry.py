@@ -1,7 +1,8 @@
 """The one door to MLflow: champions are logged, named and fetched here.
 
 A model is registered as `<family>-isolation-forest`; its alias `champion` says which version scores. Tags carry ids
-and figures only, never content of a tenant. A watcher asks often and must not wait: short timeouts; training may wait.
+and figures only, never content of a tenant; what a tenant's calm made of a model are rows (warehouse/calibrations.py).
+A watcher asks often and must not wait: short timeouts; training may wait.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as installed
 from tempfile import TemporaryDirectory
@@ -24,16 +25,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.protos.databricks_pb2 import (
-    INVALID_PARAMETER_VALUE,
-    RESOURCE_ALREADY_EXISTS,
-    RESOURCE_DOES_NOT_EXIST,
-    ErrorCode,
-)
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
-from ml.detectors.base import Detector, Floats
+from ml.detectors.base import Floats
 from ml.detectors.isolation_forest import ForestDetector
 from tonewatch.errors import ModelError
 
@@ -42,34 +38,25 @@ EXPERIMENT = "tonewatch-training"
 SUFFIX = "-isolation-forest"
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
-_NONE_YET = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every call tell of what is done here on purpose
 
 
 @dataclass(frozen=True, slots=True)
-class Champion:
-    """The model that scores a family. A window is strange if its score is above `threshold`.
+class Registered:
+    """A version of a family's model, as the registry holds it."""
 
-    rate: incidents that the calibration expects of all families together in a calm budget week.
-    """
-
-    detector: Detector
-    version: str
-    threshold: float
-    names: tuple[str, ...]
-    rate: float
-    family: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    detector: ForestDetector
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What is recorded of a training besides the model.
+    """What is recorded of a training besides the model. Ids and figures only.
 
     start, end: the data's window; data_hash: of its rows; fingerprint: of the feature definitions; threshold, rate: by
-    the calibration. Ids and figures only.
+    the calibration, for watchers that do not know its rows yet.
     """
 
     tenant: str
@@ -89,15 +76,15 @@ def model_name(family: str) -> str:
     return f"{family}{SUFFIX}"
 
 
-def log_champion(tracking_uri: str, family: str, detector: ForestDetector, training: Training, example: Floats) -> str:
-    """Log the model, register it, make it the champion; return its version.
+def register(tracking_uri: str, family: str, detector: ForestDetector, training: Training, example: Floats) -> str:
+    """Log the model and register it; return its version, which scores nothing before it is promoted.
 
     example: a few rows, (rows, features). Raises ModelError: MLflow is away or refuses.
     """
     if detector.pipeline is None:
         raise ModelError(f"the detector of {family} has learned nothing; fit it before it is logged")
     tags = _tags(family, detector.names, training)
-    with _server(tracking_uri, f"the champion of {family} was not registered", seconds=60, retries=2) as client:
+    with _server(tracking_uri, f"the model of {family} was not registered", seconds=60, retries=2) as client:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
         mlflow.set_experiment(EXPERIMENT)
@@ -105,35 +92,41 @@ def log_champion(tracking_uri: str, family: str, detector: ForestDetector, train
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
             logged = _log_model(family, detector, example)
-        return _promote(client, family, logged, tags, training.description)
+        return _version(client, family, logged, tags, training.description)
 
 
-def champion(
-    tracking_uri: str, family: str, *, names: Sequence[str] | None = None, fingerprint: str | None = None
-) -> Champion | None:
-    """Fetch the family's champion; None if none was ever named.
+def promote(tracking_uri: str, family: str, version: str) -> None:
+    """Make that version the family's champion. Raises ModelError: MLflow is away or knows no such version."""
+    failure = f"{model_name(family)} version {version} was not made champion"
+    with _server(tracking_uri, failure, seconds=60, retries=2) as client:
+        client.set_registered_model_alias(model_name(family), ALIAS, version)
 
-    names, fingerprint: of the features as they are defined now, checked where given. Raises ModelError: the model was
-    trained on others, or MLflow is away or silent for 3 s.
+
+def fetch(
+    tracking_uri: str,
+    family: str,
+    version: str,
+    *,
+    names: Sequence[str] | None = None,
+    fingerprint: str | None = None,
+) -> Registered:
+    """Fetch a version of the family's model.
+
+    names, fingerprint: of the features as they are defined now, checked where given. Raises ModelError: there is no
+    such version, it was trained on others, or MLflow is away or silent for 3 s.
     """
-    with _server(tracking_uri, f"the champion of {family} was not fetched") as client:
-        found = _by_alias(client, family)
-        if found is None:
-            return None
+    name = model_name(family)
+    with _server(tracking_uri, f"the model of {family} was not fetched") as client:
+        found = client.get_model_version(name, version)
         _refuse_other_features(found, names, fingerprint)
         with TemporaryDirectory(prefix="tonewatch-model-") as folder:
             path = mlflow.artifacts.download_artifacts(
-                f"models:/{found.name}/{found.version}",
-                dst_path=folder,
-                tracking_uri=tracking_uri,
-                registry_uri=tracking_uri,
+                f"models:/{name}/{version}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )
             pipeline = mlflow.sklearn.load_model(path)
             state: dict[str, Any] = (Model.load(path).metadata or {})["detector"]
-        tags = dict(found.tags)
-        version = str(found.version)
         detector = ForestDetector.restored(pipeline, state["names"], state["floors"], state["limits"], version)
-        return Champion(detector, version, float(tags["threshold"]), detector.names, float(tags["rate"]), family, tags)
+        return Registered(detector, dict(found.tags))
 
 
 def champion_versions(tracking_uri: str) -> dict[str, str]:
@@ -204,28 +197,17 @@ def _log_model(family: str, detector: ForestDetector, example: Floats) -> ModelI
     return logged
 
 
-def _promote(client: MlflowClient, family: str, logged: ModelInfo, tags: dict[str, str], description: str) -> str:
+def _version(client: MlflowClient, family: str, logged: ModelInfo, tags: dict[str, str], description: str) -> str:
     name = model_name(family)
     try:
         client.create_registered_model(name, description=f"What is normal for the stage {family}, by its features")
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    # Tags go with the version's birth: a champion without its threshold is never to be seen.
     made = client.create_model_version(
         name, logged.model_uri, logged.run_id, tags=tags, description=description, model_id=logged.model_id
     )
-    client.set_registered_model_alias(name, ALIAS, made.version)
     return str(made.version)
-
-
-def _by_alias(client: MlflowClient, family: str) -> ModelVersion | None:
-    try:
-        return client.get_model_version_by_alias(model_name(family), ALIAS)
-    except MlflowException as error:
-        if error.error_code in _NONE_YET:
-            return None
-        raise
 
 
 def _refuse_other_features(found: ModelVersion, names: Sequence[str] | None, fingerprint: str | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +11,14 @@ import numpy.typing as npt
 from feature_store.definitions import by_family
 from feature_store.recent import Recent
 from feature_store.windows import FeatureFrame, Floats
+from ml.champion import Champion
+from ml.detectors.base import Detector
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
 from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-
-if TYPE_CHECKING:
-    from ml.detectors.base import Detector
-    from ml.registry import Champion  # its module imports mlflow, which a tick can do without
+from warehouse.calibrations import model_version
 
 Flags = npt.NDArray[np.bool_]
 #: Longest memory of the watcher: what a diagnosis and a verification look back on.
@@ -97,7 +95,7 @@ def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: P
             score=float(scores[place, -1]),
             rate=champion.rate,
             features=tuple(explained.items()),
-            model_version=f"{frame.family}-isolation-forest/{champion.version}",
+            model_version=model_version(frame.family, champion.version),
         )
 
 

@@ -7,6 +7,7 @@ Two whole days are meant: each half has seen each hour.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,8 @@ from tonewatch.errors import ModelError
 from tonewatch.records import Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
+from warehouse import calibrations, samples
 from warehouse import entities as known
-from warehouse import samples
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -222,15 +223,33 @@ async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: S
     return learn(family, learned, held_out, seed=seed)
 
 
-def publish(tracking_uri: str, stretch: Stretch, lesson: Lesson, calibration: Calibration, *, seed: int) -> Trained:
-    """Register what was learned as the family's champion. Raises ModelError: MLflow is away or refuses."""
-    from ml.registry import log_champion  # imports mlflow: seconds that learning alone does not pay
+async def publish(
+    warehouse: Warehouse,
+    tracking_uri: str,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    *,
+    seed: int,
+    now: datetime,
+) -> Trained:
+    """Make what was learned the family's champion, with the tenant's threshold for it.
+
+    The threshold is there before the champion: one that dies in between leaves a version that scores nothing. Raises
+    ModelError: MLflow is away or refuses; WarehouseAway.
+    """
+    from ml import registry  # imports mlflow: seconds that learning alone does not pay
 
     rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
     threshold = calibration.thresholds[lesson.family]
     noticed = float(np.median(list(lesson.detector.noticed(threshold.value).values())))
     training = _training(stretch, lesson, calibration, noticed, seed)
-    version = log_champion(tracking_uri, lesson.family, lesson.detector, training, rows[:5])
+    version = await asyncio.to_thread(
+        registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
+    )
+    async with warehouse.as_tenant(stretch.tenant) as db:
+        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, version, calibration, now)])
+    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, version)
     return Trained(
         family=lesson.family,
         version=version,
@@ -241,6 +260,25 @@ def publish(tracking_uri: str, stretch: Stretch, lesson: Lesson, calibration: Ca
         calm_rate=calibration.rate,
         tail=calibration.tail,
         noticed=noticed,
+    )
+
+
+def _calibrated(
+    stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime
+) -> calibrations.Calibrated:
+    threshold = calibration.thresholds[family]
+    return calibrations.Calibrated(
+        family=family,
+        version=version,
+        made=now,
+        threshold=threshold.value,
+        low=threshold.low,
+        high=threshold.high,
+        highest=threshold.highest,
+        rate=calibration.rate,
+        tail=calibration.tail,
+        source=calibrations.Source.TRAINING,
+        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
     )
 
 

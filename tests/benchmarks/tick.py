@@ -36,8 +36,8 @@ from feature_store.definitions import by_family, floors, names
 from feature_store.windows import FeatureFrame, window_features
 from flows import detection
 from flows.detection import Batch, DetectionState
+from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
-from ml.registry import Champion
 from policy import rules
 from tasks import detect as detecting
 from tasks.check import check
@@ -173,7 +173,8 @@ def champions(recording: Recording, profile: Profile) -> dict[str, Champion]:
         detector = ForestDetector(names(family), floors(family), seed=1)
         detector.fit(learned.values[judged(detector, learned)])
         highest = float(detector.score(held_out.values[judged(detector, held_out)]).max())
-        found[family] = Champion(detector, "1", highest, detector.names, 0.05, family)
+        detector.version = "1"
+        found[family] = Champion(family, detector, highest, rate=0.05)
     return found
 
 

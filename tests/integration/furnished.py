@@ -38,6 +38,7 @@ from warehouse import (
     alerts,
     approvals,
     audit,
+    calibrations,
     changes,
     cursors,
     deliveries,
@@ -63,6 +64,9 @@ from warehouse.database import Connection, Warehouse
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 INCIDENT = "incident-1"
 PART = "component:transcoder-ch1"
+THRESHOLD = calibrations.Calibrated(
+    "transcode", "1", START, 0.7, 0.6, 0.8, 0.69, 0.05, "exponential", calibrations.Source.TRAINING, "calm"
+)
 
 
 def at(seconds: float) -> datetime:
@@ -158,3 +162,4 @@ async def _furnish_books(tenant: str, db: Connection) -> None:
     await approvals.put(tenant, db, yes)
     await escalations.begin(tenant, db, INCIDENT, "L1", at(6), {})
     await used_links.use(tenant, db, "link", at(22))
+    await calibrations.put(tenant, db, [THRESHOLD])

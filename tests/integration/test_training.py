@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from console.bench import Bench
 from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry
@@ -42,7 +43,8 @@ from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
 from tonewatch.settings import Settings, load_profile, to_environment
-from warehouse import entities, samples
+from warehouse import calibrations, entities, samples
+from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -151,14 +153,13 @@ async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     assert families_of(platform) == {"transcode": PARTS}
     lesson = await train(warehouse, calm, "transcode", PARTS, seed=1)
     calibration = calibrated([lesson], platform, calm, families=7, seed=1)
-    trained = publish(mlflow.url, calm, lesson, calibration, seed=1)
+    trained = await publish(warehouse, mlflow.url, calm, lesson, calibration, seed=1, now=calm.end)
     assert trained.entities == 2
     assert trained.calm_rate <= calibration.aim * 1.001 <= calm.profile.budget.pages_per_week / 7
 
-    champion = registry.champion(
-        mlflow.url, "transcode", names=names("transcode"), fingerprint=fingerprint("transcode")
-    )
-    assert champion is not None
+    async with warehouse.as_tenant(calm.tenant) as db:
+        mine = await calibrations.newest(calm.tenant, db)
+    champion = (await asyncio.to_thread(Bench(calm.tenant, mlflow.url).champions, mine))["transcode"]
     assert (champion.version, champion.rate) == (trained.version, trained.calm_rate)
     assert champion.threshold == trained.threshold
 
@@ -323,23 +324,25 @@ TRAINING = registry.Training(
 @pytest.mark.timeout(300)
 def test_a_model_comes_back_from_the_registry_as_it_went_in(mlflow: Mlflow) -> None:
     detector, rows = fitted()
-    assert registry.champion(mlflow.url, "ingest") is None
-    first = registry.log_champion(mlflow.url, "ingest", detector, TRAINING, rows[:3])
-    second = registry.log_champion(mlflow.url, "ingest", detector, TRAINING, rows[:3])
+    first = registry.register(mlflow.url, "ingest", detector, TRAINING, rows[:3])
+    assert "ingest" not in registry.champion_versions(mlflow.url)
+    second = registry.register(mlflow.url, "ingest", detector, TRAINING, rows[:3])
     assert int(second) == int(first) + 1
+    registry.promote(mlflow.url, "ingest", second)
     assert registry.champion_versions(mlflow.url)["ingest"] == second
 
-    champion = registry.champion(mlflow.url, "ingest", names=COLUMNS, fingerprint="of the definitions")
-    assert champion is not None
-    assert (champion.version, champion.threshold, champion.rate) == (second, 0.71, 0.14)
-    np.testing.assert_array_equal(champion.detector.score(rows), detector.score(rows))
-    assert champion.detector.explain(rows[0]) == detector.explain(rows[0])
+    found = registry.fetch(mlflow.url, "ingest", second, names=COLUMNS, fingerprint="of the definitions")
+    assert found.detector.version == second
+    assert found.tags["data_hash"] == "hash"
+    np.testing.assert_array_equal(found.detector.score(rows), detector.score(rows))
+    assert found.detector.explain(rows[0]) == detector.explain(rows[0])
 
 
 @pytest.mark.timeout(300)
 def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) -> None:
     detector, rows = fitted()
-    version = registry.log_champion(mlflow.url, "source", detector, TRAINING, rows[:3])
+    version = registry.register(mlflow.url, "source", detector, TRAINING, rows[:3])
+    registry.promote(mlflow.url, "source", version)
     client = registry.MlflowClient(mlflow.url)
     found = client.get_model_version_by_alias("source-isolation-forest", "champion")
     assert found.version == version
@@ -356,11 +359,56 @@ def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) ->
 @pytest.mark.timeout(300)
 def test_a_model_of_other_features_is_refused(mlflow: Mlflow) -> None:
     detector, rows = fitted()
-    registry.log_champion(mlflow.url, "origin", detector, TRAINING, rows[:3])
+    version = registry.register(mlflow.url, "origin", detector, TRAINING, rows[:3])
     with pytest.raises(ModelError, match="train it again"):
-        registry.champion(mlflow.url, "origin", names=("a", "b"))
+        registry.fetch(mlflow.url, "origin", version, names=("a", "b"))
     with pytest.raises(ModelError, match="other feature definitions"):
-        registry.champion(mlflow.url, "origin", fingerprint="of others")
+        registry.fetch(mlflow.url, "origin", version, fingerprint="of others")
+    with pytest.raises(ModelError, match="not fetched"):
+        registry.fetch(mlflow.url, "origin", "999")
+    with pytest.raises(ModelError, match="not made champion"):
+        registry.promote(mlflow.url, "origin", "999")
+
+
+def published(url: str, family: str, tenant: str) -> str:
+    """A champion of today's features, trained by that tenant."""
+    wide = np.random.default_rng(1).normal(size=(60, len(names(family))))
+    detector = ForestDetector(names(family), floors(family), trees=5).fit(wide)
+    training = replace(TRAINING, tenant=tenant, fingerprint=fingerprint(family))
+    version = registry.register(url, family, detector, training, wide[:3])
+    registry.promote(url, family, version)
+    return version
+
+
+def own(family: str, version: str, threshold: float, made: datetime = START) -> Calibrated:
+    return Calibrated(family, version, made, threshold, 0.6, 0.9, 0.7, 0.02, "exponential", Source.TRAINING, "calm")
+
+
+@pytest.mark.timeout(300)
+def test_a_tenant_is_judged_by_the_newest_version_that_it_has_a_threshold_of(mlflow: Mlflow) -> None:
+    first = published(mlflow.url, "package", "ours")
+    bench = Bench("ours", mlflow.url)
+    assert bench.champions([])["package"].threshold == 0.71  # its training's own tags, from before there were rows
+    kept = bench.champions([own("package", first, 0.8)])["package"]
+    assert (kept.version, kept.threshold, kept.rate) == (first, 0.8, 0.02)
+
+    second = published(mlflow.url, "package", "theirs")
+    held = bench.champions([own("package", first, 0.8)])["package"]
+    assert (held.version, held.threshold) == (first, 0.8)
+    assert held.detector is kept.detector  # not fetched again
+    later = own("package", second, 0.75, START + timedelta(hours=1))
+    assert bench.champions([own("package", first, 0.8), later])["package"].version == second
+
+
+@pytest.mark.timeout(300)
+def test_a_tenant_without_a_threshold_is_not_judged_by_anothers(
+    mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = published(mlflow.url, "rendition", "theirs")
+    bench = Bench("ours", mlflow.url)
+    assert "rendition" not in bench.champions([])
+    assert "rendition" not in bench.champions([])
+    assert caplog.text.count(f"rendition is not judged: version {version} has no threshold of ours") == 1
 
 
 def test_an_mlflow_that_is_away_is_said_soon() -> None:
@@ -371,7 +419,7 @@ def test_an_mlflow_that_is_away_is_said_soon() -> None:
     with pytest.raises(ModelError, match="tonewatch status"):
         registry.champion_versions(url)
     with pytest.raises(ModelError, match="edge was not fetched"):
-        registry.champion(url, "edge")
+        registry.fetch(url, "edge", "1")
     assert time.monotonic() - began < 5
 
 

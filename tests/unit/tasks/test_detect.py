@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from feature_store.definitions import floors, names
 from feature_store.recent import Recent
 from feature_store.windows import window_features
+from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.detect import detect
 from tests.unit.platform_parts import at, series
@@ -21,16 +21,6 @@ from tonewatch.topology import Topology
 DEMO = load_profile("demo")
 SOURCE = "component:source-ch1-primary"
 TOPOLOGY = Topology([Entity(SOURCE, "source", {"channel": "channel:ch1"})])
-
-
-@dataclass(frozen=True)
-class Champion:
-    """What the registry hands out, as far as detection looks at it."""
-
-    detector: ForestDetector
-    threshold: float
-    version: str = "1"
-    rate: float = 0.05
 
 
 def telemetry(seconds: int, gap: float = 0.0, level: float = -20.0) -> list[Sample]:
@@ -55,13 +45,13 @@ def telemetry(seconds: int, gap: float = 0.0, level: float = -20.0) -> list[Samp
 def champion() -> Champion:
     frame = window_features("source", telemetry(200), [at(n) for n in range(12, 200)], 10.0, entities=[SOURCE])
     detector = ForestDetector(names("source"), floors("source"), seed=1).fit(frame.values)
-    return Champion(detector, float(np.max(detector.score(frame.values))) + 0.02)
+    return Champion("source", detector, float(np.max(detector.score(frame.values))) + 0.02, rate=0.05)
 
 
 def judged(champion: Champion, samples: list[Sample]) -> dict[tuple[str, str], FindingKind]:
     recent = Recent(timedelta(minutes=6))
     recent.add(samples)
-    found = detect({}, recent, {"source": champion}, TOPOLOGY, at(199), DEMO)  # type: ignore[dict-item]  # looks alike
+    found = detect({}, recent, {"source": champion}, TOPOLOGY, at(199), DEMO)
     return {key: condition.kind for key, condition in found.items()}
 
 

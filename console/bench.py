@@ -1,0 +1,71 @@
+"""Who of the registered models may judge: each family's champion, by the tenant's own threshold for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter
+
+from feature_store import definitions
+from ml.champion import Champion
+from tonewatch.errors import ModelError
+from warehouse.calibrations import Calibrated
+
+log = logging.getLogger("tonewatch.watch")
+
+
+class Bench:
+    """The models that were fetched for a tenant; those that have not changed are kept as they are."""
+
+    def __init__(self, tenant: str, tracking_uri: str) -> None:
+        self.tenant, self.tracking_uri = tenant, tracking_uri
+        self._held: dict[str, Champion] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def champions(self, mine: Sequence[Calibrated]) -> dict[str, Champion]:
+        """Each family's judge. `mine`: the tenant's thresholds that hold.
+
+        The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
+        it, the newest that it has one for. A model that does not fit today's features scores nothing, and takes no
+        other family's model with it. It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away.
+        """
+        from ml import registry  # imports mlflow: seconds that are only paid where a model may score
+
+        found: dict[str, Champion] = {}
+        for family, newest in registry.champion_versions(self.tracking_uri).items():
+            own = [each for each in mine if each.family == family]
+            fit = next((each for each in own if each.version == newest), max(own, key=attrgetter("made"), default=None))
+            try:
+                champion = self._champion(family, newest, fit)
+            except ModelError as error:
+                log.warning("the model of %s is not used: %s", family, error)
+                continue
+            if champion is not None:
+                found[family] = champion
+        self._held = found
+        return dict(found)
+
+    def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
+        from ml import registry
+
+        version, held = fit.version if fit else newest, self._held.get(family)
+        if held is not None and held.version == version:
+            return replace(held, threshold=fit.threshold, rate=fit.rate) if fit else held
+        if fit is None and (family, version) in self._told:
+            return None
+        registered = registry.fetch(
+            self.tracking_uri,
+            family,
+            version,
+            names=definitions.names(family),
+            fingerprint=definitions.fingerprint(family),
+        )
+        if fit is not None:
+            return Champion(family, registered.detector, fit.threshold, fit.rate)
+        tags = registered.tags
+        if tags["tenant"] == self.tenant:  # trained before thresholds were rows
+            return Champion(family, registered.detector, float(tags["threshold"]), float(tags["rate"]))
+        self._told.add((family, version))
+        log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
+        return None

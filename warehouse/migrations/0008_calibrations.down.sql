@@ -1,0 +1,2 @@
+delete from column_registry where table_name = 'calibration';
+drop table calibration;
