@@ -60,6 +60,7 @@ READ = """
 #: Series whose ids are remembered.
 REMEMBERED = 262_144
 _IDS: dict[int, tuple[Series, int]] = {}  # by the object's own id, which is its for as long as it is held here
+_HELD: dict[int, Series] = {}  # by the series' id, the one object of it that is in _IDS
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1) // _MICROSECOND
@@ -249,7 +250,13 @@ def series_id(series: Series) -> int:
     if held is None:
         if len(_IDS) >= REMEMBERED:
             _IDS.clear()
+            _HELD.clear()
         held = _IDS[id(series)] = (series, _hashed(series))
+        # Of a series that is a new object each time only the last is worth holding.
+        former = _HELD.get(held[1])
+        if former is not None:
+            _IDS.pop(id(former), None)
+        _HELD[held[1]] = series
     return held[1]
 
 
