@@ -6,7 +6,7 @@ The sub-commands import what they need when they run, like those of console/cli.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -17,6 +17,7 @@ from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_t
 
 if TYPE_CHECKING:
     from console.tenancy import Change
+    from policy.lessons import Lesson
 
 app = typer.Typer(
     name="connect",
@@ -87,6 +88,23 @@ def prometheus(
             state_dir, lambda warehouse: hindsight.keep(whose, warehouse, found.incidents, verdicts, who, reason)
         )
         print(f"{kept} of {len(verdicts)} labels kept", file=sys.stderr)
+        _learn(hindsight.taught(found.incidents, verdicts, found.profile, found.every_s), wanted)
+
+
+def _learn(learned: Sequence[Lesson], wanted: _Wanted) -> None:
+    """Tell what the verdicts call for and, after a yes, write it."""
+    from console.hindsight import change_of
+
+    if not learned:
+        return
+    print("What you said of the past comes to:", file=sys.stderr)
+    for each in learned:
+        told = "stays as it is" if each.value is None else f"-> {each.value!r}"
+        print(f"  {each.key} {told}: {each.why}", file=sys.stderr)
+    change = change_of(learned)
+    if change.wanted:
+        reason = "; ".join(each.why for each in learned if each.value is not None)
+        _write(lambda: change, f"Write this into the settings of {wanted.tenant}?", reason, wanted)
 
 
 Listen = Annotated[float, typer.Option("--listen", min=1, max=20, help="Seconds that each stream is listened to.")]
@@ -174,9 +192,12 @@ class _Wanted:
 def _settle(what: str, found: _Found, change: Callable[[], Change], wanted: _Wanted) -> None:
     """Show what was found and, after a yes, write it."""
     print(as_json_text(found.document()) if wanted.as_json else found.text())
-    if wanted.look:
-        return
-    question = f"Write this {what} into the settings of {wanted.tenant}?"
+    if not wanted.look:
+        _write(change, f"Write this {what} into the settings of {wanted.tenant}?", wanted.reason, wanted)
+
+
+def _write(change: Callable[[], Change], question: str, reason: str, wanted: _Wanted) -> None:
+    """Write the change into the tenant's settings, after a yes. Raises Exit(1) where nobody answers."""
     try:
         agreed = wanted.yes or typer.confirm(question, err=True)
     except typer.Abort:
@@ -190,7 +211,7 @@ def _settle(what: str, found: _Found, change: Callable[[], Change], wanted: _Wan
     who = wanted.author or user()
     written = run(
         wanted.state_dir,
-        lambda warehouse: Tenancy(warehouse).change(wanted.tenant, change(), who, wanted.reason),
+        lambda warehouse: Tenancy(warehouse).change(wanted.tenant, change(), who, reason),
     )
     print("\n".join(written.lines()), file=sys.stderr)
 

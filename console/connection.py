@@ -31,6 +31,8 @@ class Found:
     incidents: list[PastIncident]
     span: tuple[datetime, datetime] | None
     budget: float  # false pages that the profile allows in the span
+    profile: Profile
+    every_s: float  # between two scrapes of the span
 
     def document(self) -> dict[str, Any]:
         """For scripts."""
@@ -148,7 +150,7 @@ async def _look_at(
     span = told.span
     seconds = (span[1] - span[0]).total_seconds() if span else 0.0
     budget = profile.budget.pages_per_week * seconds / profile.budget.week_seconds
-    return Found(server.url, explored, incidents, span, budget)
+    return Found(server.url, explored, incidents, span, budget, profile, every)
 
 
 def change_for(url: str) -> Change:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
+from console.tenancy import Change
+from policy.lessons import Judged, Lesson, lessons
 from tasks.backtest import PastIncident
 from tonewatch.acts import VERDICTS
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SettingsError
 from tonewatch.records import Evidence, Label, digest
+from tonewatch.settings import Profile
 from warehouse import audit, evidence, labels, tenants
 from warehouse.database import Warehouse
 from warehouse.rows import document
@@ -49,6 +53,24 @@ def asked(incidents: Sequence[PastIncident], prompt: Callable[[str], str]) -> di
         if answer:
             found[number] = _LETTERS.get(answer, answer)
     return found
+
+
+def taught(
+    incidents: Sequence[PastIncident], verdicts: Mapping[int, str], profile: Profile, every_s: float
+) -> list[Lesson]:
+    """What the verdicts call for; `every_s`: seconds between two scrapes of that past."""
+    return lessons([_judged(incidents[number - 1], said) for number, said in verdicts.items()], profile, every_s)
+
+
+def _judged(incident: PastIncident, verdict: str) -> Judged:
+    rules = [finding.detector.split(":") for finding in incident.findings]
+    alerts = frozenset(":".join(parts[1:-1]) for parts in rules if parts[0] == "prometheus")
+    return Judged(verdict, alerts, any(parts[0] == "rule" for parts in rules), incident.ended - incident.onset)
+
+
+def change_of(learned: Sequence[Lesson]) -> Change:
+    """The settings that are to be other."""
+    return Change(set=tuple(f"{each.key}={json.dumps(each.value)}" for each in learned if each.value is not None))
 
 
 async def keep(

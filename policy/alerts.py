@@ -25,17 +25,27 @@ def own_alerts(readings: Readings, now: datetime, profile: Profile) -> Iterator[
     for entity in entities_with(readings, ALERTS):
         lines: dict[int, list[Sample]] = {}
         for sample in readings[entity, ALERTS]:
-            if sample.value > 0 and ("alertstate", "firing") in sample.series.labels:
+            if sample.value > 0 and ("alertstate", "firing") in sample.series.labels and heeded(sample.series, profile):
                 lines.setdefault(sample.series.id, []).append(sample)
         for line in lines.values():
             if now - line[-1].time <= EVALUATIONS * (usual_gap(line) or EVALUATED):
                 yield condition(line[0].series, line[0].time)
 
 
+def heeded(series: Series, profile: Profile) -> bool:
+    """Whether the tenant wants to hear of the alert that the series is of."""
+    return name_of(series) not in profile.ignored_alerts
+
+
+def name_of(series: Series) -> str:
+    """The alert's name, as its rule has it."""
+    return dict(series.labels).get("alertname", "an alert without a name")
+
+
 def condition(series: Series, since: datetime) -> Condition:
     """What an alert that began to fire at `since` says."""
     labels = dict(series.labels)
-    name = labels.get("alertname", "an alert without a name")
+    name = name_of(series)
     told = {key: value for key, value in labels.items() if key not in _ABOUT_ITSELF}
     about = ", ".join(f"{key}={value}" for key, value in told.items())
     return Condition(

@@ -14,7 +14,7 @@ from operator import attrgetter
 
 from feature_store.recent import Recent
 from policy import rules
-from policy.alerts import condition
+from policy.alerts import condition, heeded
 from policy.conditions import Condition, carried_on
 from policy.grouping import Group, group
 from tasks.correlate import ECHO
@@ -70,7 +70,8 @@ def backtest(
     one series per alert; end: what still holds then has no end yet, and `ended` is it; every_s: between two scrapes.
     """
     watched = profile.model_copy(update={"scrape_seconds": every_s})
-    episodes = [*outages(tenant, scrapes, watched), *fired(tenant, alerts)]
+    told = [sample for sample in alerts if heeded(sample.series, profile)]
+    episodes = [*outages(tenant, scrapes, watched), *fired(tenant, told)]
     return incidents(episodes, topology, end)
 
 

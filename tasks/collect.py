@@ -19,7 +19,7 @@ from gateway.sources import logs
 from gateway.sources.inventory import Inventory
 from gateway.sources.prometheus import scrape_all
 from gateway.sources.prometheus_server import Line, PrometheusServer
-from policy.alerts import condition
+from policy.alerts import condition, heeded
 from policy.conditions import Condition
 from tasks.detect import HORIZON
 from tasks.probe import Prober, probed_samples
@@ -248,7 +248,8 @@ class Collector:
         async with warehouse.as_tenant(tenant) as db:
             firing = await alerts.firing_at(tenant, db, self._clock.now())
         naming = Naming(self.profile.naming)
-        return [condition(naming.series(series(alert.labels)), alert.started) for alert in firing]
+        told = [(naming.series(series(alert.labels)), alert.started) for alert in firing]
+        return [condition(each, started) for each, started in told if heeded(each, self.profile)]
 
     def _unheld(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """Without those that stood in the readings when the watcher began."""

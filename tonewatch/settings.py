@@ -587,6 +587,9 @@ class Profile(BaseModel):
     quotas: Quotas = Field(Quotas(), description="How much the tenant may send")
     channels: Channels = Field(Channels(), description="Whom the tenant's notices reach")
     people: People | None = Field(None, description="The identity provider of the tenant's people; null: keys alone")
+    ignored_alerts: tuple[str, ...] = Field(
+        (), description="Names of alerts of your own rules that are not heeded, whoever tells of them"
+    )
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
     light: bool = Field(
         False,

@@ -34,7 +34,7 @@ from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError
 from tonewatch.records import Incident, Sample
 from tonewatch.settings import PrometheusSource, Settings, Sources, load_profile, to_environment
-from warehouse import audit, evidence, incidents, labels, samples, tenants
+from warehouse import audit, evidence, incidents, labels, samples, settings_versions, tenants
 from warehouse.database import Warehouse
 
 PROMTOOL = shutil.which("promtool")
@@ -50,7 +50,7 @@ OUTAGE = START + timedelta(hours=30), START + timedelta(hours=30, minutes=12)
 TARGETS = {"edge-1:9100": True, "edge-2:9100": False, "origin:9100": False}
 
 
-def openmetrics(broken: bool) -> Iterator[str]:
+def openmetrics(broken: bool, alerting: bool) -> Iterator[str]:
     """The history: three targets, one of them down for twelve minutes, and an alert of the user's own meanwhile."""
     yield "# TYPE up gauge"
     steps = range(int(START.timestamp()), int(END.timestamp()), EVERY)
@@ -59,7 +59,7 @@ def openmetrics(broken: bool) -> Iterator[str]:
         for moment in steps:
             value = 0 if fails and broken and moment in down else 1
             yield f'up{{job="radio",instance="{target}"}} {value} {moment}'
-    if broken:
+    if broken and alerting:
         yield "# TYPE ALERTS gauge"
         for moment in steps:
             if moment in down and moment >= down.start + 300:
@@ -69,12 +69,12 @@ def openmetrics(broken: bool) -> Iterator[str]:
 
 
 @cache
-def blocks(broken: bool) -> Path:
+def blocks(broken: bool, alerting: bool) -> Path:
     """The history as Prometheus' own blocks, made once; deleted when the tests end."""
     assert PROMTOOL is not None
     folder = Path(tempfile.mkdtemp(prefix="tw-history-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "history.txt").write_text("\n".join(openmetrics(broken)) + "\n")
+    (folder / "history.txt").write_text("\n".join(openmetrics(broken, alerting)) + "\n")
     made = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"]
     subprocess.run(made, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return folder / "data"
@@ -103,9 +103,9 @@ def job(name: str, *ports: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, broken: bool) -> AsyncIterator[str]:
+async def prometheus(folder: Path, broken: bool, *, alerting: bool = True) -> AsyncIterator[str]:
     """One with that history, which scrapes a part and has one alerting rule."""
-    await asyncio.to_thread(shutil.copytree, blocks(broken), folder / "data")
+    await asyncio.to_thread(shutil.copytree, blocks(broken, alerting), folder / "data")
     rule = {"alert": "TargetDown", "expr": "up == 0", "for": "5m", "labels": {"severity": "page"}}
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "radio", "rules": [rule]}]}))
     part = Part()
@@ -222,18 +222,41 @@ async def test_what_is_said_of_a_backtest_is_kept_once_with_what_was_judged(
             ("1=real", 0, "0 of 1 labels kept"),
             ("2=real", 2, "numbered from 1 to 1"),
             ("1=perhaps", 2, "verdicts are real"),
+            ("1=false-alarm", 0, "TargetDown fired while scrapes failed"),
         ):
             words = ("prometheus", url, "--yes", "--say", say, "--as", "ann", "--reason", "we were off air")
             done = await asyncio.to_thread(tonewatch, *words, **ours)
             assert (done.returncode, told in done.stderr) == (status, True), done.stderr
     async with warehouse.as_tenant(tenant) as db:
-        (label,) = await labels.of_subject(tenant, db, hindsight.SUBJECT)
+        label, second = await labels.of_subject(tenant, db, hindsight.SUBJECT)
         shown = await evidence.get(tenant, db, label.subject)
         line = next(each for each in await audit.read(tenant, db, 10) if each.what == "backtest.label")
     assert (label.value, label.who, label.reason) == ("verdict:real", "ann", "we were off air")
     assert shown is not None
     assert json.loads(shown.content)["entities"] == ["component:radio/edge-1-9100"]
-    assert line.after == {label.subject: "verdict:real"}
+    assert line.after == {label.subject: "verdict:false-alarm"}
+    assert second.value == "verdict:false-alarm"
+
+
+@needs_prometheus
+async def test_a_false_alarm_of_the_past_becomes_a_setting_with_which_it_is_not_told_again(
+    tmp_path: Path, warehouse: Warehouse, tenant: str, database: Database
+) -> None:
+    ours = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_TENANT": tenant,
+        "TONEWATCH_STATE_DIR": str(tmp_path / "state"),
+    }
+    async with prometheus(tmp_path, broken=True, alerting=False) as url:
+        words = ("prometheus", url, "--yes", "--say", "1=false-alarm", "--as", "ann")
+        done = await asyncio.to_thread(tonewatch, *words, **ours)
+        assert (done.returncode, "the longest false alarm failed" in done.stderr) == (0, True), done.stderr
+        again = await asyncio.to_thread(tonewatch, "prometheus", url, "--yes", "--json", **ours)
+        assert json.loads(again.stdout)["incidents"] == []
+    async with warehouse.as_tenant(tenant) as db:
+        newest = (await settings_versions.history(tenant, db))[-2]
+    assert newest.settings["scrapes_failed"] > load_profile("demo").scrapes_failed
+    assert (newest.who, "false alarm" in newest.reason) == ("ann", True)
 
 
 def test_one_after_the_other_is_asked_about_and_may_be_skipped() -> None:
