@@ -36,6 +36,12 @@ HEADLINES: Final = {
 }
 #: The ends that are good: nothing waits for anybody any more.
 GOOD_ENDS: Final = frozenset({"mended", "over"})
+#: How listener-minutes are known, in words.
+BASES: Final = {
+    "measured": "measured by players",
+    "inferred": "inferred from how many listened before",
+    "probe": "heard by probes alone",
+}
 _EVIDENCE: Final = 5
 _OTHER_CAUSES: Final = 2
 _CLOSING: Final = "</body></html>"
@@ -135,14 +141,22 @@ def _since(story: Story) -> list[str]:
 
 def _listeners(story: Story) -> list[str]:
     incident = story.incident
-    basis = {"measured": "measured by players", "probe": "heard by probes alone"}.get(incident.loss_basis, "inferred")
+    basis = BASES.get(incident.loss_basis, incident.loss_basis)
     lost = f"{incident.listener_minutes_lost:.1f} listener-minutes lost so far ({basis})"
     everybody = sum(each.sessions for each in story.audience)
     if not everybody:
-        return ["No player has reported since the onset", lost]
+        return _without_players(incident, lost)
     hit = sum(each.hit for each in story.audience)
     channels = [f"{each.channel} {each.hit} of {each.sessions}" for each in story.audience]
     return [f"{hit} of {everybody} sessions have lost sound since the onset: {', '.join(channels)}", lost]
+
+
+def _without_players(incident: Incident, lost: str) -> list[str]:
+    if incident.loss_basis != "inferred":
+        return ["No player has reported since the onset", lost]
+    if not incident.listener_minutes_lost:
+        return ["No player has reported since the onset: what it has cost is not known yet"]
+    return ["Players send no reports: who listened is told by the server's own count", lost]
 
 
 def _cause(causes: Sequence[Cause]) -> list[str]:

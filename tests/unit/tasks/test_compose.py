@@ -83,6 +83,13 @@ def test_listeners_are_counted_by_channel() -> None:
     assert "No player has reported since the onset" in plain(story())
 
 
+def test_minutes_that_are_inferred_say_from_what_and_not_that_nobody_is_known() -> None:
+    text = plain(story(incident=replace(INCIDENT, loss_basis="inferred", listener_minutes_lost=12.0)))
+    assert "Players send no reports: who listened is told by the server's own count" in text
+    assert "12.0 listener-minutes lost so far (inferred from how many listened before)" in text
+    assert "No player has reported" not in text
+
+
 def test_a_higher_level_says_how_long_nobody_answered() -> None:
     text = plain(story(level="L2", unanswered_since=START))
     assert text.startswith("L2, unanswered for 20 min. Over to you: it is down\n")
