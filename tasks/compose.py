@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,9 +45,21 @@ BASES: Final = {
 }
 _EVIDENCE: Final = 5
 _OTHER_CAUSES: Final = 2
+_HERE_ONLY: Final = (
+    "These links work on the machine of Tonewatch alone: TONEWATCH_GATEWAY_URL is not set to where people reach it"
+)
 _CLOSING: Final = "</body></html>"
 
 Section = tuple[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How who gets a notice can answer it."""
+
+    links: bool = False  # by links that are written as it leaves
+    here_only: bool = False  # they lead to this machine alone
+    state_dir: str = ""  # the folder that commands must be told; empty: they find it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,7 @@ class Story:
     audience: Sequence[Audience] = ()  # of the channels that feel it, since the onset
     level: str = "L1"
     unanswered_since: datetime | None = None  # told because nobody has answered since then
-    links: bool = False  # whether people can be offered links to answer by
+    ways: Ways = Ways()
 
 
 def subject(story: Story) -> str:
@@ -96,7 +109,7 @@ def sections(story: Story) -> list[Section]:
         *([("Proposal", _proposal(waiting))] if (waiting := _waiting(story)) else []),
         ("Verdict", _verdict(story.verdicts)),
         ("What you can do", _advice(story, waiting)),
-        *([(HEADING, _clicks(waiting))] if story.links and story.state not in GOOD_ENDS else []),
+        *([(HEADING, _clicks(story, waiting))] if story.ways.links and story.state not in GOOD_ENDS else []),
     ]
 
 
@@ -244,12 +257,17 @@ def _advice(story: Story, waiting: Action | None) -> list[str]:
             _close(story, "ends it and says what it was"),
             "Tonewatch will not act further on this incident unless you say so",
         ]
-    return [*lines, _command(story, "show", "has the whole story; `tonewatch status` shows the platform", "")]
+    return [
+        *lines,
+        _command(story, "show", f"has the whole story; `tonewatch status{_where(story)}` shows the platform", ""),
+    ]
 
 
-def _clicks(waiting: Action | None) -> list[str]:
+def _clicks(story: Story, waiting: Action | None) -> list[str]:
     """Places for links: the channel writes them for whom it tells."""
     lines = ["For 24 hours, once, and in your name: forward them to nobody", f"Acknowledge: {place(ActKind.ACK)}"]
+    if story.ways.here_only:
+        lines.insert(0, _HERE_ONLY)
     if waiting is None:
         return lines
     what = f"{waiting.runbook} of {waiting.target}"
@@ -283,13 +301,17 @@ def _say_yes_or_no(story: Story, action: Action) -> list[str]:
 
 def _command(story: Story, act: str, what: str, further: str = ' --reason "..."') -> str:
     incident = story.incident
-    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{further}` {what}"
+    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{_where(story)}{further}` {what}"
+
+
+def _where(story: Story) -> str:
+    return f" --state-dir {shlex.quote(story.ways.state_dir)}" if story.ways.state_dir else ""
 
 
 def _close(story: Story, what: str) -> str:
-    incident = story.incident
-    verdicts = "real|false-alarm|planned"
-    return f"`tonewatch incidents close {incident.id} --verdict {verdicts} --tenant {incident.tenant}` {what}"
+    incident, verdicts = story.incident, "real|false-alarm|planned"
+    told = f"{incident.id} --verdict {verdicts} --tenant {incident.tenant}{_where(story)}"
+    return f"`tonewatch incidents close {told}` {what}"
 
 
 def _after(action: Action) -> list[str]:

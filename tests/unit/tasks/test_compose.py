@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.compose import Story, collected, plain, rich
+from gateway.links import HEADING
+from tasks.compose import Story, Ways, collected, plain, rich
 from tonewatch.records import (
     Action,
     ActionState,
@@ -68,6 +70,21 @@ def test_a_drained_edge_is_told_how_to_be_admitted_again() -> None:
     assert "edge:edge-2 gets no listeners until you admit it again" in text
     assert "ROUTING/admit/edge-2" in text
     assert "Nothing else" not in text
+
+
+def test_commands_name_the_state_folder_where_they_would_not_find_it() -> None:
+    told = [plain(story(state, ways=Ways(state_dir="/srv/two words"))) for state in ("handed-over", "proposed", "over")]
+    printed = [command for text in told for command in re.findall(r"`(tonewatch [^`]*)`", text)]
+    assert len(printed) >= 8
+    assert not [command for command in printed if "--state-dir '/srv/two words'" not in command]
+    assert "--state-dir" not in plain(story())
+
+
+def test_links_that_work_on_one_machine_alone_say_so() -> None:
+    here, anywhere = (plain(story(ways=Ways(links=True, here_only=only))) for only in (True, False))
+    assert "These links work on the machine of Tonewatch alone: TONEWATCH_GATEWAY_URL is not set" in here
+    assert "alone" not in anywhere
+    assert HEADING in anywhere
 
 
 def test_a_mended_incident_leaves_nothing_to_do() -> None:
