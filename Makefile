@@ -21,7 +21,7 @@ learning: ## The optional heavy packages too: tensorflow, evidently, great-expec
 demo: setup ## One real fault on a real small platform, mended before your eyes: make demo ARGS="--seed 7"
 	@$(RUN)/tonewatch demo $(ARGS)
 
-up: setup ## Start the stack: PostgreSQL, Redis, Prefect, MLflow, gateway, watcher
+up: setup ## Start the stack: the servers, gateway and watcher that the profile needs
 	@$(RUN)/tonewatch up $(ARGS)
 
 down: setup ## Stop it

@@ -64,9 +64,9 @@ def _say(part: str, what: str) -> None:
 
 @app.command()
 def up(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Start PostgreSQL, Redis, Prefect, MLflow, gateway, worker and watcher; returns when all are healthy.
+    """Start PostgreSQL, Redis, Prefect, gateway and watcher; returns when all are healthy.
 
-    A light profile (station) does without MLflow and worker.
+    But for a light profile (station) MLflow and a Prefect worker as well.
     """
     from console.stack import lifecycle
 

@@ -115,7 +115,6 @@ class Tenancy:
     async def history(self, slug: str) -> list[SettingsVersion]:
         """Every version. Raises UnknownTenant."""
         async with self.warehouse.as_tenant(slug) as db:
-            await tenants.get(slug, db)
             return await settings_versions.history(slug, db)
 
     async def change(self, slug: str, change: Change, who: str, reason: str) -> Changed:
@@ -159,7 +158,7 @@ def settings_after(
     if sum(kinds) > 1 or (change.revert is not None and change.profile is not None):
         raise SettingsError("only one of --set/--unset, --from and --revert at once; --revert brings its own profile")
     if change.revert is not None:
-        known = {version.version: version for version in versions} or {1: before}
+        known = {version.version: version for version in versions}
         if change.revert not in known:
             raise SettingsError(f"there is no version {change.revert}; there are {', '.join(map(str, sorted(known)))}")
         return dict(known[change.revert].settings), known[change.revert].profile

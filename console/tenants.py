@@ -179,5 +179,7 @@ def _tell_history(versions: Any, as_json: bool) -> None:
         print(as_json_text(versions))
         return
     for each in versions:
-        print(f"{each.version:>4}  {each.time:%Y-%m-%d %H:%M:%S}  {each.who}: {each.reason or '(no reason given)'}")
+        why = each.reason or "(no reason given)"
+        told = f"{each.who}: {why}" if each.who else why  # the first is nobody's change
+        print(f"{each.version:>4}  {each.time:%Y-%m-%d %H:%M:%S} UTC  {told}")
         print(f"      {as_json_text(each.settings, indent=None)}")

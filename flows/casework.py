@@ -16,6 +16,7 @@ from gateway.platforms.remedies import Remedy, Undo, bound
 from gateway.sources.inventory import Inventory
 from policy.conditions import Condition
 from policy.grouping import OPENING
+from policy.readings import trailing_run
 from policy.runbooks import UNDO
 from policy.severity import inferred_minutes_lost, listener_minutes_lost, severity
 from tasks import notify
@@ -204,7 +205,7 @@ async def close(tenant: str, db: Connection, scene: Scene, work: Work, reason: s
 
 async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime) -> None:
     """Close once nothing of it has been seen for the time that echoes take: later faults are incidents of their own."""
-    work.quiet_since = None if holding(scene, work) else work.quiet_since or now
+    work.quiet_since = None if holding(scene, work) else work.quiet_since or _well_since(scene, work, now)
     if work.quiet_since is None or now - work.quiet_since < ECHO:
         return
     was_a_persons = work.incident.state is IncidentState.HANDED_OVER
@@ -213,6 +214,14 @@ async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime)
         if was_a_persons:  # whoever was called is told that it is over; of a mended one that was told
             await _tell(tenant, db, scene, work, "over", now)
     await report(tenant, scene, work)
+
+
+def _well_since(scene: Scene, work: Work, now: datetime) -> datetime:
+    """Since when nothing of it is seen: the first scrape answered again, where that is what this tick found; else now."""
+    readings = scene.detection.recent.readings
+    runs = [trailing_run(readings.get((entity, "up"), ()), above=1.0) for entity in work.incident.entities]
+    answered = max((run[0].time for run in runs if run), default=now)
+    return answered if now - answered < timedelta(seconds=scene.profile.tick_seconds) else now
 
 
 def holding(scene: Scene, work: Work) -> list[Condition]:

@@ -17,6 +17,7 @@ from policy import rules
 from policy.alerts import condition, heeded
 from policy.conditions import Condition, carried_on
 from policy.grouping import Group, group
+from policy.readings import Readings, after, usual_gap
 from tasks.correlate import ECHO
 from tasks.detect import HORIZON
 from tonewatch.records import Finding, Sample
@@ -30,7 +31,7 @@ _TIME = attrgetter("time")
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One thing that was wrong, and how long: the finding that would have been made of it, and its end."""
+    """One thing that was wrong, from its finding's beginning, the first failed scrape, until the first good one."""
 
     finding: Finding
     until: datetime
@@ -84,11 +85,16 @@ def outages(tenant: str, scrapes: Sequence[Sample], profile: Profile) -> Iterato
         for now, recent in _ticks(ordered, start, stop, profile):
             found = carried_on(held, rules.scrape_down(recent.readings, now, profile))
             for key in held.keys() - found.keys():
-                yield Episode(held[key].finding(tenant), until[key])
+                yield Episode(held[key].finding(tenant), _answered(recent.readings, key[0], until[key]))
             until |= dict.fromkeys(found, now)
             held = found
     for key, last in held.items():
         yield Episode(last.finding(tenant), until[key])
+
+
+def _answered(readings: Readings, entity: str, seen: datetime) -> datetime:
+    """When it was scraped again after `seen`, at which it still failed; `seen` itself where it never was."""
+    return next((sample.time for sample in after(readings[entity, "up"], seen) if sample.value > 0), seen)
 
 
 def _amiss(ordered: Sequence[Sample], profile: Profile) -> Iterator[tuple[datetime, datetime]]:
@@ -131,7 +137,9 @@ def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
         began = 0
         for place in range(1, len(line) + 1):
             if place == len(line) or line[place].time - line[place - 1].time > APART:
-                yield Episode(condition(line[began].series, line[began].time).finding(tenant), line[place - 1].time)
+                # It was gone at the evaluation after its last sample; of a single one nobody knows when that was.
+                until = line[place - 1].time + (usual_gap(line[began:place]) or timedelta())
+                yield Episode(condition(line[began].series, line[began].time).finding(tenant), until)
                 began = place
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,11 +37,29 @@ HEADLINES: Final = {
 }
 #: The ends that are good: nothing waits for anybody any more.
 GOOD_ENDS: Final = frozenset({"mended", "over"})
+#: How listener-minutes are known, in words.
+BASES: Final = {
+    "measured": "measured by players",
+    "inferred": "inferred from how many listened before",
+    "probe": "heard by probes alone",
+}
 _EVIDENCE: Final = 5
 _OTHER_CAUSES: Final = 2
+_HERE_ONLY: Final = (
+    "These links work on the machine of Tonewatch alone: TONEWATCH_GATEWAY_URL is not set to where people reach it"
+)
 _CLOSING: Final = "</body></html>"
 
 Section = tuple[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How who gets a notice can answer it."""
+
+    links: bool = False  # by links that are written as it leaves
+    here_only: bool = False  # they lead to this machine alone
+    state_dir: str = ""  # the folder that commands must be told; empty: they find it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class Story:
     audience: Sequence[Audience] = ()  # of the channels that feel it, since the onset
     level: str = "L1"
     unanswered_since: datetime | None = None  # told because nobody has answered since then
-    links: bool = False  # whether people can be offered links to answer by
+    ways: Ways = Ways()
 
 
 def subject(story: Story) -> str:
@@ -90,7 +109,7 @@ def sections(story: Story) -> list[Section]:
         *([("Proposal", _proposal(waiting))] if (waiting := _waiting(story)) else []),
         ("Verdict", _verdict(story.verdicts)),
         ("What you can do", _advice(story, waiting)),
-        *([(HEADING, _clicks(waiting))] if story.links and story.state not in GOOD_ENDS else []),
+        *([(HEADING, _clicks(story, waiting))] if story.ways.links and story.state not in GOOD_ENDS else []),
     ]
 
 
@@ -135,14 +154,22 @@ def _since(story: Story) -> list[str]:
 
 def _listeners(story: Story) -> list[str]:
     incident = story.incident
-    basis = {"measured": "measured by players", "probe": "heard by probes alone"}.get(incident.loss_basis, "inferred")
+    basis = BASES.get(incident.loss_basis, incident.loss_basis)
     lost = f"{incident.listener_minutes_lost:.1f} listener-minutes lost so far ({basis})"
     everybody = sum(each.sessions for each in story.audience)
     if not everybody:
-        return ["No player has reported since the onset", lost]
+        return _without_players(incident, lost)
     hit = sum(each.hit for each in story.audience)
     channels = [f"{each.channel} {each.hit} of {each.sessions}" for each in story.audience]
     return [f"{hit} of {everybody} sessions have lost sound since the onset: {', '.join(channels)}", lost]
+
+
+def _without_players(incident: Incident, lost: str) -> list[str]:
+    if incident.loss_basis != "inferred":
+        return ["No player has reported since the onset", lost]
+    if not incident.listener_minutes_lost:
+        return ["No player has reported since the onset: what it has cost is not known yet"]
+    return ["Players send no reports: who listened is told by the server's own count", lost]
 
 
 def _cause(causes: Sequence[Cause]) -> list[str]:
@@ -230,12 +257,17 @@ def _advice(story: Story, waiting: Action | None) -> list[str]:
             _close(story, "ends it and says what it was"),
             "Tonewatch will not act further on this incident unless you say so",
         ]
-    return [*lines, _command(story, "show", "has the whole story; `tonewatch status` shows the platform", "")]
+    return [
+        *lines,
+        _command(story, "show", f"has the whole story; `tonewatch status{_where(story)}` shows the platform", ""),
+    ]
 
 
-def _clicks(waiting: Action | None) -> list[str]:
+def _clicks(story: Story, waiting: Action | None) -> list[str]:
     """Places for links: the channel writes them for whom it tells."""
     lines = ["For 24 hours, once, and in your name: forward them to nobody", f"Acknowledge: {place(ActKind.ACK)}"]
+    if story.ways.here_only:
+        lines.insert(0, _HERE_ONLY)
     if waiting is None:
         return lines
     what = f"{waiting.runbook} of {waiting.target}"
@@ -269,13 +301,17 @@ def _say_yes_or_no(story: Story, action: Action) -> list[str]:
 
 def _command(story: Story, act: str, what: str, further: str = ' --reason "..."') -> str:
     incident = story.incident
-    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{further}` {what}"
+    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{_where(story)}{further}` {what}"
+
+
+def _where(story: Story) -> str:
+    return f" --state-dir {shlex.quote(story.ways.state_dir)}" if story.ways.state_dir else ""
 
 
 def _close(story: Story, what: str) -> str:
-    incident = story.incident
-    verdicts = "real|false-alarm|planned"
-    return f"`tonewatch incidents close {incident.id} --verdict {verdicts} --tenant {incident.tenant}` {what}"
+    incident, verdicts = story.incident, "real|false-alarm|planned"
+    told = f"{incident.id} --verdict {verdicts} --tenant {incident.tenant}{_where(story)}"
+    return f"`tonewatch incidents close {told}` {what}"
 
 
 def _after(action: Action) -> list[str]:

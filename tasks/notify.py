@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -25,7 +26,7 @@ from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, SlackBot
 from gateway.links import Links, Signer
 from policy.escalation import due_level, higher
-from tasks.compose import GOOD_ENDS, HEADLINES, Story, collected, plain, rich, subject
+from tasks.compose import GOOD_ENDS, HEADLINES, Story, Ways, collected, plain, rich, subject
 from tonewatch import secrets
 from tonewatch.availability import STARTUP_ALLOWED_MS
 from tonewatch.clock import Clock
@@ -42,7 +43,7 @@ from tonewatch.records import (
     NoticeState,
     Verdict,
 )
-from tonewatch.settings import Escalation, Settings
+from tonewatch.settings import LOOPBACK, Escalation, Settings
 from tonewatch.topology import Topology
 from warehouse import actions as actions_kept
 from warehouse import changes, entities, escalations, evidence, incidents, notices, sessions, tenants
@@ -193,11 +194,17 @@ async def enqueue(
     clock = await escalations.get(tenant, db, incident.id)
     told = await notices.of_incident(tenant, db, incident.id)
     level = max((notice.level for notice in told), default="L1")
-    links = settings.gateway_url is not None
-    story = Story(incident, tells, causes, actions, verdicts, now, level=level, links=links)
+    story = Story(incident, tells, causes, actions, verdicts, now, level=level, ways=ways(settings))
     put = await _put(tenant, db, story, told, settings)
     await _set_clock(tenant, db, story, clock, put)
     return put
+
+
+def ways(settings: Settings) -> Ways:
+    """How who gets a notice of this stack can answer it."""
+    address = settings.gateway_url
+    here_only = address is not None and urlsplit(address).hostname in LOOPBACK
+    return Ways(address is not None, here_only, str(settings.named_state_dir or ""))
 
 
 async def _put(tenant: str, db: Connection, story: Story, told: Sequence[Notice], settings: Settings) -> int:
@@ -307,7 +314,7 @@ async def _climb(
         now,
         level=level,
         unanswered_since=clock.since if called else None,
-        links=settings.gateway_url is not None,
+        ways=ways(settings),
     )
     put = await _put(tenant, db, story, await notices.of_incident(tenant, db, incident.id), settings)
     if put and called:

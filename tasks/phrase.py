@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from tasks.compose import BASES
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
 from tasks.summarise import SEVERITIES, Summary, fate
 from tonewatch.availability import Listening, Slo, Spread
@@ -20,11 +21,6 @@ from warehouse.weekly import Deed, IncidentLine
 TEMPLATES: Final = Path(__file__).parent / "templates"
 #: Incidents that a mail lists; the figures count all of them.
 LISTED: Final = 20
-_BASES: Final = {
-    "measured": "measured by players",
-    "inferred": "inferred from the sessions known",
-    "probe": "heard by probes alone",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +145,18 @@ def _tiles(summary: Summary) -> list[tuple[str, str, str, str]]:
     false = "good" if pages.false <= pages.allowed else "bad"
     return [
         ("Availability", _percent(total), f"promised {_promised(summary)}", kept[summary.slo.met(total)]),
-        ("Lost", f"{total.lost_minutes:.2f}", "listener-minutes", "plain"),
+        ("Lost", *_lost(summary), "plain"),
         ("Saved", f"{summary.saved_minutes:.2f}", "listener-minutes, an estimate", "plain"),
         ("MTTR", _took(repaired.median_s) if repaired else "no data", "median, onset to impact ended", "plain"),
         ("False pages", str(pages.false), f"budget {_pages_number(pages.allowed)}", false),
     ]
+
+
+def _lost(summary: Summary) -> tuple[str, str]:
+    """How many listener-minutes were lost, and by whose count: players', or where none reports the incidents' own."""
+    if summary.total.due_ms or not summary.lost_by_basis:
+        return f"{summary.total.lost_minutes:.2f}", "listener-minutes"
+    return f"{sum(summary.lost_by_basis.values()):.2f}", "listener-minutes, by the incidents' own count"
 
 
 def _availability(summary: Summary) -> Section:
@@ -161,7 +164,7 @@ def _availability(summary: Summary) -> Section:
     if not total.due_ms:
         return Section(
             "Availability",
-            (("All channels", "no data: no player reported that it listened in this time"),),
+            (("All channels", "no data: players' reports tell it, and none came in this time"),),
             notes=tuple(_basis_notes(summary)),
         )
     facts = (
@@ -196,7 +199,7 @@ def _basis_notes(summary: Summary) -> list[str]:
     if not summary.lost_by_basis:
         return []
     told = [
-        f"{minutes:.2f} listener-minutes {_BASES.get(basis, basis)}" for basis, minutes in summary.lost_by_basis.items()
+        f"{minutes:.2f} listener-minutes {BASES.get(basis, basis)}" for basis, minutes in summary.lost_by_basis.items()
     ]
     return [
         f"The incidents' own count of what they cost: {', '.join(told)}. Incidents may overlap, so this does "
@@ -219,7 +222,7 @@ def _saved(summary: Summary) -> Section:
     facts = (
         ("Held against an untouched part", _saved_words(summary.controlled)),
         ("Uncontrolled", _saved_words(summary.uncontrolled)),
-        ("Lost in this time", f"{summary.total.lost_minutes:.2f} listener-minutes"),
+        ("Lost in this time", " ".join(_lost(summary))),
     )
     person = (
         f"the median of {_plural(summary.person_cases, 'handed-over incident')} of the last 90 days"
@@ -294,7 +297,7 @@ def _item(each: IncidentLine, deeds: Sequence[Deed]) -> Item:
         # While it is not over, the end of the impact is only the last time that a player missed sound.
         words = "impact ended" if each.state in OVER else "not over, sound last missed"
         impact = f"{words} {_took((each.impact_ended - each.onset).total_seconds())} after onset"
-    lost = f"{each.lost:.2f} listener-minutes lost ({_BASES.get(each.basis, each.basis)})"
+    lost = f"{each.lost:.2f} listener-minutes lost ({BASES.get(each.basis, each.basis)})"
     details = [
         f"{each.title}",
         f"Cause: {cause}",

@@ -112,7 +112,8 @@ class Settings(BaseSettings):
         None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
     )
     gateway_url: str | None = Field(
-        None, description="Where people reach the gateway; notices then hold links to it. Set by `up`, to this machine."
+        None,
+        description="Where people reach the gateway: the links in notices. Unset: this machine, and notices say so.",
     )
     gateway_listen: str | None = Field(
         None,
@@ -152,6 +153,15 @@ class Settings(BaseSettings):
     slack_channel: str | None = Field(None, description="Slack channel (its id) to which the bot writes.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @property
+    def named_state_dir(self) -> Path | None:
+        """The state folder where a command must be told it; None: it is where commands look by themselves."""
+        try:
+            usual = default_state_dir()
+        except SettingsError:  # there is none for this user
+            return self.state_dir
+        return None if usual.absolute() == self.state_dir else self.state_dir
 
     @field_validator("alert_channels", "mail_to", "mail_to_l2", "mail_to_l3", mode="before")
     @classmethod

@@ -52,18 +52,24 @@ CAUSES = text("""
     where tenant = :tenant and incident = :incident order by rank
 """)
 STORY = text("""
-    select time, step, what, detail from incident_story where tenant = :tenant and incident = :incident
+    with line (time, step, what, detail) as (
+        select time, step, what, detail from incident_story where tenant = :tenant and incident = :incident
+        union all
+        select time, 'close', 'closed: ' || reason, jsonb_build_object('who', who) from audit
+        where tenant = :tenant and subject = :incident and what = 'incident.state' and after ->> 'state' = 'closed'
+    )
+    select time, step, what, detail from line
     order by time, array_position(
-        array['detect', 'correlate', 'diagnose', 'decide', 'act', 'verify', 'notify', 'answer'], step),
+        array['detect', 'correlate', 'diagnose', 'decide', 'act', 'verify', 'notify', 'answer', 'close'], step),
         detail ->> 'rank', what
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class StoryLine:
-    """One line of the view incident_story.
+    """One line of the view incident_story, or its end as the audit has it.
 
-    `step` is detect, correlate, diagnose, decide, act, verify, notify, or answer for what a person did.
+    `step` is detect, correlate, diagnose, decide, act, verify, notify, answer for what a person did, or close.
     """
 
     time: datetime

@@ -31,7 +31,7 @@ NEXT = text("""
 # The version before stands there already, but for the first: that is what the tenant came with.
 KEEP_FIRST = text("""
     insert into settings_version (tenant, version, profile, settings, who, reason, time)
-    select tenant, settings_version, profile, '{}', '', 'as the tenant came', created from tenant
+    select tenant, settings_version, profile, '{}', '', 'as the profile has it', created from tenant
     where tenant = :tenant and settings_version = :version on conflict do nothing
 """)
 PUT = text("""
@@ -61,8 +61,9 @@ async def current(tenant: str, db: Connection) -> SettingsVersion:
 
 
 async def history(tenant: str, db: Connection) -> list[SettingsVersion]:
-    """Every version, the first first; none, when nothing was ever changed."""
-    return [SettingsVersion(**each) for each in (await db.execute(HISTORY, {"tenant": tenant})).mappings()]
+    """Every version, the first first; that is what the tenant came with, when it came. Raises UnknownTenant."""
+    found = [SettingsVersion(**each) for each in (await db.execute(HISTORY, {"tenant": tenant})).mappings()]
+    return found or [await current(tenant, db)]  # the first is written down with the second
 
 
 async def put(

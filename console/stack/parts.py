@@ -258,7 +258,7 @@ DATABASES = _step(
     "databases",
     "postgres",
     _as_admin,
-    external=lambda wiring: bool(wiring.given.prefect_api_url and wiring.given.mlflow_tracking_uri),
+    external=lambda wiring: not (wiring.prefect_port or wiring.mlflow_port),
 )
 WAREHOUSE = _step("warehouse", "postgres", _as_admin)
 PREFECT = Part(

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from console.stack.postgres import make_socket_folder, socket_folder
 from tonewatch.errors import AlreadyUp, StackError, StateFolderError
+from tonewatch.settings import HIGHEST_PORT
 
 LAYOUT = "1"
 FREE_DISK_MIB = 1024
@@ -64,6 +65,7 @@ class StateFolder:
         self.work = self.path / "work"
         self.scratch = self.path / "tmp"
         self._record = self.path / "stack.json"
+        self._ports = self.path / "ports.json"
 
     def prepare(self) -> None:
         """Make the folder where it is missing and check that it can be used.
@@ -128,6 +130,19 @@ class StateFolder:
         unfinished = self._record.with_suffix(".new")
         unfinished.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
         unfinished.replace(self._record)
+
+    def kept_ports(self) -> dict[str, int]:
+        """Server -> the port that it had when it last started; none where that is not known."""
+        try:
+            kept = json.loads(self._ports.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        known = kept.items() if isinstance(kept, dict) else ()
+        return {name: port for name, port in known if isinstance(port, int) and 1 <= port <= HIGHEST_PORT}
+
+    def keep_ports(self, ports: Mapping[str, int]) -> None:
+        """Note which ports the servers have, for the next start; those not named stay as they were."""
+        self._ports.write_text(json.dumps(self.kept_ports() | dict(ports)), encoding="utf-8")
 
     def clear_scratch(self) -> None:
         """An empty folder for temporary files: those of a killed run go, and none lie where other users are."""

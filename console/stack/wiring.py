@@ -17,7 +17,7 @@ from console.stack.postgres import EmbeddedPostgres
 from console.stack.state import StateFolder
 from tonewatch.errors import StackError
 from tonewatch.secrets import Secrets
-from tonewatch.settings import BARE_NAMES, PREFIX, Settings, to_environment
+from tonewatch.settings import BARE_NAMES, PREFIX, Settings, load_profile, to_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 APP_ROLE = "tonewatch_app"
@@ -25,6 +25,8 @@ DISPATCHER_ROLE = "tonewatch_dispatcher"
 WAREHOUSE = "tonewatch"
 OWN_PREFECT = "STACK_OWN_PREFECT"
 SERVER_DATABASES = ("prefect", "mlflow")
+#: Our servers and the port that each has if nothing else is known.
+PORTS = {"gateway": 8414, "prefect": 4200, "mlflow": 5000}
 LOCAL_HOSTS = "127.0.0.1,localhost,::1"
 
 
@@ -109,22 +111,33 @@ def wire(given: Settings, folder: StateFolder, secrets: Secrets, run: str) -> Wi
     """Choose ports and settle every address. Raises PortTaken, StackError."""
     own_database = given.database_url is None and given.admin_database_url is None
     postgres = EmbeddedPostgres(folder.path, secrets.superuser) if own_database else None
-    gateway = ports.choose(given.gateway_port, 8414, "TONEWATCH_GATEWAY_PORT")
-    prefect = ports.choose(given.prefect_port, 4200, "TONEWATCH_PREFECT_PORT") if not given.prefect_api_url else 0
-    mlflow = ports.choose(given.mlflow_port, 5000, "TONEWATCH_MLFLOW_PORT") if not given.mlflow_tracking_uri else 0
+    own_mlflow = not (given.mlflow_tracking_uri or load_profile(given.profile).light)
+    gateway = _port("gateway", given.gateway_port, folder)
+    prefect = _port("prefect", given.prefect_port, folder) if not given.prefect_api_url else 0
+    mlflow = _port("mlflow", given.mlflow_port, folder) if own_mlflow else 0
+    folder.keep_ports({name: port for name, port in zip(PORTS, (gateway, prefect, mlflow), strict=True) if port})
     filled: dict[str, Any] = {
         "state_dir": folder.path,
         "gateway_port": gateway,
         "gateway_url": given.gateway_url or f"http://{ports.LOOPBACK}:{gateway}",
         "prefect_api_url": given.prefect_api_url or f"http://{ports.LOOPBACK}:{prefect}/api",
-        "mlflow_tracking_uri": given.mlflow_tracking_uri or f"http://{ports.LOOPBACK}:{mlflow}",
+        "mlflow_tracking_uri": f"http://{ports.LOOPBACK}:{mlflow}" if own_mlflow else given.mlflow_tracking_uri,
     }
     filled |= storage(given, folder, secrets)
     settings = given.model_copy(update=filled)
     wiring = Wiring(given, settings, folder, secrets, run, postgres, prefect, mlflow, gateway)
-    if not (given.prefect_api_url and given.mlflow_tracking_uri):
+    if own_mlflow or not given.prefect_api_url:
         wiring.admin_database("make the databases of Prefect and MLflow")
     return wiring
+
+
+def _port(server: str, wanted: int | None, folder: StateFolder) -> int:
+    """The port of one server of ours: what is set, else what it had the last time, so that old addresses still lead
+    to it, else its usual one, else any. Raises PortTaken.
+    """
+    usual = PORTS[server]
+    kept = folder.kept_ports().get(server, usual)
+    return ports.choose(wanted, kept if ports.is_free(kept) else usual, f"TONEWATCH_{server.upper()}_PORT")
 
 
 def storage(given: Settings, folder: StateFolder, secrets: Secrets) -> dict[str, SecretStr]:

@@ -243,11 +243,18 @@ async def test_handed_over_incident_closes_when_quiet_and_a_later_fault_is_anoth
     assert first.incident.state is IncidentState.HANDED_OVER
     assert list((loop.folder / "reports").glob("*.md")), "a hand-over is reported too"
     await loop.platform.start(PROCESS)  # a person has mended it
+    answered = loop.clock.now() + timedelta(seconds=1)
     for _ in range(14):
         await loop.tick(loop.telemetry(up=True))
     assert first.incident.state is IncidentState.CLOSED
+    assert first.quiet_since == answered, (
+        "over with the first scrape that is answered again, not with the tick after it"
+    )
     async with loop.warehouse.as_tenant(loop.tenant) as db:
         told = await notices.of_incident(loop.tenant, db, first.incident.id)
+        story = await incidents.story(loop.tenant, db, first.incident.id)
+    ends = [(line.time, line.what) for line in story if line.step == "close"]
+    assert ends == [(first.incident.closed, "closed: nothing of it has been seen since")]
     assert [n.incident_state for n in told][-1] == "over", "who was called is told that it is over"
     assert [n.incident_state for n in told].count("over") == 1
     assert "--verdict real|false-alarm|planned" in told[-1].body, "what it was, only a person can say"

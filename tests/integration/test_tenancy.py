@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from console.tenancy import Change, Tenancy
-from tests.conftest import Database, new_tenant
+from tests.conftest import BEGINNING, Database, new_tenant
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, SettingsError, UnknownTenant
 from tonewatch.settings import Settings, addressed, load_profile
@@ -108,7 +109,7 @@ async def test_a_change_that_can_not_be_made_changes_nothing(
     with pytest.raises(SettingsError, match=reason):
         await tenancy.change(tenant, change, "ann", "")
     assert (await tenancy.show(tenant)).version.version == 1
-    assert await tenancy.history(tenant) == []
+    assert [(each.version, each.time) for each in await tenancy.history(tenant)] == [(1, BEGINNING)]
 
 
 async def test_a_tenants_own_receivers_take_the_place_of_the_watchers(
@@ -164,7 +165,7 @@ async def test_one_tenants_settings_are_no_others(tenancy: Tenancy, warehouse: W
     other = await new_tenant(warehouse)
     await tenancy.change(tenant, FEWER, "ann", "")
     assert await actions_per_day(warehouse, other) == load_profile("demo").guardrails.actions_per_day
-    assert await tenancy.history(other) == []
+    assert [each.version for each in await tenancy.history(other)] == [1]
     with pytest.raises(UnknownTenant):
         await tenancy.show("nobody")
 
@@ -182,11 +183,15 @@ def test_the_command_line_adds_lists_shows_and_changes(database: Database, tmp_p
 
     assert tonewatch("add", "cli", "--profile", "platform", "--as", "ann").returncode == 0
     assert tonewatch("add", "cli").returncode == 1
+    first = tonewatch("settings", "cli", "--history").stdout.splitlines()[0]
+    assert re.fullmatch(r" +1  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  as the profile has it", first)
     assert "cli" in [each["slug"] for each in json.loads(tonewatch("list", "--json").stdout)]
     told = tonewatch("settings", "cli", "--set", "silence_seconds=4", "--as", "ann", "--reason", "quiet")
     assert "silence_seconds: 10.0 -> 4.0" in told.stdout
     assert "silence_seconds: 4.0  # own" in tonewatch("settings", "cli").stdout
-    assert "ann: quiet" in tonewatch("settings", "cli", "--history").stdout
+    history = tonewatch("settings", "cli", "--history").stdout
+    assert "ann: quiet" in history
+    assert history.splitlines()[0] == first
     refused = tonewatch("settings", "cli", "--set", "silence_second=4", "--as", "ann")
     assert refused.returncode == 2
     assert "unknown key" in refused.stderr

@@ -38,6 +38,32 @@ def test_without_a_wish_a_free_port_is_chosen(taken: int) -> None:
     assert ports.is_free(found)
 
 
+def test_a_restart_takes_the_same_ports_again_where_they_are_free(tmp_path: Path, taken: int) -> None:
+    StateFolder(tmp_path).keep_ports({"gateway": taken})
+    first = wired(tmp_path)
+    assert first.gateway_port != taken
+    StateFolder(tmp_path).forget()
+    again = wired(tmp_path)
+    assert (again.gateway_port, again.prefect_port) == (first.gateway_port, first.prefect_port)
+    assert wired(tmp_path, gateway_port=str(ports.any_free())).gateway_port != first.gateway_port, "what is set wins"
+
+
+def test_kept_ports_that_can_not_be_read_are_none(tmp_path: Path) -> None:
+    for text in ("{", '["8414"]', '{"gateway": "many"}', '{"gateway": 0}'):
+        (tmp_path / "ports.json").write_text(text)
+        assert StateFolder(tmp_path).kept_ports() == {}
+
+
+def test_a_light_profile_knows_of_no_mlflow(tmp_path: Path, taken: int) -> None:
+    wiring = wired(tmp_path, profile="station", mlflow_port=str(taken))
+    assert wiring.settings.mlflow_tracking_uri is None
+    assert (wiring.mlflow, wiring.mlflow_port) == ("", 0)
+    own = wired(tmp_path, profile="station", mlflow_tracking_uri="http://mlflow:5000")
+    assert own.mlflow == "http://mlflow:5000"
+    given = {"database_url": "postgresql://a:b@db/t", "dispatcher_database_url": "postgresql://c:d@db/t"}
+    wired(tmp_path, **given, profile="station", prefect_api_url="http://p/api")
+
+
 def test_every_address_is_filled_in(tmp_path: Path) -> None:
     wiring = wired(tmp_path)
     kept = secrets.load(tmp_path)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tasks.compose import Story, collected, plain, rich
+from gateway.links import HEADING
+from tasks.compose import Story, Ways, collected, plain, rich
 from tonewatch.records import (
     Action,
     ActionState,
@@ -70,6 +72,21 @@ def test_a_drained_edge_is_told_how_to_be_admitted_again() -> None:
     assert "Nothing else" not in text
 
 
+def test_commands_name_the_state_folder_where_they_would_not_find_it() -> None:
+    told = [plain(story(state, ways=Ways(state_dir="/srv/two words"))) for state in ("handed-over", "proposed", "over")]
+    printed = [command for text in told for command in re.findall(r"`(tonewatch [^`]*)`", text)]
+    assert len(printed) >= 8
+    assert not [command for command in printed if "--state-dir '/srv/two words'" not in command]
+    assert "--state-dir" not in plain(story())
+
+
+def test_links_that_work_on_one_machine_alone_say_so() -> None:
+    here, anywhere = (plain(story(ways=Ways(links=True, here_only=only))) for only in (True, False))
+    assert "These links work on the machine of Tonewatch alone: TONEWATCH_GATEWAY_URL is not set" in here
+    assert "alone" not in anywhere
+    assert HEADING in anywhere
+
+
 def test_a_mended_incident_leaves_nothing_to_do() -> None:
     restarted = replace(PROPOSED, state=ActionState.FINISHED)
     text = plain(story("mended", actions=[restarted]))
@@ -81,6 +98,13 @@ def test_listeners_are_counted_by_channel() -> None:
     text = plain(story(audience=[Audience("channel:ch1", 10, 20), Audience("channel:ch2", 0, 5)]))
     assert "10 of 25 sessions have lost sound since the onset: channel:ch1 10 of 20, channel:ch2 0 of 5" in text
     assert "No player has reported since the onset" in plain(story())
+
+
+def test_minutes_that_are_inferred_say_from_what_and_not_that_nobody_is_known() -> None:
+    text = plain(story(incident=replace(INCIDENT, loss_basis="inferred", listener_minutes_lost=12.0)))
+    assert "Players send no reports: who listened is told by the server's own count" in text
+    assert "12.0 listener-minutes lost so far (inferred from how many listened before)" in text
+    assert "No player has reported" not in text
 
 
 def test_a_higher_level_says_how_long_nobody_answered() -> None:

@@ -75,6 +75,14 @@ def test_a_loss_that_was_not_measured_is_marked_as_inferred() -> None:
     assert "42.00 of them inferred" in plain(found)
 
 
+def test_where_no_player_reports_the_incidents_own_count_is_what_was_lost() -> None:
+    read = Read([(bar, []) for bar in bars(WEEK, 86_400)], (incident(basis="inferred", lost=33.0),), (), 0, ())
+    text = plain(summarise("t", WEEK, MADE, read, Profile(description="")))
+    assert "no data: players' reports tell it, and none came in this time" in text
+    assert "Lost: 33.00 (listener-minutes, by the incidents' own count)" in text
+    assert "33.00 listener-minutes inferred from how many listened before" in text
+
+
 @pytest.mark.parametrize(
     ("of", "expected"),
     [
