@@ -217,7 +217,7 @@ async def close_when_quiet(tenant: str, scene: Scene, work: Work, now: datetime)
 
 
 def _well_since(scene: Scene, work: Work, now: datetime) -> datetime:
-    """Since when nothing of it is seen: the first scrape answered again, where that is what this tick found; else now."""
+    """Since when nothing of it is seen: the first scrape answered again, where this tick found that; else now."""
     readings = scene.detection.recent.readings
     runs = [trailing_run(readings.get((entity, "up"), ()), above=1.0) for entity in work.incident.entities]
     answered = max((run[0].time for run in runs if run), default=now)

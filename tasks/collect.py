@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from tasks.tune import Station, entities_of, without_ours
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
 from tonewatch.records import Entity, Sample, Series, SessionReport
-from tonewatch.settings import Profile
+from tonewatch.settings import Profile, PrometheusSource
 from tonewatch.topology import Topology
 from warehouse import alerts, deliveries, entities, sessions
 from warehouse.database import Warehouse
@@ -169,7 +170,7 @@ class Collector:
         end = min(now, start + SLICE)
         server = PrometheusServer(self._patient, source.url, self._credentials)
         try:
-            lines = [line for each in source.selectors for line in await server.raw(each, start - SETTLING, end)]
+            lines = [line for each in self._selectors(source) for line in await server.raw(each, start - SETTLING, end)]
         except SourceError as error:
             self._waiting.extend(scraped(OWN_PROMETHEUS, error, now))
             return
@@ -180,6 +181,11 @@ class Collector:
             )
         self._waiting.append(Sample(Series(OWN_PROMETHEUS, "up"), now, 1.0))
         self._read_to = end
+
+    def _selectors(self, source: PrometheusSource) -> list[str]:
+        """What is asked for: what the source's settings say, and the metrics of the tenant's own rules."""
+        ruled = (rule.metric for rule in self.profile.rules if METRIC_NAME.fullmatch(rule.metric))
+        return list(dict.fromkeys((*source.selectors, *ruled)))
 
     def _new(self, line: Line, series: Series, start: int) -> Iterator[Sample]:
         """The samples of a line that were not read before: a series' samples come in the order of their times."""
@@ -278,6 +284,8 @@ class Collector:
         return drained
 
 
+#: What can be asked for by its name alone.
+METRIC_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 #: Of a channel's further renditions one segment of so many is decoded: loudness needs no more, and decoding costs CPU.
 THIN = 3
 

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache
@@ -402,6 +403,42 @@ class NamingRule(BaseModel):
         return value
 
 
+#: What the watcher looks back on holds this much of a metric rule's `over_seconds` and `for_seconds` together.
+RULE_SECONDS = 300.0
+
+
+class MetricRule(BaseModel):
+    """A rule of the tenant's own on one metric: a finding, and an incident, when it has held for so long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$", description="What it is called, e.g. queue-too-long")
+    metric: str = Field(min_length=1, max_length=200, description="The metric, as its source names it")
+    entity: str = Field("*", description="Of which entities: an id, with * for any part of it, e.g. component:api-*")
+    labels: dict[str, str] = Field({}, description="Labels that a series must have; others may be anything")
+    reading: Literal["value", "rate", "mean", "max", "min"] = Field(
+        "value", description="What is compared: each sample, or over the last over_seconds the increase per second, ..."
+    )
+    over_seconds: float = Field(60.0, gt=0, le=RULE_SECONDS, description="How far back a reading goes; not of value")
+    above: float | None = Field(None, description="It holds above this; of above and below exactly one")
+    below: float | None = Field(None, description="It holds below this")
+    for_seconds: float = Field(0.0, ge=0, le=RULE_SECONDS, description="How long it must hold without a break")
+    summary: str = Field("", max_length=300, description="What it means, in a sentence, for whoever is called")
+
+    @model_validator(mode="after")
+    def _rule_is_one(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"rule {self.name}: give above or below, and only one of them")
+        if self.looks_back > RULE_SECONDS:
+            raise ValueError(f"rule {self.name}: over_seconds and for_seconds together are at most {RULE_SECONDS:g}")
+        return self
+
+    @property
+    def looks_back(self) -> float:
+        """Seconds of samples that it needs."""
+        return self.for_seconds + (0.0 if self.reading == "value" else self.over_seconds)
+
+
 class PrometheusSource(BaseModel):
     """A Prometheus of the user's own that is read."""
 
@@ -600,11 +637,20 @@ class Profile(BaseModel):
     ignored_alerts: tuple[str, ...] = Field(
         (), description="Names of alerts of your own rules that are not heeded, whoever tells of them"
     )
+    rules: tuple[MetricRule, ...] = Field((), description="Rules of your own on single metrics")
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
     light: bool = Field(
         False,
         description="No models: `up` starts neither MLflow nor a Prefect worker, and the watcher keeps house itself",
     )
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_have_names_of_their_own(cls, value: tuple[MetricRule, ...]) -> tuple[MetricRule, ...]:
+        twice = sorted(name for name, count in Counter(rule.name for rule in value).items() if count > 1)
+        if twice:
+            raise ValueError(f"two rules are called {twice[0]}: a finding names the rule that it is of")
+        return value
 
     def silence_in(self, entity: str) -> float:
         """Seconds of silence that are a finding there: a source has a length of its own."""
