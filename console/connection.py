@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from console.tenancy import Change
 from gateway.http import client
 from gateway.naming import Naming
 from gateway.sources.prometheus_server import PrometheusServer
+from policy.runbooks import RUNBOOKS
 from tasks.backtest import PastIncident, backtest
 from tasks.explore import Explored, explore, recall
 from tonewatch.clock import SYSTEM, Clock
@@ -33,6 +34,7 @@ class Found:
     budget: float  # false pages that the profile allows in the span
     profile: Profile
     every_s: float  # between two scrapes of the span
+    answered: Mapping[str, float]  # job -> share of its scrapes that were answered
 
     def document(self) -> dict[str, Any]:
         """For scripts."""
@@ -50,6 +52,16 @@ class Found:
             "pages": len(self.incidents),
             "pages_allowed": round(self.budget, 2),
             "listener_minutes": None,
+            "slo": {"promised": self.profile.slo, "scrapes_answered": dict(self.answered)},
+            "remedies": [
+                {
+                    "runbook": each.name,
+                    "causes": sorted(each.causes),
+                    "needs": [*each.needs, "a grant of the owner's (setting grants)"],
+                    "granted": any(grant.runbook == each.name for grant in self.profile.grants),
+                }
+                for each in RUNBOOKS
+            ],
         }
 
     def text(self) -> str:
@@ -89,7 +101,23 @@ class Found:
             "How many listener-minutes they cost is not known: a Prometheus does not say who was listening. Players do "
             "that send beacons (docs/gateway.md)."
         )
-        lines.append("Nothing would have been done by itself: a remedy needs a grant of yours (docs/guardrails.md).")
+        return [*lines, *self._slo(), *self._remedies()]
+
+    def _slo(self) -> list[str]:
+        jobs = ", ".join(f"{job or 'without a job'} {100 * share:.3f} %" for job, share in self.answered.items())
+        return [
+            f"SLO: your settings promise {100 * self.profile.slo:g} % of listener-minutes with sound (slo). By scrapes "
+            f"that were answered, which says less: {jobs or 'none'}."
+        ]
+
+    def _remedies(self) -> list[str]:
+        granted = {grant.runbook for grant in self.profile.grants}
+        lines = [
+            "Nothing is done by itself without a grant of yours (docs/guardrails.md). What each remedy would need:"
+        ]
+        for each in RUNBOOKS:
+            word = "granted" if each.name in granted else "not granted"
+            lines.append(f"  {each.name} ({word}; {', '.join(sorted(each.causes))}): {'; '.join(each.needs)}")
         return lines
 
 
@@ -150,7 +178,7 @@ async def _look_at(
     span = told.span
     seconds = (span[1] - span[0]).total_seconds() if span else 0.0
     budget = profile.budget.pages_per_week * seconds / profile.budget.week_seconds
-    return Found(server.url, explored, incidents, span, budget, profile, every)
+    return Found(server.url, explored, incidents, span, budget, profile, every, told.answered())
 
 
 def change_for(url: str) -> Change:

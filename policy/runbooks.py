@@ -28,7 +28,10 @@ class Touches(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Runbook:
-    """A remedy. `cool_down_s`: the sheet's rest of a target after it; `undo` says in words what takes it back."""
+    """A remedy. `cool_down_s`: the sheet's rest of a target after it; `undo` says in words what takes it back.
+
+    needs: exactly what it must be allowed to do on the platform.
+    """
 
     name: str
     causes: frozenset[CauseKind]
@@ -37,11 +40,13 @@ class Runbook:
     cool_down_s: float
     reversible: bool
     undo: str
+    needs: tuple[str, ...]
 
 
 #: What the name of the action begins with that takes a runbook's deed back.
 UNDO: Final = "undo-"
 _REST: Final = CoolDowns()
+_SUPERVISOR: Final = "supervisord's {} for the component's process (TONEWATCH_SUPERVISOR_URL)"
 
 RUNBOOKS: Final = (
     Runbook(
@@ -52,6 +57,7 @@ RUNBOOKS: Final = (
         _REST.restart,
         True,
         "stop it again: it had ended before",
+        (_SUPERVISOR.format("getProcessInfo, startProcess, stopProcess"),),
     ),
     Runbook(
         "kill-and-restart",
@@ -61,6 +67,7 @@ RUNBOOKS: Final = (
         _REST.kill_and_restart,
         True,
         "stop it: it did not answer before either",
+        (_SUPERVISOR.format("getProcessInfo, signalProcess KILL, startProcess, stopProcess"),),
     ),
     Runbook(
         "switch-input",
@@ -70,6 +77,7 @@ RUNBOOKS: Final = (
         _REST.switch_input,
         True,
         "switch the ingest back to the input it took before",
+        ("the lever `inputs` of the ingest in the inventory: GET it, POST it with a value",),
     ),
     Runbook(
         "rollback",
@@ -79,6 +87,7 @@ RUNBOOKS: Final = (
         _REST.rollback,
         True,
         "let the version run that ran before the rollback",
+        ("the lever `versions` of the component in the inventory: GET it, POST it with a version",),
     ),
     Runbook(
         "drain",
@@ -88,6 +97,7 @@ RUNBOOKS: Final = (
         _REST.drain,
         True,
         "admit listeners to the edge again",
+        ("the lever `routing` of the inventory: GET it, POST it with drain and admit",),
     ),
 )
 

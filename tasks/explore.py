@@ -80,6 +80,15 @@ class Remembered:
         ends = [end for times, _ in self.lines.values() for end in (times[0], times[-1])]
         return (moment(min(ends)), moment(max(ends))) if ends else None
 
+    def answered(self) -> dict[str, float]:
+        """Per job the share of its scrapes that were answered, 0 to 1."""
+        told: dict[str, list[int]] = {}
+        for series, (times, values) in self.lines.items():
+            counts = told.setdefault(dict(series.labels).get("job", ""), [0, 0])
+            counts[0] += sum(value > 0 for value in values)
+            counts[1] += len(times)
+        return {job: good / all_ for job, (good, all_) in sorted(told.items())}
+
     def failing(self) -> list[Sample]:
         """The scrapes of those series of which some failed: of the others no rule can tell."""
         return [

@@ -158,6 +158,8 @@ async def test_a_planted_outage_is_found_with_its_time_and_its_alert(tmp_path: P
     assert found["rules"] == ["TargetDown"]
     assert found["jobs"] == {"prometheus": 1}
     assert found["pages"] == 1
+    assert 0.9 < found["slo"]["scrapes_answered"]["radio"] < 1.0
+    assert {each["runbook"]: each["granted"] for each in found["remedies"]}["restart"] is False
 
 
 @needs_prometheus

@@ -64,3 +64,9 @@ def test_a_grant_covers_only_what_it_names() -> None:
     assert granted(demo, "rollback", CAUSE) is None
     assert granted(load_profile("platform"), "restart", CAUSE) is None
     assert granted(demo, "restart", Cause("i1", 1, "channel:ch1", CauseKind.CRASH, 0.97)) is None
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda each: each.name)
+def test_a_runbook_says_what_it_must_be_allowed_to_do(runbook: Runbook) -> None:
+    assert runbook.needs
+    assert all("TONEWATCH_SUPERVISOR_URL" in each or "inventory" in each for each in runbook.needs)
