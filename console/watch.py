@@ -266,7 +266,7 @@ class Watcher:
     async def _fetch_champions(self) -> None:
         """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""
         self.detection.champions = await asyncio.to_thread(
-            _champions, self.settings.mlflow_tracking_uri or "", dict(self.detection.champions)
+            champions, self.settings.mlflow_tracking_uri or "", dict(self.detection.champions)
         )
 
     async def _resume(self) -> None:
@@ -328,7 +328,7 @@ class Watcher:
         await self.warehouse.close()
 
 
-def _champions(tracking_uri: str, held: dict[str, Champion]) -> dict[str, Champion]:
+def champions(tracking_uri: str, held: dict[str, Champion]) -> dict[str, Champion]:
     """The champions of all families; those whose version has not changed are kept as they are.
 
     A model that does not fit today's features scores nothing, and takes no other family's model with it.

@@ -72,17 +72,12 @@ async def tick(
     WarehouseError: the samples are refused; they are given up and counted, the next tick goes on without them.
     """
     now = batch.window[1]
-    good, broken = check(batch.samples, batch.window)
-    pushed, broken_too = check(batch.pushed, batch.window)
-    state.recent.add(good)
-    state.recent.add(pushed)
-    state.recent.forget(now)
+    good, broken = take_in(state, batch)
     state.unsaved.extend(good)
     if len(state.unsaved) > UNSAVED_LIMIT:
         state.lost += len(state.unsaved) - UNSAVED_LIMIT
         del state.unsaved[:-UNSAVED_LIMIT]
-    found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
-    found |= carried_on(state.conditions, [*broken, *broken_too, *batch.alerts])
+    found = await asyncio.to_thread(judge, state, batch, broken, topology, profile)
     doubted = excused(state.excused, state.conditions, found, tenant)
     position = {
         **batch.positions,
@@ -104,6 +99,34 @@ async def tick(
         state.unsaved.clear()
         raise
     state.unsaved.clear()
+    return carry_on(tenant, state, found, doubted)
+
+
+def take_in(state: DetectionState, batch: Batch) -> tuple[list[Sample], list[Condition]]:
+    """Put what arrived into the last minutes; the samples to be stored, and what is wrong with those that cannot be."""
+    good, broken = check(batch.samples, batch.window)
+    pushed, broken_too = check(batch.pushed, batch.window)
+    state.recent.add(good)
+    state.recent.add(pushed)
+    state.recent.forget(batch.window[1])
+    return good, [*broken, *broken_too]
+
+
+def judge(
+    state: DetectionState, batch: Batch, broken: Sequence[Condition], topology: Topology, profile: Profile
+) -> dict[tuple[str, str], Condition]:
+    """Everything that is wrong now. broken: what `take_in` said."""
+    found = detect(state.conditions, state.recent, state.champions, topology, batch.window[1], profile)
+    return found | carried_on(state.conditions, [*broken, *batch.alerts])
+
+
+def carry_on(
+    tenant: str,
+    state: DetectionState,
+    found: dict[tuple[str, str], Condition],
+    doubted: dict[tuple[str, str], str],
+) -> list[Finding]:
+    """What was found holds from now on; the findings that are new."""
     began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
     state.excused = doubted
     state.conditions = found

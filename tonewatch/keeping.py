@@ -52,8 +52,9 @@ class Keeper:
     def __init__(self, folder: Path, series: Iterable[Series]) -> None:
         """Raises RecordingError: the folder holds something already, or cannot be written."""
         self._folder = folder
-        self.series: tuple[Series, ...] = tuple(sorted(set(series), key=series_key))
-        self._numbers = {series_key(each): number for number, each in enumerate(self.series)}
+        named = {series_key(each): each for each in series}
+        self.series: tuple[Series, ...] = tuple(named[key] for key in sorted(named))
+        self._numbers = {key: number for number, key in enumerate(sorted(named))}
         self._texts: dict[str, bytes] = {}
         self._digests = Digests(len(self.series))
         self._chunks: list[dict[str, Any]] = []
