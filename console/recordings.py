@@ -72,12 +72,13 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Watch a recording again, on a virtual clock: what would be found, and the hash of it. Needs no running stack."""
-    from flows.replay import replay as replayed
     from tonewatch.recording import open_recording
     from tonewatch.settings import load_profile
 
     opened = open_recording(folder)
     opened.verify()
+    from flows.replay import replay as replayed  # takes seconds: not before it is known that there is something to see
+
     found = replayed(opened, load_profile(profile), _champions(models), _say)
     if findings is not None:
         _write(findings, found)

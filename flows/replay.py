@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flows.detection import Batch, DetectionState, carry_on, excused, judge, take_in
-from tasks.keep import judged_by
+from flows.ticks import Batch, DetectionState, carry_on, excused, judge, take_in
 from tonewatch.clock import ManualClock
 from tonewatch.recording import Recording
 from tonewatch.records import Finding, Sample, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
+from tonewatch.watched import judged_by
 
 if TYPE_CHECKING:
     from ml.registry import Champion  # its module imports mlflow, which rules can do without

@@ -8,24 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tonewatch.clock import stretches
 from tonewatch.errors import RecordingError
 from tonewatch.keeping import CHANGES, ENTITIES, SESSIONS, Keeper, series_key
 from tonewatch.records import Change, Entity, SessionReport
-from tonewatch.settings import Profile
+from tonewatch.watched import watched
 from warehouse import changes, entities, samples, sessions, tenants
 from warehouse.database import Warehouse
 from warehouse.rows import row
 
 #: So much is read at once.
 SLICE = timedelta(minutes=5)
-#: What of a profile the rules and the models look at: a replay judges by it.
-WATCHED = (
-    *("tick_seconds", "scrape_seconds", "probe_seconds", "window_seconds", "debounce_windows"),
-    *("scrapes_failed", "playlist_overdue_seconds", "silence_seconds"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +76,6 @@ async def keep(
     return Kept(
         str(folder.absolute()), start, end, len(keeper.series), keeper.samples, len(announced), len(told), digest
     )
-
-
-def watched(profile: Profile) -> dict[str, float]:
-    """What of the profile a replay needs."""
-    return {name: float(getattr(profile, name)) for name in WATCHED}
-
-
-def judged_by(profile: Profile, told: Mapping[str, float]) -> Profile:
-    """The profile with what a recording tells of its own. Raises RecordingError: a key or value that does not fit."""
-    strange = sorted(set(told) - set(WATCHED))
-    if strange:
-        raise RecordingError(f"the recording is watched by {strange[0]!r}, which is none of {', '.join(WATCHED)}")
-    try:
-        return Profile.model_validate({**profile.model_dump(), **told})
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise RecordingError(f"the recording's {fault['loc'][0]}: {fault['msg']}") from error
 
 
 def _entity(part: Entity) -> dict[str, Any]:
