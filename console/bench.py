@@ -16,9 +16,12 @@ log = logging.getLogger("tonewatch.watch")
 
 
 class Bench:
-    """The models that were fetched for a tenant; those that have not changed are kept as they are."""
+    """The models that were fetched for a tenant; those that have not changed are kept as they are.
 
-    def __init__(self, tenant: str, tracking_uri: str) -> None:
+    tenant: whose; None: a replay's, which judges by the thresholds that their training's tenant had.
+    """
+
+    def __init__(self, tenant: str | None, tracking_uri: str) -> None:
         self.tenant, self.tracking_uri = tenant, tracking_uri
         self._held: dict[str, Champion] = {}
         self._told: set[tuple[str, str]] = set()
@@ -64,7 +67,7 @@ class Bench:
         if fit is not None:
             return Champion(family, registered.detector, fit.threshold, fit.rate)
         tags = registered.tags
-        if tags["tenant"] == self.tenant:  # trained before thresholds were rows
+        if self.tenant in (None, tags["tenant"]):  # trained before thresholds were rows
             return Champion(family, registered.detector, float(tags["threshold"]), float(tags["rate"]))
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)

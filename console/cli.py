@@ -1,4 +1,4 @@
-"""The front door: `tonewatch up | down | status | demo | listen | incidents | report | tenants | keys ...`.
+"""The front door: `tonewatch up | down | status | demo | listen | record | replay | incidents | report | tenants ...`.
 
 Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
 takes five (research/stack.md 6).
@@ -18,6 +18,7 @@ from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
 from console.incidents import app as incidents
 from console.keys import app as keys
+from console.recordings import record, replay
 from console.report import app as report
 from console.tenants import app as tenants
 
@@ -41,6 +42,8 @@ app.add_typer(incidents)
 app.add_typer(keys)
 app.add_typer(report)
 app.add_typer(tenants)
+app.command()(record)
+app.command()(replay)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

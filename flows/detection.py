@@ -6,22 +6,19 @@ The watcher runs ticks; Prefect sees shifts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import acreate_markdown_artifact
 
-from feature_store.recent import Recent
 from flows.recorder import ended
-from ml.champion import Champion
-from policy.conditions import Condition, Conditions, carried_on
-from tasks.check import check
-from tasks.detect import HORIZON, detect
+from flows.ticks import Batch as Batch  # whoever ticks finds what a tick needs here
+from flows.ticks import DetectionState as DetectionState
+from flows.ticks import carry_on, excused, judge, take_in
+from tasks.detect import HORIZON
 from tonewatch.errors import WarehouseAway, WarehouseError
-from tonewatch.records import Finding, FindingKind, Run, Sample
+from tonewatch.records import Finding, Run
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, deliveries, findings, samples
@@ -29,36 +26,6 @@ from warehouse.database import Warehouse
 
 #: Samples kept for the warehouse while it is away: about ten minutes of the soundstage.
 UNSAVED_LIMIT = 300_000
-
-
-@dataclass(slots=True)
-class DetectionState:
-    """What a tick carries on from the one before."""
-
-    recent: Recent = field(default_factory=lambda: Recent(HORIZON))
-    conditions: dict[tuple[str, str], Condition] = field(default_factory=dict)
-    champions: Mapping[str, Champion] = field(default_factory=dict)
-    unsaved: list[Sample] = field(default_factory=list)
-    lost: int = 0
-    #: What `restore` read: what arrives once more is known by it.
-    restored: Sequence[Sample] = ()
-    #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
-    excused: dict[tuple[str, str], str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What arrived since the tick before, and where each source stands now.
-
-    pushed: samples that the gateway has committed already, of deliveries up to positions["pushed"]; alerts: what an
-    Alertmanager says fires now.
-    """
-
-    samples: list[Sample]
-    window: tuple[datetime, datetime]
-    positions: Mapping[str, Any]
-    pushed: Sequence[Sample] = ()
-    alerts: Sequence[Condition] = ()
 
 
 async def tick(
@@ -70,17 +37,12 @@ async def tick(
     WarehouseError: the samples are refused; they are given up and counted, the next tick goes on without them.
     """
     now = batch.window[1]
-    good, broken = check(batch.samples, batch.window)
-    pushed, broken_too = check(batch.pushed, batch.window)
-    state.recent.add(good)
-    state.recent.add(pushed)
-    state.recent.forget(now)
+    good, broken = take_in(state, batch)
     state.unsaved.extend(good)
     if len(state.unsaved) > UNSAVED_LIMIT:
         state.lost += len(state.unsaved) - UNSAVED_LIMIT
         del state.unsaved[:-UNSAVED_LIMIT]
-    found = await asyncio.to_thread(detect, state.conditions, state.recent, state.champions, topology, now, profile)
-    found |= carried_on(state.conditions, [*broken, *broken_too, *batch.alerts])
+    found = await asyncio.to_thread(judge, state, batch, broken, topology, profile)
     doubted = excused(state.excused, state.conditions, found, tenant)
     position = {
         **batch.positions,
@@ -102,24 +64,7 @@ async def tick(
         state.unsaved.clear()
         raise
     state.unsaved.clear()
-    began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
-    state.excused = doubted
-    state.conditions = found
-    return began
-
-
-def excused(
-    before: Mapping[tuple[str, str], str], held: Conditions, found: Conditions, tenant: str
-) -> dict[tuple[str, str], str]:
-    """Which findings open no incident because a starved watcher may have made them: condition -> finding id.
-
-    A refused connection is no illusion. What still holds when the machine is awake again was real after all.
-    """
-    if any(condition.kind is FindingKind.HOST for condition in found.values()):
-        beginning = [c for c in found.values() if c.key not in held and c.kind is not FindingKind.HOST]
-        doubtful = [c for c in beginning if c.symptom != "scrape-refused"]
-        return {**before, **{condition.key: condition.finding(tenant).id for condition in doubtful}}
-    return {key: finding for key, finding in before.items() if key not in found}
+    return carry_on(tenant, state, found, doubted)
 
 
 async def restore(tenant: str, warehouse: Warehouse, state: DetectionState, now: datetime) -> dict[str, Any]:

@@ -8,7 +8,8 @@ SoundstageError
 ├── Unreachable        a process of the platform did not answer
 ├── Malformed          a message or a playlist that cannot be read
 ├── Refused            a control call that cannot be done, with the HTTP status that says why
-└── FaultError         a fault, or a file of faults, that breaks docs/faults.md
+├── FaultError         a fault, or a file of faults, that breaks docs/faults.md
+└── WishError          a simulation that nobody could make, or a folder that it cannot be written to
 """
 
 from __future__ import annotations
@@ -54,5 +55,11 @@ class Refused(SoundstageError):
 
 class FaultError(SoundstageError):
     """A fault, or a file of faults, breaks the contract of docs/faults.md."""
+
+    exit_status = 2
+
+
+class WishError(SoundstageError):
+    """What is asked of the simulator cannot be made, or not be written there; the message says what would do."""
 
     exit_status = 2

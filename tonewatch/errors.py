@@ -22,6 +22,7 @@ TonewatchError
 │       └── PayloadTooLarge  and is more than may come at once
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
+├── RecordingError           a folder that is no recording, is damaged, or cannot be written
 ├── FaultError               a soundstage fault file that breaks the contract
 └── DemoFailed               the demo's result is not what it must be
 """
@@ -139,6 +140,12 @@ class PayloadTooLarge(PayloadError):
 
 class ModelError(TonewatchError):
     """There is no champion, or a model does not fit the features it is given."""
+
+
+class RecordingError(TonewatchError):
+    """A folder is no recording, is damaged or of another version, or cannot be written."""
+
+    exit_status = 2
 
 
 class FaultError(TonewatchError):

@@ -49,6 +49,13 @@ FIND_SERIES = text("""
     where tenant = :tenant and (cast(:entities as text[]) is null or entity = any(:entities))
       and (cast(:metrics as text[]) is null or metric = any(:metrics))
 """)
+SERIES_BETWEEN = text("""
+    select id, entity, metric, labels, unit, kind from series s
+    where tenant = :tenant and exists (
+        select from sample x
+        where x.tenant = :tenant and x.retention = :retention and x.series = s.id
+          and x.time >= :start and x.time < :end)
+""")
 COUNT_SERIES = text("select count(*) from series where tenant = :tenant")
 SERIES_OF = text("select id, entity, metric, labels, unit, kind from series where tenant = :tenant and id = any(:ids)")
 READ = """
@@ -300,6 +307,14 @@ async def _series(
         "metrics": None if metrics is None else list(metrics),
     }
     return _read_series((await db.execute(FIND_SERIES, values)).all())
+
+
+async def series_between(
+    tenant: str, db: Connection, start: datetime, end: datetime, retention: str = "hot"
+) -> list[Series]:
+    """The series that have a sample of start <= time < end, in no order."""
+    values = {"tenant": tenant, "retention": retention, "start": utc(start), "end": utc(end)}
+    return list(_read_series((await db.execute(SERIES_BETWEEN, values)).all()).values())
 
 
 async def series_of(tenant: str, db: Connection, ids: Collection[int]) -> dict[int, Series]:

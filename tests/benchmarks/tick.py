@@ -35,6 +35,7 @@ from console.starvation import Sleeper
 from feature_store.definitions import by_family, floors, names
 from feature_store.windows import FeatureFrame, window_features
 from flows import detection
+from flows import ticks as ticking
 from flows.detection import Batch, DetectionState
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
@@ -105,7 +106,7 @@ class Split:
 def measured(split: Split, state: DetectionState) -> Iterator[None]:
     """Time the parts of the ticks inside: the functions themselves run, a watch beside each."""
     places: list[tuple[Any, str, Callable[..., Any]]] = [
-        (detection, "check", split.timed("check", check)),
+        (ticking, "check", split.timed("check", check)),
         (rules, "evaluate", split.timed("rules", rules.evaluate)),
         (detecting, "anomalies", split.timed("features_scoring", detecting.anomalies)),
         (samples, "append", split.awaited("append", samples.append)),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from flows.correlation import lasting
-from flows.detection import DetectionState, excused
+from flows.ticks import DetectionState, excused
 from policy.conditions import Condition
 from tests.unit.platform_parts import at
 from tonewatch.records import FindingKind

@@ -1,0 +1,111 @@
+"""Replay: the watcher's own ticks over a recording, on a virtual clock. Nothing runs beside it, and nothing is stored.
+
+The same recording, profile and champions give the same findings, bit by bit, in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from flows.ticks import Batch, DetectionState, carry_on, excused, judge, take_in
+from ml.champion import Champion
+from tonewatch.clock import ManualClock
+from tonewatch.recording import Recording
+from tonewatch.records import Finding, Sample, digest
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+from tonewatch.watched import judged_by
+
+#: A recording tells of no tenant; its findings are this one's.
+TENANT = "replay"
+#: Progress is told once for so many ticks.
+TOLD_TICKS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the watcher would have found. excused: ids of findings that began while its machine was starved."""
+
+    findings: tuple[Finding, ...]
+    excused: tuple[str, ...]
+    ticks: int
+    samples: int
+
+    @property
+    def hash(self) -> str:
+        """Of the findings, whole: equal only if each is, in words, times and figures."""
+        return digest(*(finding_document(finding) for finding in self.findings))
+
+
+def replay(
+    recording: Recording,
+    profile: Profile,
+    champions: Mapping[str, Champion] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Replayed:
+    """Watch the recording from its beginning to its end.
+
+    profile: by which it is judged, but for what the recording tells of its own; a sample arrives with the first tick
+    after its time. Raises RecordingError: the recording is damaged.
+    """
+    judged_as = judged_by(profile, recording.watched)
+    clock, topology = ManualClock(recording.start), Topology(recording.entities)
+    state = DetectionState(champions=champions or {})
+    found: dict[str, Finding] = {}
+    doubted: dict[str, None] = {}
+    ticks = count = 0
+    before = recording.start
+    for samples in batches(recording.samples(), _moments(clock, recording.end, judged_as.tick_seconds)):
+        now = clock.now()
+        batch = Batch(samples, (before, now), {})
+        _, broken = take_in(state, batch)
+        holds = judge(state, batch, broken, topology, judged_as)
+        starved = excused(state.excused, state.conditions, holds, TENANT)
+        doubted |= dict.fromkeys(starved.values())
+        found |= {finding.id: finding for finding in carry_on(TENANT, state, holds, starved)}
+        ticks, count, before = ticks + 1, count + len(samples), now
+        if ticks % TOLD_TICKS == 0:
+            say(f"{now.isoformat()}: {count:,} samples, {len(found)} findings")
+    ordered = sorted(found.values(), key=lambda each: (each.ended, each.entity, each.detector, each.started))
+    return Replayed(tuple(ordered), tuple(sorted(doubted)), ticks, count)
+
+
+def _moments(clock: ManualClock, end: datetime, every_s: float) -> Iterator[datetime]:
+    """The ticks' times; the clock goes along. The last is at the end or the first after it."""
+    while clock.now() < end:
+        clock.advance(every_s)
+        yield clock.now()
+
+
+def batches(told: Iterable[Sample], ends: Iterable[datetime]) -> Iterator[list[Sample]]:
+    """Samples in the order of time, cut where the ticks are: of each, all up to its time that none before had."""
+    source = iter(told)
+    following = next(source, None)
+    for end in ends:
+        arrived: list[Sample] = []
+        while following is not None and following.time <= end:
+            arrived.append(following)
+            following = next(source, None)
+        yield arrived
+
+
+def finding_document(finding: Finding) -> dict[str, object]:
+    """A finding as JSON holds it, with its id; no tenant is in it."""
+    return {
+        "id": finding.id,
+        "entity": finding.entity,
+        "detector": finding.detector,
+        "kind": finding.kind.value,
+        "started": finding.started.isoformat(),
+        "ended": finding.ended.isoformat(),
+        "summary": finding.summary,
+        "symptom": finding.symptom,
+        "expected": finding.expected,
+        "actual": finding.actual,
+        "score": finding.score,
+        "rate": finding.rate,
+        "features": dict(finding.features),
+        "model_version": finding.model_version,
+    }

@@ -1,0 +1,95 @@
+"""A tick's pure parts: what arrived goes into the last minutes, and what is wrong is found. Live or replayed, the same.
+
+Nothing here reads or writes, and Prefect is not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from feature_store.recent import Recent
+from ml.champion import Champion
+from policy.conditions import Condition, Conditions, carried_on
+from tasks.check import check
+from tasks.detect import HORIZON, detect
+from tonewatch.records import Finding, FindingKind, Sample
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+
+
+@dataclass(slots=True)
+class DetectionState:
+    """What a tick carries on from the one before."""
+
+    recent: Recent = field(default_factory=lambda: Recent(HORIZON))
+    conditions: dict[tuple[str, str], Condition] = field(default_factory=dict)
+    champions: Mapping[str, Champion] = field(default_factory=dict)
+    unsaved: list[Sample] = field(default_factory=list)
+    lost: int = 0
+    #: What `restore` read: what arrives once more is known by it.
+    restored: Sequence[Sample] = ()
+    #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
+    excused: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What arrived since the tick before, and where each source stands now.
+
+    pushed: samples that the gateway has committed already, of deliveries up to positions["pushed"]; alerts: what an
+    Alertmanager says fires now.
+    """
+
+    samples: list[Sample]
+    window: tuple[datetime, datetime]
+    positions: Mapping[str, Any]
+    pushed: Sequence[Sample] = ()
+    alerts: Sequence[Condition] = ()
+
+
+def take_in(state: DetectionState, batch: Batch) -> tuple[list[Sample], list[Condition]]:
+    """Put what arrived into the last minutes; the samples to be stored, and what is wrong with those that cannot be."""
+    good, broken = check(batch.samples, batch.window)
+    pushed, broken_too = check(batch.pushed, batch.window)
+    state.recent.add(good)
+    state.recent.add(pushed)
+    state.recent.forget(batch.window[1])
+    return good, [*broken, *broken_too]
+
+
+def judge(
+    state: DetectionState, batch: Batch, broken: Sequence[Condition], topology: Topology, profile: Profile
+) -> dict[tuple[str, str], Condition]:
+    """Everything that is wrong now. broken: what `take_in` said."""
+    found = detect(state.conditions, state.recent, state.champions, topology, batch.window[1], profile)
+    return found | carried_on(state.conditions, [*broken, *batch.alerts])
+
+
+def carry_on(
+    tenant: str,
+    state: DetectionState,
+    found: dict[tuple[str, str], Condition],
+    doubted: dict[tuple[str, str], str],
+) -> list[Finding]:
+    """What was found holds from now on; the findings that are new."""
+    began = [condition.finding(tenant) for key, condition in found.items() if key not in state.conditions]
+    state.excused = doubted
+    state.conditions = found
+    return began
+
+
+def excused(
+    before: Mapping[tuple[str, str], str], held: Conditions, found: Conditions, tenant: str
+) -> dict[tuple[str, str], str]:
+    """Which findings open no incident because a starved watcher may have made them: condition -> finding id.
+
+    A refused connection is no illusion. What still holds when the machine is awake again was real after all.
+    """
+    if any(condition.kind is FindingKind.HOST for condition in found.values()):
+        beginning = [c for c in found.values() if c.key not in held and c.kind is not FindingKind.HOST]
+        doubtful = [c for c in beginning if c.symptom != "scrape-refused"]
+        return {**before, **{condition.key: condition.finding(tenant).id for condition in doubtful}}
+    return {key: finding for key, finding in before.items() if key not in found}

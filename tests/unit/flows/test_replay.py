@@ -1,0 +1,162 @@
+"""Replay: the same recording gives the same findings, bit for bit, here and in another process."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.replay import Replayed, batches, replay
+from tests.benchmarks import _recording
+from tests.unit.platform_parts import START, at
+from tonewatch.errors import RecordingError
+from tonewatch.keeping import ENTITIES, Keeper
+from tonewatch.recording import Recording, open_recording
+from tonewatch.records import Sample, Series
+from tonewatch.settings import load_profile
+from tonewatch.watched import judged_by, watched
+
+DEMO = load_profile("demo")
+TRANSCODER, HOST = "component:transcoder-ch1", "host:watcher"
+#: From this second to before that one the transcoder refuses to be scraped.
+DOWN = range(30, 42)
+
+
+def soundstage() -> tuple[_recording.Recording, list[Sample]]:
+    """A recorded minute of a real soundstage in which a transcoder then fails, as its watcher would have told it."""
+    told = _recording.load()
+    samples = [
+        Sample(line.series, START + timedelta(milliseconds=time), value)
+        for line in told.lines
+        for time, value in zip(line.times, line.values, strict=True)
+    ]
+    kept = [
+        sample
+        for sample in samples
+        if sample.series.entity != TRANSCODER or not at(DOWN.start) <= sample.time < at(DOWN.stop)
+    ]
+    refused = Series(TRANSCODER, "scrape_failed", (("reason", "refused"),))
+    for second in DOWN:
+        kept += [Sample(Series(TRANSCODER, "up"), at(second), 0.0), Sample(refused, at(second), 1.0)]
+    return told, kept
+
+
+def write(folder: Path, samples: list[Sample], told: _recording.Recording, **changed: float) -> Recording:
+    keeper = Keeper(folder, {sample.series for sample in samples})
+    lists = ("feeds", "depends_on")
+    keeper.lines(
+        ENTITIES,
+        [
+            {"id": each.id, "stage": each.stage, "labels": dict(each.labels)}
+            | {name: list(getattr(each, name)) for name in lists}
+            for each in told.entities
+        ],
+    )
+    keeper.chunk(samples)
+    keeper.close(START, at(told.seconds), 1.0, {**watched(DEMO), **changed}, told.about, "a test")
+    return open_recording(folder)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    told, samples = soundstage()
+    return write(tmp_path_factory.mktemp("recorded") / "a", samples, told)
+
+
+@pytest.fixture(scope="module")
+def found(recording: Recording) -> Replayed:
+    return replay(recording, DEMO)
+
+
+def test_what_was_wrong_is_found_once(found: Replayed, recording: Recording) -> None:
+    downs = [each for each in found.findings if each.entity == TRANSCODER and each.detector == "rule:scrape-down"]
+    assert [(each.symptom, each.started) for each in downs] == [("scrape-refused", at(DOWN.start))]
+    assert found.samples == recording.counts["samples"]
+    assert found.ticks == 12
+
+
+def test_a_replay_gives_the_same_hash_twice_and_in_another_process(found: Replayed, recording: Recording) -> None:
+    assert replay(recording, load_profile("platform")).hash == found.hash
+    said = subprocess.run(
+        [sys.executable, "-m", "console.cli", "replay", str(recording.folder), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        cwd=Path(__file__).parents[3],
+    )
+    told = json.loads(said.stdout)
+    assert told["hash"] == found.hash
+    assert [each["id"] for each in told["findings"]] == [each.id for each in found.findings]
+    assert told["recording"] == recording.hash
+
+
+def test_the_order_in_which_samples_came_changes_nothing(tmp_path: Path, found: Replayed, recording: Recording) -> None:
+    told, samples = soundstage()
+    random.Random(1).shuffle(samples)
+    again = write(tmp_path / "b", samples, told)
+    assert again.hash == recording.hash
+    assert replay(again, DEMO).hash == found.hash
+
+
+def test_another_sample_can_be_another_hash(tmp_path: Path, found: Replayed) -> None:
+    told, samples = soundstage()
+    later = [
+        Sample(each.series, each.time, 1.0) if (each.series.entity, each.time) == (TRANSCODER, at(30)) else each
+        for each in samples
+        if each.series.metric == "up" or each.time != at(30) or each.series.entity != TRANSCODER
+    ]
+    assert replay(write(tmp_path / "b", later, told), DEMO).hash != found.hash
+
+
+def test_what_began_while_the_watcher_starved_is_told_apart(tmp_path: Path) -> None:
+    told, samples = soundstage()
+    starved = [Sample(Series(HOST, "host_starved_seconds", unit="s"), at(second), 1.0) for second in range(20, 41)]
+    slow = [Sample(Series("rendition:ch1/aac-128", "probe_playlist_overdue_seconds"), at(s), 9.0) for s in (31, 32)]
+    kept = [each for each in samples if each.series.metric != "probe_playlist_overdue_seconds"]
+    again = replay(write(tmp_path / "b", [*kept, *starved, *slow], told), DEMO)
+    by_symptom = {each.symptom: each.id for each in again.findings}
+    assert by_symptom["playlist-stale"] in again.excused
+    assert by_symptom["scrape-refused"] not in again.excused
+
+
+def test_the_recordings_own_figures_win_over_the_profile(tmp_path: Path) -> None:
+    told, samples = soundstage()
+    patient = write(tmp_path / "b", samples, told, scrapes_failed=20)
+    assert not [each for each in replay(patient, DEMO).findings if each.symptom == "scrape-refused"]
+
+
+def test_what_a_recording_is_watched_by_must_be_known_and_fit() -> None:
+    assert judged_by(load_profile("platform"), watched(DEMO)).tick_seconds == DEMO.tick_seconds
+    with pytest.raises(RecordingError, match="'slo', which is none of tick_seconds"):
+        judged_by(DEMO, {"slo": 0.5})
+    with pytest.raises(RecordingError, match="tick_seconds: Input should be greater than 0"):
+        judged_by(DEMO, {"tick_seconds": 0.0})
+
+
+def test_samples_are_cut_where_the_ticks_are() -> None:
+    told = [Sample(Series("a:b", "up"), at(second), 1.0) for second in (0, 5, 6, 30)]
+    cut = batches(told, [at(5), at(10), at(15)])
+    assert [[(each.time - START).seconds for each in batch] for batch in cut] == [[0, 5], [6], []]
+
+
+def test_a_damaged_recording_is_not_replayed(tmp_path: Path) -> None:
+    told, samples = soundstage()
+    write(tmp_path / "b", samples, told)
+    (tmp_path / "b" / "entities.jsonl").write_text("")
+    said = subprocess.run(
+        [sys.executable, "-m", "console.cli", "replay", str(tmp_path / "b")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=Path(__file__).parents[3],
+    )
+    assert said.returncode == 2
+    assert "damaged or was changed" in said.stderr
+    assert said.stdout == ""
