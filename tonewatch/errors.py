@@ -22,6 +22,7 @@ TonewatchError
 │       └── PayloadTooLarge  and is more than may come at once
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
+├── FeatureError             no such view, set or entity, or rows of another definition than is asked for
 ├── FaultError               a soundstage fault file that breaks the contract
 └── DemoFailed               the demo's result is not what it must be
 """
@@ -139,6 +140,10 @@ class PayloadTooLarge(PayloadError):
 
 class ModelError(TonewatchError):
     """There is no champion, or a model does not fit the features it is given."""
+
+
+class FeatureError(TonewatchError):
+    """There is no such view or training set, or what is kept of it was computed by another definition."""
 
 
 class FaultError(TonewatchError):
