@@ -1,8 +1,8 @@
 """What was known at a moment: features joined to labels, never from the label's future.
 
-A label is an entity and a time. It gets the row whose window ended last, at the label's time at the latest and less than
-the time-to-live before it; of several versions of that window (late samples make another) the one created last. Where it
-is asked what was known then, versions created after the label are not seen. No such row: NaN, never 0.
+A label is an entity and a time. It gets the row whose window ended last, at the label's time at the latest and less
+than the time-to-live before it; of several versions of that window (late samples make another) the one created last.
+Where it is asked what was known then, versions created after the label are not seen. No such row: NaN, never 0.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Joined:
     @property
     def found(self) -> npt.NDArray[np.bool_]:
         """(labels,): which have a row."""
-        return self.times != features.NEVER
+        return np.asarray(self.times != features.NEVER)
 
     @property
     def without(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Rows of features: one per entity, window and version of what was known. Joined to any moment without looking ahead."""
+"""Rows of features: one per entity, window and version of what was known. A join never looks ahead."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ PUT = """
     insert into feature_row (tenant, view, entity, time, created, coverage, numbers)
     select %s, %s, n.entity, n.time, greatest(%s, held.created + interval '1 microsecond'), n.coverage, n.numbers
     from (
-        select e.entity, n.time, n.coverage, substring(%b::bytea from (n.number::integer - 1) * %s + 1 for %s) as numbers
+        select e.entity, n.time, n.coverage,
+            substring(%b::bytea from (n.number::integer - 1) * %s + 1 for %s) as numbers
         from unnest(%b::bigint[], %b::timestamptz[], %b::double precision[])
             with ordinality as n (place, time, coverage, number)
         join unnest(%s::text[]) with ordinality as e (entity, place) on e.place = n.place
@@ -53,8 +54,8 @@ PUT = """
     ) held on true
     where held.created is null or (held.coverage, held.numbers) is distinct from (n.coverage, n.numbers)
 """
-# Each aggregate takes the same rows in the same order, so that the columns fit one another; `number` says whose they are.
-# Bytes, so that a million rows become no Python objects.
+# Each aggregate takes the same rows in the same order, so that the columns fit one another; `number` says whose they
+# are. Bytes, so that a million rows become no Python objects.
 AS_OF = """
     select coalesce(string_agg(int8send(n.number), ''), ''), coalesce(string_agg(timestamptz_send(f.time), ''), ''),
         coalesce(string_agg(timestamptz_send(f.created), ''), ''),
@@ -95,7 +96,7 @@ class StoredView:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What there is of a view: rows (versions counted), entities, the first and last window's end, the newest version."""
+    """What there is of a view: rows, versions counted; entities; the first and last window's end; the newest version."""
 
     rows: int
     entities: int
@@ -153,7 +154,10 @@ async def put_view(tenant: str, db: Connection, view: StoredView, at: datetime) 
 async def views(tenant: str, db: Connection, name: str | None = None) -> list[StoredView]:
     """The views of which the tenant has, or had, rows; the definitions of one name in the order in which they came."""
     found = (await db.execute(VIEWS, {"tenant": tenant, "name": name})).all()
-    return [StoredView(*each[:5], tuple(each.features), tuple(each.units), each.owner) for each in found]
+    return [
+        StoredView(id_, name, definition, window, every, tuple(named), tuple(units), owner)
+        for id_, name, definition, window, every, named, units, owner in found
+    ]
 
 
 async def span(tenant: str, db: Connection, view: int, since: datetime, until: datetime) -> Span:
