@@ -96,13 +96,20 @@ def window_ends(view: View, start: datetime, end: datetime) -> list[datetime]:
 
 
 async def join(
-    tenant: str, db: Connection, view: View, labels: Labels, *, ttl: timedelta | None = None, known: bool = False
+    tenant: str,
+    db: Connection,
+    view: View,
+    labels: Labels,
+    *,
+    ttl: timedelta | None = None,
+    known: bool = False,
+    created_by: datetime | None = None,
 ) -> Joined:
     """The features of each label (see above for which row that is).
 
     ttl: another than the view's. known: only what had been computed by the label's own time; rows of history that
-    were made afterwards are then not seen. Raises FeatureError: the tenant has no rows of the view as it is defined
-    now, or a ttl that is not above 0.
+    were made afterwards are then not seen. created_by: only rows that had been made by then. Raises FeatureError: the
+    tenant has no rows of the view as it is defined now, or a ttl that is not above 0.
     """
     reach = view.ttl if ttl is None else ttl
     if reach <= timedelta(0):
@@ -113,10 +120,18 @@ async def join(
         places=labels.places,
         low=labels.times - reach // MICROSECOND,
         high=labels.times,
-        known=labels.times if known else None,
+        known=_seen(labels, known, created_by),
     )
     answer = await features.as_of(tenant, db, view.id, asked, len(view.names))
     return Joined(view, labels, answer.numbers, answer.coverage, answer.times, answer.created)
+
+
+def _seen(labels: Labels, known: bool, created_by: datetime | None) -> Indexes | None:
+    """When the last row that each label may see was created; None: whenever it was."""
+    if created_by is None:
+        return labels.times if known else None
+    latest = np.full(len(labels), microseconds(created_by))
+    return np.minimum(latest, labels.times) if known else latest
 
 
 async def frame(

@@ -96,7 +96,7 @@ class StoredView:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What there is of a view: rows, versions counted; entities; the first and last window's end; the newest version."""
+    """What there is of a view: rows of all versions, entities, the first and last window's end, the newest version."""
 
     rows: int
     entities: int
