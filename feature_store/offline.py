@@ -17,6 +17,7 @@ import numpy.typing as npt
 from feature_store.views import View, refuse_other
 from feature_store.windows import EPOCH, MICROSECOND, FeatureFrame, Floats, Indexes, microseconds
 from tonewatch.errors import FeatureError
+from warehouse import entities as parts
 from warehouse import features
 from warehouse.database import Connection
 
@@ -84,15 +85,16 @@ def labels_of(pairs: Iterable[tuple[str, datetime]]) -> Labels:
 def grid(view: View, entities: Sequence[str], start: datetime, end: datetime) -> Labels:
     """A label for each entity and each window of the view that lies within (start, end], by entity, then time."""
     names = tuple(sorted(set(entities)))
-    ends = np.array([microseconds(time) for time in window_ends(view, start, end)], np.int64)
+    # The first window begins at `start` or later, so it ends a window later.
+    after = start + timedelta(seconds=view.seconds) - MICROSECOND
+    ends = np.array([microseconds(time) for time in ends_within(view, after, end)], np.int64)
     return Labels(names, np.repeat(np.arange(len(names)), len(ends)), np.tile(ends, len(names)))
 
 
-def window_ends(view: View, start: datetime, end: datetime) -> list[datetime]:
-    """The ends of the windows that lie within (start, end]: windows follow one another without gap since 1970."""
+def ends_within(view: View, start: datetime, end: datetime) -> list[datetime]:
+    """The windows' ends within (start, end]: windows follow one another without a gap since 1970."""
     step = round(view.seconds * 1e6)
-    first, last = -(-microseconds(start) // step) + 1, microseconds(end) // step
-    return [moment(number * step) for number in range(first, last + 1)]
+    return [moment(number * step) for number in range(microseconds(start) // step + 1, microseconds(end) // step + 1)]
 
 
 async def join(
@@ -151,6 +153,16 @@ async def frame(
         values=joined.values,
         coverage=np.where(joined.found, joined.coverage, 0.0),
     )
+
+
+async def rows(tenant: str, db: Connection, view: View, start: datetime, end: datetime) -> tuple[Floats, Indexes]:
+    """What is kept of the view's windows within (start, end], of all entities that it describes at `end`.
+
+    Values: (rows, features); ends of the windows: (rows,), microseconds since 1970. Raises FeatureError: as `join`.
+    """
+    names = [each.id for each in await parts.load(tenant, db, end) if each.stage == view.entity]
+    joined = await join(tenant, db, view, grid(view, names, start, end), ttl=MICROSECOND)
+    return joined.values[joined.found], joined.times[joined.found]
 
 
 def moment(time: int) -> datetime:

@@ -31,7 +31,7 @@ VIEWS = text("""
 SPAN = text("""
     select count(*) as rows, count(distinct entity) as entities, min(time) as first, max(time) as last,
         max(created) as created
-    from feature_row where tenant = :tenant and view = :view and time > :since and time <= :until
+    from feature_row where tenant = :tenant and view = :view
 """)
 # Of two that make the same windows at once the second finds what the first has made.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('features ' || :tenant, 0))")
@@ -160,10 +160,9 @@ async def views(tenant: str, db: Connection, name: str | None = None) -> list[St
     ]
 
 
-async def span(tenant: str, db: Connection, view: int, since: datetime, until: datetime) -> Span:
-    """What the tenant has of the view with since < time <= until."""
-    values = {"tenant": tenant, "view": view, "since": utc(since), "until": utc(until)}
-    return Span(**(await db.execute(SPAN, values)).mappings().one())
+async def span(tenant: str, db: Connection, view: int) -> Span:
+    """What the tenant has of the view."""
+    return Span(**(await db.execute(SPAN, {"tenant": tenant, "view": view})).mappings().one())
 
 
 async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, at: datetime) -> int:

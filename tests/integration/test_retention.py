@@ -153,7 +153,7 @@ async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse
     now = report().time + 35 * DAY
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, now)
-    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0}
+    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0, "feature_row": 0}
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
     assert ended["delivery"] == 1
