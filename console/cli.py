@@ -1,4 +1,4 @@
-"""The front door: `tonewatch up | down | status | demo | listen | record | replay | incidents | report | tenants ...`.
+"""The front door: `tonewatch up | down | status | demo | listen | record | replay | incidents | features | ...`.
 
 Commands import what they need when they run: `tonewatch --help` must answer in under a second, and mlflow alone
 takes five (research/stack.md 6).
@@ -16,6 +16,7 @@ import typer
 
 from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
+from console.features import app as features
 from console.incidents import app as incidents
 from console.keys import app as keys
 from console.recordings import record, replay
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 app.add_typer(connect)
+app.add_typer(features)
 app.add_typer(incidents)
 app.add_typer(keys)
 app.add_typer(report)

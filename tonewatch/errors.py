@@ -23,6 +23,7 @@ TonewatchError
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
 ├── RecordingError           a folder that is no recording, is damaged, or cannot be written
+├── FeatureError             no such view, set or entity, or rows of another definition than is asked for
 ├── FaultError               a soundstage fault file that breaks the contract
 └── DemoFailed               the demo's result is not what it must be
 """
@@ -146,6 +147,10 @@ class RecordingError(TonewatchError):
     """A folder is no recording, is damaged or of another version, or cannot be written."""
 
     exit_status = 2
+
+
+class FeatureError(TonewatchError):
+    """There is no such view or training set, or what is kept of it was computed by another definition."""
 
 
 class FaultError(TonewatchError):

@@ -1,4 +1,4 @@
-"""The cache: live pictures and rate limits in Redis. Nothing is only here, so Redis may be away at any time."""
+"""The cache: live pictures, rate limits and features in Redis. Nothing is only here: Redis may be away at any time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
 from redis.exceptions import RedisError
 
 from tonewatch.clock import SYSTEM, Clock
@@ -55,6 +56,20 @@ class Cache:
             return None
         return picture if isinstance(picture, dict) else None
 
+    async def put_features(self, tenant: str, view: int, packed: bytes, seconds: int) -> None:
+        """Keep the newest rows of a tenant's view, all of them in one piece, for so long."""
+        await self._ask("SET", _features(tenant, view), packed, "EX", seconds)
+
+    async def features(self, tenant: str, view: int) -> bytes | None:
+        """What `put_features` kept last; None: it has ended, was lost, or Redis is away (see `away`)."""
+        found = await self._ask("GET", _features(tenant, view), raw=True)
+        return found if isinstance(found, bytes) else None
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis did not answer just now, or there is none."""
+        return self._redis is None or self._clock.monotonic() < self._quiet_until
+
     async def allow(self, tenant: str, name: str, limit: int, per_seconds: float) -> bool:
         """Whether this call is among the first `limit` of its window of `per_seconds`; True when Redis is away."""
         window_ms = max(1, round(per_seconds * 1000))
@@ -62,11 +77,15 @@ class Cache:
         return not isinstance(count, int) or count <= limit
 
     async def forget(self, tenant: str) -> None:
-        """Drop everything of the tenant; what Redis cannot be told now ends by itself within a minute."""
+        """Drop everything of the tenant; what Redis cannot be told now ends by itself, features within hours."""
         await self._ask("DEL", f"tonewatch:live:{tenant}")
+        for kind in ("limit", "features"):
+            await self._drop(f"tonewatch:{kind}:{tenant}:*")
+
+    async def _drop(self, pattern: str) -> None:
         cursor: Any = "0"
         while True:
-            answer = await self._ask("SCAN", cursor, "MATCH", f"tonewatch:limit:{tenant}:*", "COUNT", 1000)
+            answer = await self._ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
             if not answer:
                 return
             cursor, found = answer
@@ -75,17 +94,22 @@ class Cache:
             if str(cursor) == "0":
                 return
 
-    async def _ask(self, *words: str | int) -> Any:
-        """Redis's answer; None when there is no Redis or it does not answer in time."""
+    async def _ask(self, *words: str | int | bytes, raw: bool = False) -> Any:
+        """Redis's answer, as bytes where it is `raw`; None when there is no Redis or it does not answer in time."""
         if self._redis is None or self._clock.monotonic() < self._quiet_until:
             return None
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                answer: Any = await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+                how = {NEVER_DECODE: True} if raw else {}
+                answer: Any = await self._redis.execute_command(*words, **how)  # type: ignore[no-untyped-call]
                 return answer
         except (RedisError, OSError, TimeoutError):
             self._quiet_until = self._clock.monotonic() + PAUSE_S
             return None
+
+
+def _features(tenant: str, view: int) -> str:
+    return f"tonewatch:features:{tenant}:{view}"
 
 
 def _client(url: str) -> Redis:

@@ -15,7 +15,10 @@ from warehouse.rows import utc
 LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30)}
 
 DROP = text("select drop_sample_partitions(:retention, :before)")
-END = text("select what, rows from end_outlived(:samples_before, :sessions_before)")
+END = text("""
+    select what, rows from end_outlived(:samples_before, :sessions_before)
+    union all select 'feature_row', end_outlived_features(:sessions_before)
+""")
 
 
 async def drop_partitions(db: Connection, now: datetime, retention: str = "hot") -> int:
@@ -29,7 +32,7 @@ async def end_outlived(
 ) -> dict[str, int]:
     """Delete the rows that the tenant has had for longer than it may; gives how many by table.
 
-    sessions: how long what tells of people's sessions is kept.
+    sessions: how long what tells of people's sessions, and rows of features, are kept.
     """
     # Whole steps: what is left of one would be rolled up as if it were all.
     values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - sessions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from sqlalchemy import text
 
 from tonewatch.records import (
@@ -46,6 +47,7 @@ from warehouse import (
     escalations,
     events,
     evidence,
+    features,
     findings,
     incidents,
     journal,
@@ -56,6 +58,7 @@ from warehouse import (
     samples,
     sessions,
     snapshots,
+    training_sets,
     used_links,
     verdicts,
 )
@@ -119,6 +122,7 @@ async def furnish(warehouse: Warehouse, tenant: str) -> None:
         await _furnish_watching(tenant, db)
         await _furnish_incident(tenant, db)
         await _furnish_books(tenant, db)
+        await _furnish_features(tenant, db)
 
 
 async def _furnish_watching(tenant: str, db: Connection) -> None:
@@ -163,3 +167,26 @@ async def _furnish_books(tenant: str, db: Connection) -> None:
     await escalations.begin(tenant, db, INCIDENT, "L1", at(6), {})
     await used_links.use(tenant, db, "link", at(22))
     await calibrations.put(tenant, db, [THRESHOLD])
+
+
+async def _furnish_features(tenant: str, db: Connection) -> None:
+    view = features.StoredView(1, "transcode", "definition", 10.0, 1.0, ("lag_mean",), ("s",), "encoding")
+    await features.put_view(tenant, db, view, START)
+    one = features.FeatureColumns([PART], np.array([0]), np.array([0]), np.array([1.0]), np.array([[0.5]]))
+    await features.put(tenant, db, view.id, one, START)
+    made = training_sets.TrainingSet(
+        name="lags",
+        version=1,
+        hash="hash",
+        view=view.id,
+        definition=view.definition,
+        started=START,
+        ended=START,
+        labels=1,
+        found=1,
+        entities=(PART,),
+        sources={},
+        request={},
+        made=START,
+    )
+    await training_sets.put(tenant, db, made)

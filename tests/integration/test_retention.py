@@ -16,7 +16,7 @@ from sqlalchemy import text
 from console.tenancy import Change, Tenancy
 from tasks.retain import drop_days, retain
 from tests.conftest import Database, new_tenant
-from tests.integration.furnished import report
+from tests.integration.furnished import furnish, report
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample, Series
 from warehouse import deliveries, retention, rollups, samples, sessions
@@ -153,11 +153,22 @@ async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse
     now = report().time + 35 * DAY
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, now)
-    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0}
+    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0, "feature_row": 0}
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
     assert ended["delivery"] == 1
     assert [await count(warehouse, other, table) for table in ("session_report", "delivery")] == [2, 1]
+
+
+async def test_rows_of_features_end_with_the_sessions(warehouse: Warehouse, tenant: str) -> None:
+    other = await new_tenant(warehouse)
+    for each in (tenant, other):
+        await furnish(warehouse, each)
+    async with warehouse.as_tenant(tenant) as db:
+        assert (await retention.end_outlived(tenant, db, NOON))["feature_row"] == 1
+    assert [await count(warehouse, each, "feature_row") for each in (tenant, other)] == [0, 1]
+    # What a model was taught with stays told, also when the rows themselves are gone.
+    assert await count(warehouse, tenant, "training_set") == 1
 
 
 async def test_a_tenant_says_how_long_its_sessions_are_kept(warehouse: Warehouse, tenant: str) -> None:

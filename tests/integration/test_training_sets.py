@@ -1,0 +1,129 @@
+"""Training sets on a real PostgreSQL: named, hashed, made again bit for bit, traced to entities and rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from feature_store.offline import labels_of
+from feature_store.training_sets import Recipe, again, build, windows_of
+from tasks.materialize import materialize
+from tests.conftest import Database, new_tenant
+from tests.integration.features import EDGE, EDGES, NOON, at, settle, telemetry
+from tonewatch.errors import FeatureError
+from warehouse import features, training_sets
+from warehouse.cache import Cache
+from warehouse.database import Warehouse
+from warehouse.migrate import as_owner
+
+RECIPE = windows_of(EDGE, EDGES, NOON, at(110))
+NO_CACHE = Cache(None)
+
+
+@pytest.fixture
+async def stocked(warehouse: Warehouse, tenant: str) -> str:
+    """A tenant with rows up to second 110, made at 120; one edge lacks the samples of seconds 43 to 47."""
+    await settle(warehouse, tenant, [sample for sample in telemetry(0, 120) if not late(sample)])
+    await materialize(tenant, warehouse, NO_CACHE, at(120))
+    return tenant
+
+
+def late(sample: object) -> bool:
+    return sample.series.entity == EDGES[0] and at(42) < sample.time <= at(47)  # type: ignore[attr-defined]
+
+
+async def test_the_same_rows_are_one_version_and_late_samples_make_the_next(stocked: str, warehouse: Warehouse) -> None:
+    first, content = await build(stocked, warehouse, "edges", RECIPE, at(130))
+    assert (await build(stocked, warehouse, "edges", RECIPE, at(131)))[0] == first
+    await settle(warehouse, stocked, [sample for sample in telemetry(0, 120) if late(sample)])
+    await materialize(stocked, warehouse, NO_CACHE, at(140))
+    second, other = await build(stocked, warehouse, "edges", RECIPE, at(150))
+    assert (first.version, second.version) == (1, 2)
+    assert first.hash != second.hash
+    assert (content.coverage != other.coverage).sum() == 1
+    remade = await again(stocked, warehouse, first, RECIPE)
+    np.testing.assert_array_equal(remade.values, content.values)
+    np.testing.assert_array_equal(remade.created, content.created)
+
+
+async def test_a_set_says_which_rows_it_was_made_of(stocked: str, warehouse: Warehouse) -> None:
+    silent = windows_of(EDGE, [*EDGES, "edge:silent"], NOON, at(110))
+    made, joined = await build(stocked, warehouse, "edges", silent, at(130))
+    assert (made.labels, made.found, joined.without) == (44, 33, ("edge:silent",))
+    assert made.entities == EDGES
+    assert made.definition == EDGE.definition
+    assert made.sources == {
+        "feature_row": {
+            "rows": 33,
+            "first": at(10).isoformat(),
+            "last": at(110).isoformat(),
+            "created": at(120).isoformat(),
+        },
+        "sample": {"after": NOON.isoformat(), "last": at(110).isoformat()},
+    }
+    async with warehouse.as_tenant(stocked) as db:
+        assert await training_sets.get(stocked, db, "edges") == made
+        assert await training_sets.holding(stocked, db, EDGES[1], at(0), at(20)) == [made]
+        assert await training_sets.holding(stocked, db, "edge:silent", at(0), at(20)) == []
+        assert await training_sets.holding(stocked, db, EDGES[1], at(111), at(900)) == []
+
+
+async def test_labels_of_people_get_the_window_before_them(stocked: str, warehouse: Warehouse) -> None:
+    recipe = Recipe(EDGE, labels_of([(EDGES[0], at(57)), (EDGES[1], at(57))]))
+    made, joined = await build(stocked, warehouse, "judged", recipe, at(130))
+    assert set(joined.times.tolist()) == {round(at(50).timestamp() * 1e6)}
+    assert made.sources["feature_row"]["rows"] == 2
+    # What was known at 57: no row had been made by then.
+    with pytest.raises(FeatureError, match=r"no label .* has a row of edge"):
+        await build(stocked, warehouse, "judged-then", replace(recipe, known=True), at(130))
+
+
+async def test_a_set_whose_rows_have_ended_is_not_made_again(
+    stocked: str, warehouse: Warehouse, database: Database
+) -> None:
+    made, _ = await build(stocked, warehouse, "edges", RECIPE, at(130))
+    with as_owner(database.admin_url) as db:
+        db.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": stocked})
+        db.execute(text("select end_outlived_features(:before)"), {"before": at(35)})
+    with pytest.raises(FeatureError, match="edges version 1 cannot be made again: 24 of 33 rows"):
+        await again(stocked, warehouse, made, RECIPE)
+
+
+async def test_a_set_is_not_made_again_by_another_recipe(stocked: str, warehouse: Warehouse) -> None:
+    made, _ = await build(stocked, warehouse, "edges", RECIPE, at(130))
+    for other in (windows_of(EDGE, EDGES, NOON, at(100)), replace(RECIPE, known=True)):
+        with pytest.raises(FeatureError, match="another recipe"):
+            await again(stocked, warehouse, made, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "why"),
+    [
+        ("Edges!", RECIPE, "no name for a training set"),
+        ("edges", Recipe(EDGE, labels_of([])), "no label"),
+        ("edges", Recipe(EDGE, labels_of([(EDGES[0], at(131))])), "lies after now"),
+        ("edges", replace(RECIPE, ttl=timedelta(0)), "time-to-live"),
+        ("edges", windows_of(EDGE, ["edge:nobody"], NOON, at(110)), "no label .* has a row"),
+    ],
+)
+async def test_what_cannot_be_made_is_refused_and_leaves_nothing(
+    stocked: str, warehouse: Warehouse, name: str, recipe: Recipe, why: str
+) -> None:
+    with pytest.raises(FeatureError, match=why):
+        await build(stocked, warehouse, name, recipe, at(130))
+    async with warehouse.as_tenant(stocked) as db:
+        assert await training_sets.listed(stocked, db) == []
+
+
+async def test_another_tenants_rows_are_in_no_set(stocked: str, warehouse: Warehouse) -> None:
+    other = await new_tenant(warehouse)
+    async with warehouse.as_tenant(other) as db:
+        await features.put_view(other, db, EDGE.stored, NOON)
+    with pytest.raises(FeatureError, match="has a row"):
+        await build(other, warehouse, "edges", RECIPE, at(130))
+    with pytest.raises(FeatureError, match="none of it at all"):
+        await build("nobody", warehouse, "edges", RECIPE, at(130))
