@@ -122,7 +122,7 @@ def moment(text: str, option: str) -> datetime:
 def _champions(address: str | None) -> Mapping[str, Champion]:
     if address is None:
         return {}
-    from console.bench import Bench
+    from tasks.fetch import Bench
 
     return Bench(None, address).champions(())
 

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from console.bench import Bench
 from console.chores import LOOK_SECONDS, Chores
 from console.picture import picture
 from console.runs import Runs
@@ -24,6 +23,7 @@ from flows.remediation import show_remediation, step
 from gateway.platforms.controls import Controls
 from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
+from tasks.fetch import Bench
 from tasks.notify import send_due
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import SettingsError, TonewatchError

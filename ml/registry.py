@@ -12,9 +12,10 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version as installed
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -35,6 +36,7 @@ from tonewatch.errors import ModelError
 
 ALIAS = "champion"
 EXPERIMENT = "tonewatch-training"
+BACKTESTS = "tonewatch-backtests"
 SUFFIX = "-isolation-forest"
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
@@ -56,7 +58,7 @@ class Training:
     """What is recorded of a training besides the model. Ids and figures only.
 
     start, end: the data's window; data_hash: of its rows; fingerprint: of the feature definitions; threshold, rate: by
-    the calibration, for watchers that do not know its rows yet.
+    the calibration, for watchers that do not know its rows yet; pictures: PNGs by file name, shown with the run.
     """
 
     tenant: str
@@ -69,6 +71,17 @@ class Training:
     metrics: Mapping[str, float]
     params: Mapping[str, str | int | float]
     description: str = ""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What is recorded of a backtest: ids and figures only. files: by name, e.g. the findings' ids."""
+
+    tags: Mapping[str, str]
+    params: Mapping[str, str | int | float]
+    metrics: Mapping[str, float]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def model_name(family: str) -> str:
@@ -91,8 +104,21 @@ def register(tracking_uri: str, family: str, detector: ForestDetector, training:
         with mlflow.start_run(run_name=model_name(family), tags=tags):
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
+            _log_files(training.pictures, "pictures")
             logged = _log_model(family, detector, example)
         return _version(client, family, logged, tags, training.description)
+
+
+def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
+    """Log a run of the experiment of backtests; return its id. Raises ModelError: MLflow is away or refuses."""
+    with _server(tracking_uri, f"the backtest {name} was not logged", seconds=60, retries=2):
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_experiment(BACKTESTS)
+        with mlflow.start_run(run_name=name, tags=dict(backtest.tags)) as run:
+            mlflow.log_params(dict(backtest.params))
+            mlflow.log_metrics(dict(backtest.metrics))
+            _log_files(backtest.files, "findings")
+            return str(run.info.run_id)
 
 
 def promote(tracking_uri: str, family: str, version: str) -> None:
@@ -173,6 +199,15 @@ def _tags(family: str, names: Sequence[str], training: Training) -> dict[str, st
         "threshold": repr(training.threshold),
         "rate": repr(training.rate),
     }
+
+
+def _log_files(files: Mapping[str, bytes], folder: str) -> None:
+    """Add the files to the run that is open."""
+    with TemporaryDirectory(prefix="tonewatch-files-") as made:
+        for name, content in files.items():
+            path = Path(made) / name
+            path.write_bytes(content)
+            mlflow.log_artifact(str(path), folder)
 
 
 def _log_model(family: str, detector: ForestDetector, example: Floats) -> ModelInfo:

@@ -22,6 +22,7 @@ from feature_store.windows import FeatureFrame, window_features
 from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
 from ml.detectors.isolation_forest import ForestDetector
 from policy.grouping import REACH
+from tasks import plot
 from tasks.detect import LEAST_COVERAGE, NOTABLE
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample
@@ -242,8 +243,15 @@ async def publish(
 
     rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
     threshold = calibration.thresholds[lesson.family]
-    noticed = float(np.median(list(lesson.detector.noticed(threshold.value).values())))
-    training = _training(stretch, lesson, calibration, noticed, seed)
+    shifts = lesson.detector.noticed(threshold.value)
+    noticed = float(np.median(list(shifts.values())))
+    pictures = {
+        "calm-scores.png": plot.calm_scores(
+            lesson.family, lesson.scores, threshold.value, threshold.low, threshold.high
+        ),
+        "noticed.png": plot.noticed(lesson.family, shifts),
+    }
+    training = replace(_training(stretch, lesson, calibration, noticed, seed), pictures=pictures)
     version = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )

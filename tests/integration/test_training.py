@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from console.bench import Bench
 from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
+from tasks.fetch import Bench
 from tasks.train import (
     Stretch,
     calibrated,
@@ -157,6 +157,12 @@ async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     assert trained.entities == 2
     assert trained.calm_rate <= calibration.aim * 1.001 <= calm.profile.budget.pages_per_week / 7
 
+    client = registry.MlflowClient(mlflow.url)
+    run = client.get_model_version("transcode-isolation-forest", trained.version).run_id
+    assert {each.path for each in client.list_artifacts(run, "pictures")} == {
+        "pictures/calm-scores.png",
+        "pictures/noticed.png",
+    }
     async with warehouse.as_tenant(calm.tenant) as db:
         mine = await calibrations.newest(calm.tenant, db)
     champion = (await asyncio.to_thread(Bench(calm.tenant, mlflow.url).champions, mine))["transcode"]
@@ -354,6 +360,16 @@ def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) ->
     assert about.signature is not None
     assert about.signature.inputs.input_names() == list(COLUMNS)
     assert about.saved_input_example_info is not None
+
+
+@pytest.mark.timeout(300)
+def test_a_backtest_stands_in_the_registry_with_its_figures_and_findings(mlflow: Mlflow) -> None:
+    told = registry.Backtest({"tenant": "t"}, {"model_edge": "3"}, {"pages": 2.0}, {"findings.json": b"[]"})
+    run = registry.log_backtest(mlflow.url, "t-backtest", told)
+    client = registry.MlflowClient(mlflow.url)
+    held = client.get_run(run).data
+    assert (held.metrics["pages"], held.params["model_edge"], held.tags["tenant"]) == (2.0, "3", "t")
+    assert [each.path for each in client.list_artifacts(run, "findings")] == ["findings/findings.json"]
 
 
 @pytest.mark.timeout(300)

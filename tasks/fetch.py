@@ -1,4 +1,4 @@
-"""Who of the registered models may judge: each family's champion, by the tenant's own threshold for it."""
+"""Fetches the models that may judge: each family's champion, by the tenant's own threshold for it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,119 @@
+"""Backtest: a stretch of the past watched again by today's rules and champions; its figures stand in MLflow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_table_artifact
+
+from flows.replay import Replayed, replay
+from tasks.backtest import Episode, incidents
+from tasks.fetch import Bench
+from tasks.keep import keep
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import SettingsError
+from tonewatch.recording import Recording, open_recording
+from tonewatch.records import FindingKind
+from tonewatch.settings import Profile, Settings, read
+from tonewatch.topology import Topology
+from warehouse import calibrations, tenants
+from warehouse.calibrations import Calibrated
+from warehouse.database import Warehouse
+
+#: What opens an incident, and so a page.
+TOLD = frozenset({FindingKind.RULE, FindingKind.SIGNAL, FindingKind.SECURITY})
+USUALLY = timedelta(hours=24)
+
+
+@flow(name="backtest", flow_run_name="{tenant}-backtest", log_prints=False)
+async def backtest(
+    tenant: str | None = None, start: datetime | None = None, end: datetime | None = None
+) -> dict[str, Any]:
+    """Watch the tenant's samples of `start` to `end` again (default: the last day; samples are kept for two).
+
+    What is found is compared with nothing and changes nothing: no incident, no notice. Raises RecordingError: there is
+    no such stretch; SettingsError: no stretch of time; ModelError: MLflow is away.
+    """
+    settings = read()
+    whose = tenant or settings.tenant
+    until = end or SYSTEM.now()
+    since = start or until - USUALLY
+    if since.tzinfo is None or until.tzinfo is None or since >= until:
+        raise SettingsError(f"no stretch of time: {since} to {until}; give both with their zone, the earlier first")
+    warehouse = Warehouse.from_settings(settings)
+    log = get_run_logger()
+    try:
+        async with warehouse.as_tenant(whose) as db:
+            profile = await tenants.profile(whose, db)
+            mine = await calibrations.newest(whose, db)
+        with TemporaryDirectory(prefix="tonewatch-backtest-") as folder:
+            await keep(whose, warehouse, since, until, Path(folder) / "recording", log.info)
+            recording = open_recording(Path(folder) / "recording")
+            found, models = await asyncio.to_thread(_watched, whose, recording, profile, settings, mine)
+            figures = _figures(whose, recording, found, profile)
+            await asyncio.to_thread(_log, settings, whose, recording, found, models, figures)
+    finally:
+        await warehouse.close()
+    rows = [{"figure": name, "value": f"{value:g}"} for name, value in figures.items()]
+    await acreate_table_artifact(rows, key="backtest", description=f"Findings hash `{found.hash}`, judged by {models}.")
+    return {"hash": found.hash, "recording": recording.hash, "models": models, **figures}
+
+
+def _watched(
+    tenant: str, recording: Recording, profile: Profile, settings: Settings, mine: list[Calibrated]
+) -> tuple[Replayed, dict[str, str]]:
+    uri = settings.mlflow_tracking_uri
+    champions = Bench(tenant, uri).champions(mine) if uri and settings.ai_anomaly_detection else {}
+    found = replay(recording, profile, champions)
+    return found, {family: champion.version for family, champion in sorted(champions.items())}
+
+
+def _figures(tenant: str, recording: Recording, found: Replayed, profile: Profile) -> dict[str, float]:
+    """Findings by kind, and the pages that they would have been beside what the budget allows."""
+    sure = [finding for finding in found.findings if finding.id not in found.excused and finding.kind in TOLD]
+    episodes = [Episode(finding, finding.ended) for finding in sure]
+    pages = incidents(episodes, Topology(recording.entities), recording.end)
+    kinds = Counter(f"findings_{finding.kind}" for finding in found.findings)
+    seconds = (recording.end - recording.start).total_seconds()
+    return {
+        **{name: float(count) for name, count in sorted(kinds.items())},
+        "findings": float(len(found.findings)),
+        "excused": float(len(found.excused)),
+        "pages": float(len(pages)),
+        "pages_allowed": profile.budget.pages_per_week * seconds / profile.budget.week_seconds,
+        "ticks": float(found.ticks),
+        "samples": float(found.samples),
+    }
+
+
+def _log(
+    settings: Settings,
+    tenant: str,
+    recording: Recording,
+    found: Replayed,
+    models: dict[str, str],
+    figures: dict[str, float],
+) -> None:
+    if not settings.mlflow_tracking_uri:
+        return  # a light stack has none; the run and its artifact stand in Prefect
+    from ml.registry import Backtest, log_backtest  # imports mlflow: seconds that are only paid here
+
+    ids = [{"id": each.id, "kind": each.kind, "ended": each.ended.isoformat()} for each in found.findings]
+    told = Backtest(
+        tags={"tenant": tenant, "findings_hash": found.hash, "data_hash": recording.hash},
+        params={
+            "start": recording.start.isoformat(),
+            "end": recording.end.isoformat(),
+            **{f"model_{family}": version for family, version in models.items()},
+        },
+        metrics=figures,
+        files={"findings.json": json.dumps(ids, indent=1).encode()},
+    )
+    log_backtest(settings.mlflow_tracking_uri, f"{tenant}-backtest", told)

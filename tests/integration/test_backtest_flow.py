@@ -1,0 +1,67 @@
+"""The flow `backtest` over samples in a real PostgreSQL, in a process of its own with a Prefect server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Database
+from tests.integration.test_training import PARTS, START, telemetry
+from tonewatch.records import Entity, Sample, Series
+from warehouse import entities, incidents, samples
+from warehouse.database import Warehouse
+
+pytestmark = pytest.mark.integration
+SECONDS = 240
+FLOW = """
+import asyncio, json, sys
+from datetime import datetime
+from flows.backtest import backtest
+print(json.dumps(asyncio.run(backtest(sys.argv[1], *map(datetime.fromisoformat, sys.argv[2:])))))
+"""
+
+
+@pytest.mark.timeout(300)
+async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
+    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
+) -> None:
+    end = START + timedelta(seconds=SECONDS)
+    down = Series(PARTS[0], "up")
+    failed = [Sample(down, START + timedelta(seconds=second), 0.0) for second in range(200, SECONDS)]
+    answered = [
+        each for each in telemetry(0, SECONDS, seed=1) if not (each.series == down and each.time >= failed[0].time)
+    ]
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], START)
+        await samples.append(tenant, db, [*answered, *failed])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
+    mine = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    told = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", FLOW, tenant, START.isoformat(), end.isoformat()],
+        cwd=Path(__file__).resolve().parents[2],
+        env=kept | mine,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    figures = json.loads(told.stdout.splitlines()[-1])
+    assert (figures["pages"], figures["findings_rule"]) == (1.0, 1.0)
+    assert figures["samples"] == len(answered) + len(failed)
+    assert figures["models"] == {}
+    async with warehouse.as_tenant(tenant) as db:
+        assert await incidents.active(tenant, db) == []
