@@ -134,11 +134,9 @@ def _tell(found: Status, tenants: list[Standing], as_json: bool) -> None:
     if tenants:
         _tell_tenants(tenants)
     if picture:
-        from console.demo.live import Scene, heartbeat, notes
+        from console.demo.live import Scene, heartbeat
 
         print(heartbeat(Scene("watching", 0.0, picture)))
-        for note in notes(picture):
-            print(f" {note.plain}")
         for incident in picture.get("incidents") or []:
             print(f"  incident {incident['id']}: {incident['title']} [{incident['state']}]")
 

@@ -15,6 +15,8 @@ from tonewatch.topology import Topology
 
 #: Every stream that is heard has it, and no other.
 HEARD = "probe_silence_seconds"
+#: How many things that are wrong with a source people are told of one by one.
+SHOWN = 5
 
 Source = dict[str, Any]
 
@@ -88,8 +90,11 @@ def lines(source: Mapping[str, Any], now: datetime) -> Iterator[str]:
     if "parts" in source:
         counts.append(f"{source['well']} of {source['parts']} parts answer")
     yield f"{source['kind']:<11}{source['address']}  {', '.join(counts)}"
-    for wrong in source.get("wrong", ()):
+    wrongs = source.get("wrong", ())
+    for wrong in wrongs[:SHOWN]:
         yield f"  since {_clock(wrong['since'])}: {wrong['what']} ({wrong['why']})"
+    if len(wrongs) > SHOWN:
+        yield f"  and {len(wrongs) - SHOWN} more (--json lists all)"
 
 
 def _age(time: str, now: datetime) -> str:

@@ -60,7 +60,7 @@ def render(scene: Scene) -> RenderableType:
         _headline(scene),
         _rule("platform"),
         _chain(picture),
-        *notes(picture),
+        *_notes(picture),
         _rule("incident"),
         _incident(picture),
         _rule("sound"),
@@ -104,7 +104,7 @@ def _part(stage: str, entity: str, state: Mapping[str, Any]) -> Text:
     return Text.assemble((f"{sign} ", style), _within(stage, entity))
 
 
-def notes(picture: Picture) -> Iterator[Text]:
+def _notes(picture: Picture) -> Iterator[Text]:
     """What is wrong with the parts that are not well, at most three: what is worst comes first."""
     unwell = [(e, s) for e, s in _mapping(picture, "entities").items() if s.get("health") in ("down", "warn")]
     for entity, state in sorted(unwell, key=lambda pair: (pair[1]["health"], pair[0]))[:3]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from console.sources import configured, lines, sources
+from console.sources import SHOWN, configured, lines, sources
 from policy.conditions import Condition
 from tests.unit.platform_parts import at, readings, series, two_channels
 from tonewatch.records import FindingKind
@@ -42,6 +42,16 @@ def test_a_station_tells_how_many_of_its_streams_are_heard_and_since_when_one_is
         "icecast    http://radio.example:8000  last sample 2 s ago (2026-11-23 12:00:29 UTC), 1 of 2 streams heard"
     )
     assert second.strip() == (f"since 2026-11-23 12:00:05 UTC: {OPUS} is away (3 readings in a row failed (refused))")
+
+
+def test_of_much_that_is_wrong_the_first_are_told_and_the_others_counted() -> None:
+    parts = two_channels().parts()
+    held = [away(part, number) for number, part in enumerate(parts)]
+    (found,) = sources(Sources(), "http://platform/inventory", two_channels(), {}, held, at(20))
+    told = list(lines(found, at(20)))
+    assert len(found["wrong"]) == len(parts) > SHOWN
+    assert len(told) == 1 + SHOWN + 1
+    assert told[-1].strip() == f"and {len(parts) - SHOWN} more (--json lists all)"
 
 
 def test_a_prometheus_tells_its_series_and_an_inventory_its_parts() -> None:
