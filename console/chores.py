@@ -53,7 +53,8 @@ class Chores:
             profile = await tenants.profile(tenant, db)
         if "email" not in addressed(self._settings, profile).alert_channels:
             return
-        laid = await lay(tenant, self._warehouse, await make(tenant, self._warehouse, week, profile, now), now)
+        report = await make(tenant, self._warehouse, week, profile, now, self._settings.named_state_dir)
+        laid = await lay(tenant, self._warehouse, report, now)
         async with self._warehouse.as_tenant(tenant) as db:
             await cursors.set(tenant, db, CURSOR, {"week": week.key}, now)
         log.info("weekly report: %s", laid.told)

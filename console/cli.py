@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from console.commands import Json, StateDir, settings_for
+from console.commands import Json, StateDir, connected_settings, settings_for
 from console.connect import app as connect
 from console.features import app as features
 from console.incidents import app as incidents
@@ -25,6 +25,7 @@ from console.tenants import app as tenants
 
 if TYPE_CHECKING:
     from console.stack.status import Status
+    from console.standing import Standing
     from tonewatch.settings import Settings
 
 INTERRUPTED = 130
@@ -76,7 +77,20 @@ def up(state_dir: StateDir = None, as_json: Json = False) -> None:
     from console.stack import lifecycle
 
     status = _run(lifecycle.up(settings_for(state_dir), _say))
-    _tell(status, None, as_json)
+    _tell(status, [], as_json)
+    for remark in _remarks(state_dir):
+        _say("note", remark)
+
+
+def _remarks(state_dir: Path | None) -> list[str]:
+    from console.commands import run
+    from console.standing import at_start
+    from tonewatch.errors import TonewatchError
+
+    try:
+        return run(state_dir, lambda warehouse: at_start(settings_for(state_dir), warehouse))
+    except TonewatchError as error:  # it is up all the same
+        return [str(error)]
 
 
 @app.command()
@@ -90,42 +104,54 @@ def down(state_dir: StateDir = None) -> None:
 
 @app.command()
 def status(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Say what runs, how it is, and what the watcher sees. Exit status 1 when the stack is not up."""
+    """Say what runs, how it is, what the watcher sees, and each tenant's sources. Exit status 1 when it is not up."""
     from console.stack import lifecycle
 
-    settings = settings_for(state_dir)
-    found = lifecycle.status(settings)
-    _tell(found, _run(_picture(settings)) if found.up else None, as_json)
+    found = lifecycle.status(settings_for(state_dir))
+    _tell(found, _standings(state_dir) if found.up else [], as_json)
     if not found.up:
         raise typer.Exit(1)
 
 
-async def _picture(settings: Settings) -> dict[str, Any] | None:
-    from console.stack import lifecycle
-    from warehouse.cache import Cache
+def _standings(state_dir: Path | None) -> list[Standing]:
+    from console.commands import run
+    from console.standing import standings
+    from tonewatch.errors import TonewatchError
 
-    redis_url = lifecycle.connected(settings).redis_url
-    cache = Cache(redis_url.get_secret_value() if redis_url else None)
     try:
-        return await cache.live(settings.tenant)
-    finally:
-        await cache.close()
+        return run(state_dir, lambda warehouse: standings(connected_settings(state_dir), warehouse))
+    except TonewatchError as error:  # which parts run is told all the same
+        _say("tenants", str(error))
+        return []
 
 
-def _tell(found: Status, picture: dict[str, Any] | None, as_json: bool) -> None:
+def _tell(found: Status, tenants: list[Standing], as_json: bool) -> None:
+    watched = next((each for each in tenants if each.picture), None)
+    picture = watched.picture if watched else None
     if as_json:
-        _print_json(found.as_dict() | {"picture": picture})
+        told = {"picture": picture, "tenants": [each.document() for each in tenants]}
+        _print_json(found.as_dict() | told)
         return
     print(f"{'up' if found.up else 'not up'}, state in {found.state_dir}")
     for part in found.parts:
         memory = "" if part.memory_mib is None else f"{part.memory_mib:.0f} MiB"
         print(f"  {part.name:<14}{part.state:<12}{memory:>9}  {part.url or ''} {part.note}".rstrip())
+    if tenants:
+        _tell_tenants(tenants)
     if picture:
         from console.demo.live import Scene, heartbeat
 
         print(heartbeat(Scene("watching", 0.0, picture)))
         for incident in picture.get("incidents") or []:
             print(f"  incident {incident['id']}: {incident['title']} [{incident['state']}]")
+
+
+def _tell_tenants(tenants: list[Standing]) -> None:
+    from tonewatch.clock import SYSTEM
+
+    print("tenants")
+    for each in tenants:
+        print("\n".join(each.text(SYSTEM.now())))
 
 
 @app.command()

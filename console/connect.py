@@ -214,6 +214,17 @@ def _write(change: Callable[[], Change], question: str, reason: str, wanted: _Wa
         lambda warehouse: Tenancy(warehouse).change(wanted.tenant, change(), who, reason),
     )
     print("\n".join(written.lines()), file=sys.stderr)
+    _tell_remarks(wanted.tenant, wanted.state_dir)
+
+
+def _tell_remarks(tenant: str, state_dir: Path | None) -> None:
+    """Say what keeps people from being told of what will be found."""
+    from console.commands import connected_settings
+    from console.standing import remarks_on
+
+    settings = connected_settings(state_dir)
+    for remark in run(state_dir, lambda warehouse: remarks_on(tenant, settings, warehouse)):
+        print(f"note: {remark}", file=sys.stderr)
 
 
 @app.command()
@@ -252,5 +263,6 @@ def alertmanager(
         by = author or user()
         made = run(state_dir, lambda warehouse: Keyring(warehouse).add(whose, "alertmanager", ("alerts",), None, by))
         key = made.plain
+        _tell_remarks(whose, state_dir)
     if not as_json or key != alerting.NO_KEY:
         print(found.told_how(key), file=sys.stderr if as_json else sys.stdout)

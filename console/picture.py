@@ -57,7 +57,11 @@ def _health(entity: str, readings: Readings, wrong: Mapping[str, Condition]) -> 
     condition = wrong.get(entity)
     if condition is not None:
         health = "down" if condition.kind is FindingKind.RULE else "warn"
-        return {"health": health, "note": condition.actual}
+        since = f"since {condition.since:%H:%M:%S}"
+        return {
+            "health": health,
+            "note": condition.actual if since in condition.actual else f"{condition.actual}, {since}",
+        }
     up = last(readings, entity, "up")
     if up is not None:
         return {"health": "ok" if up.value >= 1 else "warn", "note": ""}

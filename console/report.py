@@ -93,7 +93,7 @@ async def _report(
             raise SettingsError(
                 "reports go by e-mail, and alert_channels does not name it; add email to ALERT_CHANNELS"
             )
-        report = await make(tenant, warehouse, period, profile, now)
+        report = await make(tenant, warehouse, period, profile, now, settings.named_state_dir)
         return report, await lay(tenant, warehouse, report, now, force=force) if send else None
     finally:
         await warehouse.close()

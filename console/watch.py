@@ -14,6 +14,8 @@ from datetime import datetime
 from console.chores import LOOK_SECONDS, Chores
 from console.picture import picture
 from console.runs import Runs
+from console.sources import sources
+from console.standing import lacking
 from console.starvation import Sleeper
 from flows.casework import Scene, Work, load_work
 from flows.correlation import round_of_correlation, show_correlation
@@ -229,20 +231,26 @@ class Watcher:
 
     async def _show(self, now: datetime) -> None:
         lag, self.lag = self.lag, 0.0
+        topology, readings = self.collector.topology, self.detection.recent.readings
+        held = self.detection.conditions.values()
         await self.cache.put_live(
             self.tenant,
             picture(
                 now,
                 self.ticks,
-                self.collector.topology,
-                self.detection.recent.readings,
-                self.detection.conditions.values(),
+                topology,
+                readings,
+                held,
                 self.work.values(),
                 self.findings,
                 {family: champion.version for family, champion in self.detection.champions.items()},
                 {"starved_s": self.host.starved_s, "lag_ms": round(lag * 1000, 1)},
                 self.collected_since,
-            ),
+            )
+            | {
+                "sources": sources(self.profile.sources, self.settings.inventory_url, topology, readings, held, now),
+                "lacking": lacking(addressed(self.settings, self.profile)),
+            },
         )
 
     async def _look_around(self) -> None:

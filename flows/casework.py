@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,14 @@ from policy.conditions import Condition
 from policy.grouping import OPENING
 from policy.readings import trailing_run
 from policy.runbooks import UNDO
-from policy.severity import inferred_minutes_lost, listener_minutes_lost, severity
+from policy.severity import (
+    inferred_minutes_lost,
+    listener_minutes_lost,
+    lost_ms,
+    severity,
+    share_hit,
+    usual_listeners,
+)
 from tasks import notify
 from tasks.correlate import ECHO
 from tasks.report import report_incident
@@ -27,7 +35,7 @@ from tasks.tune import LISTENERS
 from tasks.verify import Watch
 from tonewatch.clock import Clock
 from tonewatch.errors import TonewatchError
-from tonewatch.records import Action, Cause, FindingKind, Incident, IncidentState, SessionReport, Verdict
+from tonewatch.records import Action, Cause, Finding, FindingKind, Incident, IncidentState, SessionReport, Verdict
 from tonewatch.settings import Profile, Settings
 from tonewatch.topology import Topology
 from warehouse import actions, audit, findings, incidents, samples, sessions, verdicts
@@ -38,9 +46,8 @@ BEFORE_ONSET = timedelta(seconds=5)
 #: How many listened is told by the median of so long before the onset.
 COUNTED_BEFORE = timedelta(seconds=60)
 #: Symptoms of a part behind which no sound is heard while they last.
-NO_SOUND = frozenset(
-    {"silence", "stream-away", "mount-gone", "stream-frozen", "stream-undecodable", "scrape-refused", "scrape-timeout"}
-)
+UNHEARD = frozenset({"silence", "stream-away", "mount-gone", "stream-frozen", "stream-undecodable"})
+NO_SOUND = UNHEARD | {"scrape-refused", "scrape-timeout"}
 #: Guards whose no a person's yes can lift.
 APPROVABLE = frozenset({"consent", "confidence-for-risk"})
 log = logging.getLogger(__name__)
@@ -150,40 +157,55 @@ async def measured(tenant: str, db: Connection, scene: Scene, work: Work, now: d
     cause = work.causes[0] if work.causes else None
     channels = scene.topology.felt_by(cause.entity) if cause else []
     since = work.incident.onset - BEFORE_ONSET
-    told = [r for r in await sessions.between(tenant, db, since, now) if r.channel in channels]
+    every = await sessions.between(tenant, db, since, now)
+    told = [report for report in every if report.channel in channels]
     starved = [report for report in told if report.starved_ms > 0]
     minutes = listener_minutes_lost(told, channels, since)
-    if not told and (inferred := await _inferred(tenant, db, scene, work, now)) is not None:
+    kept = await findings.of_incident(tenant, db, work.incident.id)
+    if not told and (inferred := await _inferred(tenant, db, scene, work, _mute(scene, kept, NO_SOUND), now)):
         return inferred
+    listening = Counter(channel for _, channel in {(report.session, report.channel) for report in every})
+    unheard = share_hit(_mute(scene, kept, UNHEARD), {name: listening[name] for name in scene.topology.channels()})
+    hit = {report.session for report in told if lost_ms(report)}
+    share = len(hit) / max(len({report.session for report in every}), 1)
     return replace(
         work.incident,
         listener_minutes_lost=round(minutes, 3),
         loss_basis="measured" if told else "probe",
-        severity=severity(minutes),
+        severity=severity(minutes, max(share, unheard)),
         impact_started=_first(starved),
         impact_ended=starved[-1].time if starved else None,
     )
 
 
-async def _inferred(tenant: str, db: Connection, scene: Scene, work: Work, now: datetime) -> Incident | None:
+def _mute(scene: Scene, kept: Sequence[Finding], symptoms: frozenset[str]) -> list[str]:
+    """The channels that go without sound by these symptoms of an incident's findings."""
+    mute = {finding.entity for finding in kept if finding.symptom in symptoms}
+    return sorted({channel for entity in mute for channel in scene.topology.felt_by(entity)})
+
+
+async def _inferred(
+    tenant: str, db: Connection, scene: Scene, work: Work, mute: Sequence[str], now: datetime
+) -> Incident | None:
     """The incident with its impact as the server's own count of listeners lets it be reckoned; None: there is none.
 
     Who listened just before the onset went without sound until nothing of it was seen any more: those who have left
     meanwhile would have listened on.
     """
     onset, incident = work.incident.onset, work.incident
-    mute = {f.entity for f in await findings.of_incident(tenant, db, incident.id) if f.symptom in NO_SOUND}
-    channels = sorted({channel for entity in mute for channel in scene.topology.felt_by(entity)})
-    counted = await samples.read(tenant, db, onset - COUNTED_BEFORE, onset, entities=channels, metrics=[LISTENERS])
+    every = scene.topology.channels()
+    told = await samples.read(tenant, db, onset - COUNTED_BEFORE, onset, entities=every, metrics=[LISTENERS])
+    counted = [sample for sample in told if sample.series.entity in mute]
     if not counted:
         return None
     ended = work.quiet_since if not holding(scene, work) else None
     minutes = inferred_minutes_lost(counted, ((ended or now) - onset).total_seconds())
+    share = share_hit(mute, dict.fromkeys(every, 0.0) | usual_listeners(told))
     return replace(
         incident,
         listener_minutes_lost=round(minutes, 3),
         loss_basis="inferred",
-        severity=severity(minutes),
+        severity=severity(minutes, share),
         impact_started=onset,
         impact_ended=ended,
     )

@@ -36,7 +36,7 @@ async def weekly_report(
     try:
         async with warehouse.as_tenant(tenant) as db:
             profile = await tenants.profile(tenant, db)
-        report = await make(tenant, warehouse, week_before(due), profile, now)
+        report = await make(tenant, warehouse, week_before(due), profile, now, settings.named_state_dir)
         if "email" in addressed(settings, profile).alert_channels:
             laid = await lay(tenant, warehouse, report, now, force=force)
         else:

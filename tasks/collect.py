@@ -48,6 +48,8 @@ SLICE = timedelta(minutes=5)
 #: Longest answer of a Prometheus that is waited for.
 PROMETHEUS_S = 30.0
 OWN_PROMETHEUS = "service:prometheus"
+#: How many series the last reading of it gave.
+SERIES_READ = "prometheus_series_read"
 ALARMING = frozenset({"warning", "error", "critical"})
 QUOTABLE = 5
 
@@ -180,6 +182,7 @@ class Collector:
                 self._unheld(self._new(line, naming.series(line.told), milliseconds(start - SETTLING)))
             )
         self._waiting.append(Sample(Series(OWN_PROMETHEUS, "up"), now, 1.0))
+        self._waiting.append(Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), now, float(len(lines))))
         self._read_to = end
 
     def _selectors(self, source: PrometheusSource) -> list[str]:

@@ -61,6 +61,11 @@ class Ways:
     here_only: bool = False  # they lead to this machine alone
     state_dir: str = ""  # the folder that commands must be told; empty: they find it
 
+    @property
+    def where(self) -> str:
+        """What a command must say of the state folder."""
+        return where(self.state_dir)
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -259,7 +264,7 @@ def _advice(story: Story, waiting: Action | None) -> list[str]:
         ]
     return [
         *lines,
-        _command(story, "show", f"has the whole story; `tonewatch status{_where(story)}` shows the platform", ""),
+        _command(story, "show", f"has the whole story; `tonewatch status{story.ways.where}` shows the platform", ""),
     ]
 
 
@@ -301,16 +306,17 @@ def _say_yes_or_no(story: Story, action: Action) -> list[str]:
 
 def _command(story: Story, act: str, what: str, further: str = ' --reason "..."') -> str:
     incident = story.incident
-    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{_where(story)}{further}` {what}"
+    return f"`tonewatch incidents {act} {incident.id} --tenant {incident.tenant}{story.ways.where}{further}` {what}"
 
 
-def _where(story: Story) -> str:
-    return f" --state-dir {shlex.quote(story.ways.state_dir)}" if story.ways.state_dir else ""
+def where(state_dir: str) -> str:
+    """What a command must be told of this state folder; nothing, when it is empty: commands find it."""
+    return f" --state-dir {shlex.quote(state_dir)}" if state_dir else ""
 
 
 def _close(story: Story, what: str) -> str:
     incident, verdicts = story.incident, "real|false-alarm|planned"
-    told = f"{incident.id} --verdict {verdicts} --tenant {incident.tenant}{_where(story)}"
+    told = f"{incident.id} --verdict {verdicts} --tenant {incident.tenant}{story.ways.where}"
     return f"`tonewatch incidents close {told}` {what}"
 
 

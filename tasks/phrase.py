@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from tasks.compose import BASES
+from tasks.compose import BASES, where
 from tasks.draw import HEIGHT_PX, WIDTH_PX, alternative
 from tasks.summarise import SEVERITIES, Summary, fate
 from tonewatch.availability import Listening, Slo, Spread
@@ -257,7 +257,8 @@ def _pages(summary: Summary) -> Section:
         ("Budget of false pages for this time", _pages_number(pages.allowed)),
         ("Opened but not told (silenced or inhibited)", str(pages.not_told)),
     )
-    note = "Say what an incident was with `tonewatch incidents close ID --verdict real|false-alarm|planned`."
+    close = f"tonewatch incidents close ID --verdict real|false-alarm|planned{_whose(summary)}"
+    note = f"Say what an incident was with `{close}`."
     return Section("False pages", facts, notes=(note,) if pages.unlabelled else ())
 
 
@@ -284,7 +285,8 @@ def _incidents(summary: Summary) -> Section:
     costly = sorted(summary.incidents, key=lambda e: (SEVERITIES.index(e.severity), -e.lost, e.opened))[:LISTED]
     shown = sorted(costly, key=lambda each: (each.opened, each.id))
     more = len(summary.incidents) - len(shown)
-    notes = (f"{more} more, less grave, are not listed here; `tonewatch incidents list` shows them.",) if more else ()
+    listing = f"`tonewatch incidents list{_whose(summary)}`"
+    notes = (f"{more} more, less grave, are not listed here; {listing} shows them.",) if more else ()
     return Section("Incidents", facts, items=tuple(_item(each, summary.deeds) for each in shown), notes=notes)
 
 
@@ -315,6 +317,10 @@ def _deed(deed: Deed) -> str:
 
 
 # Words
+
+
+def _whose(summary: Summary) -> str:
+    return f" --tenant {summary.tenant}{where(summary.state_dir)}"
 
 
 def _name(summary: Summary) -> str:

@@ -91,6 +91,7 @@ class Summary:
     person_minutes: float
     person_cases: int
     pages: Pages
+    state_dir: str = ""  # the folder that commands must be told; empty: they find it
 
     @property
     def saved_minutes(self) -> float:

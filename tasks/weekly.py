@@ -45,15 +45,19 @@ class Laid:
     told: str
 
 
-async def make(tenant: str, warehouse: Warehouse, period: Period, profile: Profile, now: datetime) -> Report:
+async def make(
+    tenant: str, warehouse: Warehouse, period: Period, profile: Profile, now: datetime, state_dir: Path | None = None
+) -> Report:
     """Read the tenant's period and make its report; `now` says as of when it was known.
+
+    state_dir: the folder that commands in it must name; None: they find it.
 
     Raises SettingsError: the period is not over. UnknownTenant; WarehouseAway.
     """
     if period.end > now:
         raise SettingsError(f"the time until {period.end.isoformat()} is not over yet: give an earlier --until")
     read = await _read(tenant, warehouse, period, profile)
-    summary = summarise(tenant, period, now, read, profile)
+    summary = replace(summarise(tenant, period, now, read, profile), state_dir=str(state_dir or ""))
     image = picture(summary)
     kept = Evidence.of("chart", period.end, "image/png", image)
     return Report(summary, subject(summary), plain(summary), kept)

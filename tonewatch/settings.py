@@ -104,13 +104,13 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(None, description="MLflow URL. Unset: an MLflow server of our own.")
 
     gateway_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of the gateway. Unset: 8414, or a free one."
+        None, ge=1, le=65535, description="Port of the gateway. Unset: the last start's, 8414, or a free one."
     )
     prefect_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of our Prefect server. Unset: 4200, or a free one."
+        None, ge=1, le=65535, description="Port of our Prefect server. Unset: the last start's, 4200, or a free one."
     )
     mlflow_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of our MLflow server. Unset: 5000, or a free one."
+        None, ge=1, le=65535, description="Port of our MLflow server. Unset: the last start's, 5000, or a free one."
     )
     gateway_url: str | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -85,10 +86,36 @@ SUPERSEDE = text("""
           and (later.state = 'sent' or (later.state = 'pending' and (later.attempts > 0 or idle.attempts > 0))))
     returning n.incident, n.channel
 """)
+# What waits after an attempt of it failed, and what was refused for good.
+STUCK = text("""
+    select channel, state, count(*) as count, min(created) as since,
+        (array_agg(last_error order by created desc nulls last, id))[1] as last_error
+    from notice
+    where tenant = :tenant
+      and ((state = 'pending' and attempts > 0) or (state = 'refused' and created >= :refused_since))
+    group by channel, state order by channel, state
+""")
 REWORD = text("""
     update notice set subject = :subject, body = :body, html = :html
     where tenant = :tenant and id = :id and state = 'pending'
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """How many notices of a channel did not go out (state: pending or refused), since when, and why the newest."""
+
+    channel: str
+    state: str
+    count: int
+    since: datetime
+    last_error: str
+
+
+async def stuck(tenant: str, db: Connection, refused_since: datetime) -> list[Stuck]:
+    """The notices that wait although they were tried, and those made since then that were refused, by channel."""
+    values = {"tenant": tenant, "refused_since": utc(refused_since)}
+    return [Stuck(**each) for each in (await db.execute(STUCK, values)).mappings()]
 
 
 async def put(tenant: str, db: Connection, notices: Sequence[Notice]) -> int:

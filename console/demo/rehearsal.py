@@ -76,7 +76,8 @@ class Rehearsal:
         end = start + timedelta(days=LEARNED_DAYS * day / 86400)
         self._show.enter("listening to two whole days of calm", max((end - SYSTEM.now()).total_seconds(), 1.0))
         if not await self._until_picture_of(end, LEARNED_DAYS * day + PATIENCE_SECONDS):
-            raise PartFailed("the watcher stopped collecting while it was to learn; its log says why")
+            since = self._show.picture.get("time") or "its start"
+            raise PartFailed(f"the watcher has told nothing since {since}, while it was to learn; its log says why")
         self._show.enter("training the models on them")
         told = await lesson.train(self._settings, start, end, self._show.say)
         self._show.say(f"trained in {told.get('seconds', 0):.0f} s")

@@ -27,7 +27,7 @@ from console.tenancy import Change, Tenancy
 from gateway.http import client
 from gateway.sources.prometheus_server import PrometheusServer
 from tasks.backtest import PastIncident
-from tasks.collect import Collector
+from tasks.collect import SERIES_READ, Collector
 from tests.conftest import Database
 from tests.integration.pushed import PROMETHEUS, answers, free_port, until
 from tonewatch.clock import SYSTEM
@@ -356,6 +356,7 @@ async def test_each_sample_of_a_connected_prometheus_is_read_once_also_by_an_hei
             return sum(sample.series.entity.startswith("component:") for sample in read) >= 4
 
         await until(enough, 60, "samples are read")
+        assert [sample.value for sample in read if sample.series.metric == SERIES_READ][-1] >= 1.0
         heir = Collector(profile, SYSTEM, "")
         heir.resume(json.loads(json.dumps(collector.positions())), read)  # the warehouse gives it what was read
         await collector.close()

@@ -30,6 +30,7 @@ from tonewatch.errors import PlatformError, WarehouseAway, WarehouseError
 from tonewatch.records import ActionState, Approval, IncidentState, Label, Outcome, Sample
 from tonewatch.settings import Profile, Settings, load_profile
 from warehouse import actions, approvals, audit, incidents, labels, notices, verdicts
+from warehouse import samples as samples_kept
 from warehouse.database import Warehouse
 
 DEMO = load_profile("demo")
@@ -261,6 +262,32 @@ async def test_handed_over_incident_closes_when_quiet_and_a_later_fault_is_anoth
     loop.settings = loop.settings.model_copy(update={"auto_remediation": True})
     await loop.crash()
     assert len(loop.work) == 2
+
+
+@pytest.mark.parametrize(
+    ("silent", "listening", "expected"),
+    [
+        (("ch1", "ch2"), {}, "major"),  # nobody counts: of two channels both
+        (("ch1",), {"channel:ch1": 2.0, "channel:ch2": 8.0}, "minor"),
+        (("ch1",), {"channel:ch1": 8.0, "channel:ch2": 2.0}, "major"),
+    ],
+)
+async def test_silence_is_as_grave_as_the_share_of_listeners_that_it_hits(
+    loop: Loop, silent: tuple[str, ...], listening: dict[str, float], expected: str
+) -> None:
+    loop.settings = loop.settings.model_copy(update={"auto_remediation": False})
+    counts = [s for channel, count in listening.items() for s in series(channel, "icecast_listeners", [count] * 5, -9)]
+    async with loop.warehouse.as_tenant(loop.tenant) as db:
+        await samples_kept.append(loop.tenant, db, counts)
+    for _ in range(8):
+        first = (loop.clock.now() - START).total_seconds() + 1
+        lengths = [first + step for step in range(5)]
+        lines = (series(f"rendition:{name}/aac-128", "probe_silence_seconds", lengths, first) for name in silent)
+        await loop.tick([*loop.telemetry(up=True), *(sample for line in lines for sample in line)])
+    works = list(loop.work.values())
+    assert {work.incident.state for work in works} == {IncidentState.HANDED_OVER}
+    assert expected in {work.incident.severity for work in works}
+    assert max(work.incident.listener_minutes_lost for work in works) < 5.0
 
 
 async def test_act_that_breaks_off_is_carried_on_and_sticks_nothing(loop: Loop) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -80,6 +83,24 @@ async def test_the_tenant_is_there_and_nobody_sees_it_unasked(settings: Settings
         assert connection.execute("select tenant from tenant").fetchall() == []
         connection.execute("select set_config('app.tenant', 'radio', true)")
         assert connection.execute("select tenant from tenant").fetchall() == [("radio",)]
+
+
+async def test_status_tells_of_the_tenant_and_what_keeps_people_from_being_told(settings: Settings) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TONEWATCH_")}
+    command = [sys.executable, "-m", "console.cli", "status", "--json"]
+    environment |= {"TONEWATCH_STATE_DIR": str(settings.state_dir)}
+
+    async def told() -> dict[str, Any] | None:
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        (tenant,) = json.loads(out)["tenants"]
+        return dict(tenant) if tenant["watched"] else None
+
+    async with asyncio.timeout(60):
+        while (tenant := await told()) is None:  # until the watcher's first tick
+            await asyncio.sleep(0.5)
+    assert (tenant["tenant"], tenant["profile"], tenant["sources"]) == ("radio", "platform", [])
+    assert tenant["remarks"] == ["no mail can go out: set TONEWATCH_SMTP_URL and TONEWATCH_MAIL_TO for `tonewatch up`"]
 
 
 async def test_a_killed_prefect_server_comes_back_at_the_same_address(settings: Settings) -> None:

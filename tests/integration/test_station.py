@@ -176,6 +176,7 @@ async def test_silence_on_a_station_is_an_incident_and_mailed_within_fifteen_sec
     assert {"rendition:icecast/live.mp3", "rendition:icecast/live.opus"} & set(incident.entities)
     assert incident.loss_basis == "inferred"
     assert 0.0 < incident.listener_minutes_lost < 1.0
+    assert incident.severity == "major", "few are hit, but all of them"
 
 
 @needs_station

@@ -83,6 +83,14 @@ def test_where_no_player_reports_the_incidents_own_count_is_what_was_lost() -> N
     assert "33.00 listener-minutes inferred from how many listened before" in text
 
 
+def test_commands_in_the_report_name_the_tenant_and_the_state_folder() -> None:
+    many = [incident(f"m{n:03d}") for n in range(LISTED + 1)]
+    for where, named in (("", ""), ("/srv/two words", " --state-dir '/srv/two words'")):
+        text = plain(replace(summary(*many), state_dir=where))
+        assert f"`tonewatch incidents close ID --verdict real|false-alarm|planned --tenant t{named}`" in text
+        assert f"`tonewatch incidents list --tenant t{named}`" in text
+
+
 @pytest.mark.parametrize(
     ("of", "expected"),
     [

@@ -1,0 +1,163 @@
+"""How it stands with each tenant, besides the parts that run: its sources, and what keeps people from being told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from console.sources import Source, configured, lines
+from tonewatch.clock import SYSTEM, Clock
+from tonewatch.errors import SettingsError
+from tonewatch.records import Tenant
+from tonewatch.settings import Profile, Settings, addressed, load_profile
+from warehouse import notices, tenants
+from warehouse.cache import Cache
+from warehouse.database import Connection, Warehouse
+
+#: What was refused for good longer ago than this is no news.
+LATELY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One tenant. picture: the watcher's live one; None: nobody watches it now. remarks: what to set, in words."""
+
+    tenant: str
+    profile: str
+    picture: dict[str, Any] | None
+    sources: list[Source]
+    remarks: list[str]
+
+    @property
+    def watched(self) -> bool:
+        """Whether a watcher has told of it within the last minute."""
+        return self.picture is not None
+
+    def document(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "tenant": self.tenant,
+            "profile": self.profile,
+            "watched": self.watched,
+            "sources": self.sources,
+            "remarks": self.remarks,
+        }
+
+    def text(self, now: datetime) -> list[str]:
+        """For people."""
+        watched = "" if self.watched else ", not watched now"
+        head = f"{self.tenant} (profile {self.profile}{watched})"
+        told = [f"    {line}" for source in self.sources for line in lines(source, now)]
+        told = told or ["    no source is connected: see `tonewatch connect --help`, or set TONEWATCH_INVENTORY_URL"]
+        return [f"  {head}", *told, *(f"    note: {remark}" for remark in self.remarks)]
+
+
+async def standings(settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM) -> list[Standing]:
+    """The tenant of the settings, and every other that is watched or has sources. Raises WarehouseAway.
+
+    settings: with the address of the Redis in which the live pictures are.
+    """
+    async with warehouse.as_dispatcher() as db:
+        slugs = await tenants.slugs(db)
+    async with _cache(settings) as cache:
+        found = [await _standing(slug, warehouse, cache, clock) for slug in slugs]
+    return [each for each in found if each.watched or each.sources or each.tenant == settings.tenant]
+
+
+async def remarks_on(tenant: str, settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM) -> list[str]:
+    """What keeps people from being told of the tenant, as far as is known. Raises UnknownTenant, WarehouseAway."""
+    async with _cache(settings) as cache:
+        found = await _standing(tenant, warehouse, cache, clock)
+    if found.watched:
+        return found.remarks
+    async with warehouse.as_tenant(tenant) as db:
+        profile, _ = await _profile(tenant, db)
+    return [*lacking(addressed(settings, profile)), *found.remarks]
+
+
+@asynccontextmanager
+async def _cache(settings: Settings) -> AsyncIterator[Cache]:
+    cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+async def _profile(tenant: str, db: Connection) -> tuple[Profile, list[str]]:
+    """How the tenant is watched, and a remark when its own settings do not fit."""
+    try:
+        return await tenants.profile(tenant, db), []
+    except SettingsError as error:
+        held = await tenants.get(tenant, db)
+        return load_profile(held.profile), [f"its settings do not fit, and its profile's file is used: {error}"]
+
+
+async def _standing(tenant: str, warehouse: Warehouse, cache: Cache, clock: Clock) -> Standing:
+    async with warehouse.as_tenant(tenant) as db:
+        held = await tenants.get(tenant, db)
+        profile, remarks = await _profile(tenant, db)
+        stuck = await notices.stuck(tenant, db, clock.now() - LATELY)
+    picture = await cache.live(tenant)
+    found = configured(profile.sources) if picture is None else picture.get("sources") or []
+    # What the watcher lacks it says itself: this process may have been started with other settings.
+    remarks += (picture or {}).get("lacking") or []
+    return Standing(tenant, held.profile, picture, found, [*remarks, *(told_of(each) for each in stuck)])
+
+
+def told_of(stuck: notices.Stuck) -> str:
+    """Notices that did not go out, in words."""
+    count = f"{stuck.count} notice{'s' * (stuck.count != 1)} for {stuck.channel}"
+    since = f"since {stuck.since:%Y-%m-%d %H:%M:%S} UTC"
+    what = f"{count} cannot go out {since}" if stuck.state == "pending" else f"{count} refused for good {since}"
+    check = {"email": "TONEWATCH_SMTP_URL, TONEWATCH_MAIL_FROM and TONEWATCH_MAIL_TO", "slack": "the Slack settings"}
+    return f"{what}: {stuck.last_error}. Check {check.get(stuck.channel, 'its settings')}"
+
+
+def lacking(settings: Settings) -> list[str]:
+    """What must be set before anybody can be told of anything; nothing: all that is switched on is set up.
+
+    settings: with the receivers of the tenant's own (`addressed`).
+    """
+    if not settings.alert_channels:
+        return ["nobody is told of anything: no channel is on; set ALERT_CHANNELS to email or slack"]
+    found = []
+    if "email" in settings.alert_channels:
+        needed = {"TONEWATCH_SMTP_URL": settings.smtp_url, "TONEWATCH_MAIL_TO": settings.mail_to}
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            found.append(f"no mail can go out: set {' and '.join(missing)} for `tonewatch up`")
+    slack = settings.slack_webhook_url or (settings.slack_bot_token and settings.slack_channel)
+    if "slack" in settings.alert_channels and not slack:
+        found.append(
+            "nothing can go to Slack: set TONEWATCH_SLACK_WEBHOOK_URL, or TONEWATCH_SLACK_BOT_TOKEN and "
+            "TONEWATCH_SLACK_CHANNEL, for `tonewatch up`"
+        )
+    return found
+
+
+def other_profile(settings: Settings, held: Tenant) -> list[str]:
+    """That the tenant is watched by another profile than `up` was told, and how to change it."""
+    if held.profile == settings.profile:
+        return []
+    told = (
+        f"{held.slug} is watched by the profile {held.profile}, as its own settings say (version "
+        f"{held.settings_version}), not by {settings.profile}, with which the stack was started (TONEWATCH_PROFILE); "
+        f"to change that: `tonewatch tenants settings {held.slug} --profile {settings.profile}`"
+    )
+    if load_profile(settings.profile).light != load_profile(held.profile).light:
+        told += f". The parts that run are those of {settings.profile}"
+    return [told]
+
+
+async def at_start(settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM) -> list[str]:
+    """What who has just started the stack with these settings should know. Raises UnknownTenant, WarehouseAway."""
+    async with warehouse.as_tenant(settings.tenant) as db:
+        held = await tenants.get(settings.tenant, db)
+        profile, remarks = await _profile(settings.tenant, db)
+        stuck = await notices.stuck(settings.tenant, db, clock.now() - LATELY)
+    reached = addressed(settings, profile)
+    return [*other_profile(settings, held), *remarks, *lacking(reached), *(told_of(each) for each in stuck)]
