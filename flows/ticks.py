@@ -14,12 +14,16 @@ from feature_store.recent import Recent
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import HORIZON, detect
-from tonewatch.records import Finding, FindingKind, Sample
+from tonewatch.records import Finding, FindingKind, Sample, Series
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 
 if TYPE_CHECKING:
     from ml.registry import Champion  # its module imports mlflow, which a tick can do without
+
+
+#: A sample per tick of the watcher, at its time: seconds since the one before. A replay ticks when the watcher did.
+TICKED = Series("host:watcher", "host_tick_seconds", unit="s")
 
 
 @dataclass(slots=True)
