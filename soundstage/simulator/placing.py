@@ -75,8 +75,17 @@ class Placed:
                 }
                 for hit, name in zip(self.hits, names, strict=True)
             ],
+            "followers": self._followers(platform),
             "magnitude": round(max(abs(hit.by) for hit in self.hits), 3),
         }
+
+    def _followers(self, platform: Platform) -> list[int]:
+        """Numbers of series that move too, since they grow by the steps of one that is hit: seconds by requests."""
+        if self.fault.shape in ("stuck", "dropout"):  # only what is told of it is wrong
+            return []
+        hit = {(platform.lines[hit.line].part, platform.lines[hit.line].kind.metric) for hit in self.hits}
+        lines = enumerate(platform.lines)
+        return [number for number, line in lines if (line.part, line.kind.per) in hit]
 
 
 def placed(wish: Wish, platform: Platform, faults: Sequence[Fault], usual: Happenings) -> list[Placed]:

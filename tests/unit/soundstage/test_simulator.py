@@ -226,7 +226,8 @@ def test_a_fault_changes_what_the_truth_says_and_nothing_else() -> None:
     gone = np.isnan(increments(BROKEN)) & np.isnan(increments(CALM))
     inside = touched(BROKEN)
     # A counter grows by the fault's share of its sibling's steps, and its first step after a gap or a hold is larger.
-    followers = {number for number, sibling in simulation(BROKEN).figures.per if inside[:, sibling].any()}
+    followers = {number for one in simulation(BROKEN).truth()["faults"] for number in one["followers"]}
+    assert followers
     after = np.zeros_like(inside)
     after[1:] = inside[:-1]
     for number in sorted(set(range(BROKEN.series)) - followers):
