@@ -123,8 +123,14 @@ def _champions(address: str | None) -> Mapping[str, Champion]:
     if address is None:
         return {}
     from tasks.fetch import Bench
+    from tonewatch.errors import ModelError
 
-    return Bench(None, address).champions(())
+    found = Bench(None, address).champions(())
+    if not found:
+        raise ModelError(
+            f"the MLflow at {address} has no champion that fits: leave --models out to replay by rules alone"
+        )
+    return found
 
 
 def _write(path: Path, found: Replayed) -> None:

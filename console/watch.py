@@ -22,6 +22,7 @@ from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
 from flows.recorder import Recorder
 from flows.remediation import show_remediation, step
+from flows.ticks import TICKED
 from gateway.platforms.controls import Controls
 from gateway.platforms.supervisor import Supervisor
 from tasks.collect import Collector
@@ -135,6 +136,7 @@ class Watcher:
         await self.collector.hear_players(self.tenant, self.warehouse)
         await self.collector.take_deliveries(self.tenant, self.warehouse)
         alerts = await self.collector.hear_alerts(self.tenant, self.warehouse)
+        self.collector.add(Sample(TICKED, now, (now - (self._last_tick or now)).total_seconds()))
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()
         if samples and self.collected_since is None:
             self.collected_since = samples[0].time

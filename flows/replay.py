@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from flows.ticks import Batch, DetectionState, carry_on, excused, judge, take_in
+from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge, take_in
 from ml.champion import Champion
 from tonewatch.clock import ManualClock
+from tonewatch.keeping import EPOCH, MICROSECOND
 from tonewatch.recording import Recording
 from tonewatch.records import Finding, Sample, digest
 from tonewatch.settings import Profile
@@ -47,8 +48,9 @@ def replay(
 ) -> Replayed:
     """Watch the recording from its beginning to its end.
 
-    profile: by which it is judged, but for what the recording tells of its own; a sample arrives with the first tick
-    after its time. Raises RecordingError: the recording is damaged.
+    profile: by which it is judged, but for what the recording tells of its own. It ticks when the recorded watcher did,
+    or evenly where that is not told; a sample arrives with the first tick after its time. Raises RecordingError: the
+    recording is damaged.
     """
     judged_as = judged_by(profile, recording.watched)
     clock, topology = ManualClock(recording.start), Topology(recording.entities)
@@ -57,7 +59,7 @@ def replay(
     doubted: dict[str, None] = {}
     ticks = count = 0
     before = recording.start
-    for samples in batches(recording.samples(), _moments(clock, recording.end, judged_as.tick_seconds)):
+    for samples in batches(recording.samples(), moments(recording, clock, judged_as.tick_seconds)):
         now = clock.now()
         batch = Batch(samples, (before, now), {})
         _, broken = take_in(state, batch)
@@ -72,11 +74,24 @@ def replay(
     return Replayed(tuple(ordered), tuple(sorted(doubted)), ticks, count)
 
 
-def _moments(clock: ManualClock, end: datetime, every_s: float) -> Iterator[datetime]:
-    """The ticks' times; the clock goes along. The last is at the end or the first after it."""
-    while clock.now() < end:
+def moments(recording: Recording, clock: ManualClock, every_s: float) -> Iterator[datetime]:
+    """The ticks' times, to which the clock goes along: the recorded watcher's, else evenly to the end."""
+    told = _ticked(recording)
+    for time in told:
+        clock.advance((time - clock.now()).total_seconds())
+        yield time
+    while not told and clock.now() < recording.end:
         clock.advance(every_s)
         yield clock.now()
+
+
+def _ticked(recording: Recording) -> list[datetime]:
+    """When the watcher ticked; nothing where the recording does not tell."""
+    if TICKED not in recording.series:
+        return []
+    number = recording.series.index(TICKED)
+    times = [columns.times[columns.series == number] for columns in recording.columns()]
+    return [EPOCH + time * MICROSECOND for part in times for time in part.tolist()]
 
 
 def batches(told: Iterable[Sample], ends: Iterable[datetime]) -> Iterator[list[Sample]]:

@@ -145,6 +145,9 @@ def fetch(
     with _server(tracking_uri, f"the model of {family} was not fetched") as client:
         found = client.get_model_version(name, version)
         _refuse_other_features(found, names, fingerprint)
+        # What fetches the files asks besides for the process's own servers, and makes an mlflow.db where it has none.
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(tracking_uri)
         with TemporaryDirectory(prefix="tonewatch-model-") as folder:
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{version}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
@@ -171,6 +174,7 @@ def _server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int =
     if not tracking_uri:
         raise ModelError(f"{failure}: no MLflow; start the stack with `tonewatch up`, or set mlflow_tracking_uri")
     limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries)}
+    limits["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"  # a bar per model in whatever log there is
     with _LOCK:
         before = {name: os.environ.get(name) for name in limits}
         os.environ.update(limits)

@@ -10,6 +10,7 @@ import numpy as np
 
 from soundstage.simulator.catalogue import Fault
 from soundstage.simulator.happenings import Happenings
+from soundstage.simulator.kinds import Kind
 from soundstage.simulator.parts import Platform
 from soundstage.simulator.wish import DAY_S, Wish
 
@@ -19,6 +20,8 @@ TRIES = 60
 #: A part downstream feels less than this of a fault's magnitude: it does not feel it.
 FELT = 0.2
 FARTHEST_HOPS = 4
+#: A figure that takes up so much of the season follows the audience.
+FOLLOWS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,17 @@ class Placed:
                 }
                 for hit, name in zip(self.hits, names, strict=True)
             ],
+            "followers": self._followers(platform),
             "magnitude": round(max(abs(hit.by) for hit in self.hits), 3),
         }
+
+    def _followers(self, platform: Platform) -> list[int]:
+        """Numbers of series that move too, since they grow by the steps of one that is hit: seconds by requests."""
+        if self.fault.shape in ("stuck", "dropout"):  # only what is told of it is wrong
+            return []
+        hit = {(platform.lines[hit.line].part, platform.lines[hit.line].kind.metric) for hit in self.hits}
+        lines = enumerate(platform.lines)
+        return [number for number, line in lines if (line.part, line.kind.per) in hit]
 
 
 def placed(wish: Wish, platform: Platform, faults: Sequence[Fault], usual: Happenings) -> list[Placed]:
@@ -158,10 +170,16 @@ class _Planner:
         return [
             line
             for line, kind in kinds
-            if (not fault.metrics or kind.metric in fault.metrics)
-            and (fault.shape != "season" or kind.season > 0)
-            and (fault.shape not in ("variance", "stuck", "season") or not kind.rare(self._wish.every_s))
+            if (not fault.metrics or kind.metric in fault.metrics) and self._visible(fault.shape, kind)
         ]
+
+    def _visible(self, shape: str, kind: Kind) -> bool:
+        """Whether such a fault can be seen in such a figure: a truth that nobody could find measures nothing."""
+        if shape == "season":
+            return kind.season >= FOLLOWS
+        if shape == "variance":
+            return not kind.whole  # numbers around a mean tremble by themselves, whatever their mean does
+        return shape != "stuck" or not kind.rare(self._wish.every_s)
 
     def _chosen(self, fault: Fault, part: int, *, origin: bool) -> list[int]:
         lines = self._hittable(fault, part, origin=origin)

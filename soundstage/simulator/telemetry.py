@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ class Simulation:
         self.calendar = Calendar(wish.start, wish.days, wish.growth, np.random.default_rng([wish.seed, 13]))
         self.figures = Figures(wish, self.platform)
 
-    @cached_property
+    @property
     def changes(self) -> list[dict[str, Any]]:
         """What was announced, as POST /v1/changes takes it."""
         return self.usual.changes
@@ -144,7 +143,7 @@ class _Run:
         figures, of = self._figures, self._of
         seconds: Floats = np.arange(first, first + steps, dtype=np.float64) * of.wish.every_s
         own = self._own.draw(steps)
-        for _, hit, rows in self._hits(first, steps, "variance"):
+        for hit, rows in self._hits(first, steps, "variance"):
             own[rows, hit.line] *= hit.by
         own *= figures.sd
         own += self._load.draw(steps) * figures.load
@@ -154,18 +153,18 @@ class _Run:
         own += of.calendar.growth(seconds)[:, None] * figures.grows
         self._release(own, first)
         for shape in ("spike", "shift"):
-            for _, hit, rows in self._hits(first, steps, shape):
+            for hit, rows in self._hits(first, steps, shape):
                 own[rows, hit.line] += hit.by * figures.spread[hit.line]
-        for _, hit, rows in self._hits(first, steps, "drift"):
+        for hit, rows in self._hits(first, steps, "drift"):
             risen = (np.arange(rows.start, rows.stop) + first - hit.first + 1) / (hit.until - hit.first)
             own[rows, hit.line] += hit.by * figures.spread[hit.line] * risen
-        for _, hit, rows in self._hits(first, steps, "season"):
+        for hit, rows in self._hits(first, steps, "season"):
             at = seconds[rows] + figures.shifts_s[figures.channel[hit.line]]
             wrong = of.calendar.season(at + DAY_S / 2) - of.calendar.season(at)
             own[rows, hit.line] += wrong * figures.season[hit.line]
         return own
 
-    def _hits(self, first: int, steps: int, shape: str) -> Iterator[tuple[Placed, Hit, slice]]:
+    def _hits(self, first: int, steps: int, shape: str) -> Iterator[tuple[Hit, slice]]:
         """What faults of this shape do to this block."""
         for fault in self._of.faults:
             if fault.fault.shape != shape or fault.first >= first + steps or fault.until <= first:
@@ -173,7 +172,7 @@ class _Run:
             for hit in fault.hits:
                 begin, end = max(hit.first - first, 0), min(hit.until - first, steps)
                 if begin < end:
-                    yield fault, hit, slice(begin, end)
+                    yield hit, slice(begin, end)
 
     def _release(self, own: Floats, first: int) -> None:
         """Releases change levels for good."""
@@ -233,12 +232,12 @@ class _Run:
         for gap, rows in gaps:
             if gap.down:  # what is stopped tells nothing, and that it is down
                 values[rows, figures.up & (figures.part == gap.part)] = 0.0
-        for _, hit, rows in self._hits(first, len(values), "dropout"):
+        for hit, rows in self._hits(first, len(values), "dropout"):
             values[rows, hit.line] = np.nan
 
     def _hold(self, values: Floats, first: int) -> None:
         """Figures that are told again and again as they last were."""
-        for _, hit, rows in self._hits(first, len(values), "stuck"):
+        for hit, rows in self._hits(first, len(values), "stuck"):
             if hit.first >= first:
                 told = values[: rows.start, hit.line]
                 told = told[~np.isnan(told)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.replay import Replayed, batches, replay
+from flows.ticks import TICKED
 from tests.benchmarks import _recording
 from tests.unit.platform_parts import START, at
 from tonewatch.errors import RecordingError
@@ -22,6 +23,7 @@ from tonewatch.settings import load_profile
 from tonewatch.watched import judged_by, watched
 
 DEMO = load_profile("demo")
+FAILING = ("up", "scrape_failed")
 TRANSCODER, HOST = "component:transcoder-ch1", "host:watcher"
 #: From this second to before that one the transcoder refuses to be scraped.
 DOWN = range(30, 42)
@@ -123,6 +125,21 @@ def test_what_began_while_the_watcher_starved_is_told_apart(tmp_path: Path) -> N
     by_symptom = {each.symptom: each.id for each in again.findings}
     assert by_symptom["playlist-stale"] in again.excused
     assert by_symptom["scrape-refused"] not in again.excused
+
+
+def test_it_ticks_when_the_recorded_watcher_did(tmp_path: Path) -> None:
+    """A failure of five seconds between two ticks that are ten seconds apart is seen by nobody."""
+    told, samples = soundstage()
+    short = [each for each in samples if each.series.entity != TRANSCODER or each.series.metric not in FAILING]
+    short += [Sample(Series(TRANSCODER, "up"), at(second), float(not 31 <= second < 36)) for second in range(60)]
+    ticks = {"seen": (5, 20, 35), "unseen": (5, 30, 40)}
+    symptoms = {}
+    for name, seconds in ticks.items():
+        clock = [Sample(TICKED, at(second), 5.0) for second in seconds]
+        again = replay(write(tmp_path / name, [*short, *clock], told), DEMO)
+        assert again.ticks == len(seconds)
+        symptoms[name] = {each.symptom for each in again.findings if each.entity == TRANSCODER}
+    assert symptoms["seen"] - symptoms["unseen"] == {"scrape-unknown"}
 
 
 def test_the_recordings_own_figures_win_over_the_profile(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def moving(wish: Wish) -> list[int]:
     return [number for number, each in enumerate(simulation(wish).platform.lines) if each.kind.moves]
 
 
+@cache
 def increments(wish: Wish) -> np.ndarray:
     """Counters as their steps; what comes after a gap or a restart is not looked at."""
     found = values(wish).copy()
@@ -75,7 +76,7 @@ def test_a_platform_has_as_many_series_as_asked_in_the_order_of_their_names(seri
 
 
 def test_ten_thousand_series_come_in_blocks_that_fit_in_memory() -> None:
-    many = Simulation(Wish(series=10_000, days=0.1, players=0))
+    many = Simulation(Wish(series=10_000, days=0.08, players=0))
     blocks = list(many.blocks())
     assert sum(len(block.values) for block in blocks) == many.wish.steps
     assert max(block.values.size for block in blocks) <= telemetry.BLOCK
@@ -226,7 +227,8 @@ def test_a_fault_changes_what_the_truth_says_and_nothing_else() -> None:
     gone = np.isnan(increments(BROKEN)) & np.isnan(increments(CALM))
     inside = touched(BROKEN)
     # A counter grows by the fault's share of its sibling's steps, and its first step after a gap or a hold is larger.
-    followers = {number for number, sibling in simulation(BROKEN).figures.per if inside[:, sibling].any()}
+    followers = {number for one in simulation(BROKEN).truth()["faults"] for number in one["followers"]}
+    assert followers
     after = np.zeros_like(inside)
     after[1:] = inside[:-1]
     for number in sorted(set(range(BROKEN.series)) - followers):
@@ -445,7 +447,7 @@ def test_the_product_reads_what_the_simulator_wrote(tmp_path: Path) -> None:
 
 
 def test_inventory_changes_and_beacons_are_what_the_gateway_takes(tmp_path: Path) -> None:
-    wish = replace(SMALL, days=30.0, every_s=600.0)
+    wish = replace(SMALL, days=30.0, every_s=600.0, players=3)
     recorded.write(Simulation(wish), tmp_path / "a", lambda _: None)
     found = open_recording(tmp_path / "a")
     platform = inventory.read((tmp_path / "a" / "inventory.json").read_bytes())
@@ -455,7 +457,7 @@ def test_inventory_changes_and_beacons_are_what_the_gateway_takes(tmp_path: Path
     assert faults == []
     assert tuple(taken) == found.changes != ()
     reports = [cmcd.read(line) for line in found.beacons]
-    assert len(reports) == 10 * 30 * 144
+    assert len(reports) == 3 * 30 * 144
     assert {report.session for report in reports if report.starved_ms}
     assert [report.time for report in reports] == sorted(report.time for report in reports)
 
