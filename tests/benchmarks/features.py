@@ -360,9 +360,9 @@ def page(document: dict[str, Any]) -> str:
         "(*must*). Feast's dask store, its default, joins all rows of an entity to each of its labels before it "
         "chooses, and so cannot hold the million; duckdb can.",
         "",
-        f"Live and kept windows: {live['rows_equal']:,} rows of a recorded soundstage, copied to 1,000 series, equal bit "
-        f"for bit (*must*); a second run wrote {live['written_by_a_repeat']} rows. {live['windows_per_s']:,} windows a "
-        f"second; {live['contract_breaches']} breaches of contract.",
+        f"Live and kept windows: {live['rows_equal']:,} rows of a recorded soundstage, copied to 1,000 series, equal "
+        f"bit for bit (*must*); a second run wrote {live['written_by_a_repeat']} rows. {live['windows_per_s']:,} windows "
+        f"a second; {live['contract_breaches']} breaches of contract.",
         "",
         f"Online, {READ_ENTITIES:,} entities: from Redis **P99 {by['cache']['p99_ms']} ms** (must: below 10), P50 "
         f"{by['cache']['p50_ms']} ms; with Redis away, from PostgreSQL, P99 {by['warehouse']['p99_ms']} ms. Load "
