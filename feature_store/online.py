@@ -73,7 +73,8 @@ async def read(
     Raises FeatureError: the tenant has no rows of the view as it is defined now; WarehouseAway: what the cache does not
     have cannot be looked up.
     """
-    held = _unpacked(view, await cache.features(tenant, view.id))
+    packed = await cache.features(tenant, view.id)
+    held = _unpacked(view, packed)
     served = _blank(view, entities)
     if held is not None:
         _fill(served, held, now)
@@ -84,7 +85,7 @@ async def read(
         states = await _look_up(tenant, db, served, left, now)
         refill = await _newest(tenant, db, view, now) if held is None and not cache.away else None
     if refill is not None:
-        await cache.put_features(tenant, view.id, _packed(view, refill), _seconds(view))
+        await cache.put_features(tenant, view.id, _packed(view, refill), _seconds(view), if_lost=packed is None)
     found = tuple(states.get(place, State.PRESENT) for place in range(len(entities)))
     source = "warehouse" if len(left) == len(entities) else "both"
     note = _note(cache, held, len(left), len(entities))

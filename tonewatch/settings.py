@@ -624,7 +624,10 @@ class Profile(BaseModel):
         description="The share of listener-minutes that is promised to have sound: reports, /v1/slos",
     )
     sessions_days: int = Field(
-        30, ge=8, le=400, description="How long what players report, and events, are kept; a weekly report needs a week"
+        30,
+        ge=8,
+        le=400,
+        description="How long what players report, events, and rows of features are kept; a report needs a week",
     )
     budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")

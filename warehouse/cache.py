@@ -56,9 +56,12 @@ class Cache:
             return None
         return picture if isinstance(picture, dict) else None
 
-    async def put_features(self, tenant: str, view: int, packed: bytes, seconds: int) -> None:
-        """Keep the newest rows of a tenant's view, all of them in one piece, for so long."""
-        await self._ask("SET", _features(tenant, view), packed, "EX", seconds)
+    async def put_features(self, tenant: str, view: int, packed: bytes, seconds: int, *, if_lost: bool = False) -> None:
+        """Keep the newest rows of a tenant's view, all of them in one piece, for so long.
+
+        if_lost: unless there is something by now, which then is newer.
+        """
+        await self._ask("SET", _features(tenant, view), packed, "EX", seconds, *(["NX"] if if_lost else []))
 
     async def features(self, tenant: str, view: int) -> bytes | None:
         """What `put_features` kept last; None: it has ended, was lost, or Redis is away (see `away`)."""

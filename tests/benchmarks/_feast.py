@@ -1,6 +1,6 @@
 """Feast's own point-in-time join, run by an environment that has Feast and nothing of ours.
 
-`python _feast.py FOLDER STORE`: reads FOLDER/rows.npz and labels.npz; STORE is dask (Feast's default local offline store) or
+`python _feast.py FOLDER STORE`: reads FOLDER/rows.npz and labels.npz; STORE is dask (Feast's default local store) or
 duckdb. Writes FOLDER/STORE.npz: the answer of each label, and the seconds that it took.
 """
 

@@ -170,3 +170,12 @@ async def test_forgetting_a_tenant_leaves_the_features_of_others(
     await cache.forget(stocked)
     assert await cache.features(stocked, EDGE.id) is None
     assert await cache.features("another", EDGE.id) == b"kept"
+
+
+async def test_what_is_filled_again_does_not_take_the_place_of_newer_rows(cache: Cache, tenant: str) -> None:
+    await cache.put_features(tenant, EDGE.id, b"newer", 60)
+    await cache.put_features(tenant, EDGE.id, b"older", 60, if_lost=True)
+    assert await cache.features(tenant, EDGE.id) == b"newer"
+    await cache.forget(tenant)
+    await cache.put_features(tenant, EDGE.id, b"older", 60, if_lost=True)
+    assert await cache.features(tenant, EDGE.id) == b"older"
