@@ -1,7 +1,7 @@
 """The detectors' one voice on single series: several looks at each series, one score, one alarm per episode.
 
-Each look's number is held against what the series is known to do (ml/detectors/memory.py). The strangeness is the mean
-of the square roots of their distances: two looks that are a little surprised say more than one alone, and no single
+Each look's number is held against what the series is known to do (ml/detectors/memory.py). The strangeness is the
+weighted mean of the square roots of their distances: two looks that are a little surprised say more than one alone, and no single
 distance, however large, drowns the others. A score is reported when it exceeds all that were reported of the last
 `quiet` samples: an episode is one alarm, and another only if it gets worse.
 """
@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from ml.detectors import memory, stream
 from ml.detectors.level import Level
+from ml.detectors.memory import TINY
 from ml.detectors.recent_mean import RecentMean
+from ml.detectors.season import Season
 from ml.detectors.step import Step
 from ml.detectors.stream import Flags, Floats, Follower, StreamState
 from tonewatch.errors import ModelError
@@ -28,7 +30,6 @@ LEAST = 100
 QUIET = 100
 #: Series that are scored together: their state fits a core's cache.
 BLOCK = 1024
-_SINGLE = np.float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,18 @@ class Judged:
 
 
 class Ensemble:
-    """Several looks as one. All series of a state are scored in one call; what is missing in it is NaN."""
+    """Several looks as one. All series of a state are scored in one call; what is missing in it is NaN.
 
-    def __init__(self, looks: Sequence[Follower], *, quiet: int = QUIET, least: int = LEAST) -> None:
-        if not looks or len({look.name for look in looks}) != len(looks):
-            raise ModelError("an ensemble needs at least one look, and each under a name of its own")
-        self.looks = tuple(looks)
+    looks: each with its weight, above 0; the first must be one that tells the series' level.
+    """
+
+    def __init__(self, looks: Sequence[tuple[Follower, float]], *, quiet: int = QUIET, least: int = LEAST) -> None:
+        if not looks or len({look.name for look, _ in looks}) != len(looks) or min(each for _, each in looks) <= 0:
+            raise ModelError(
+                "an ensemble needs at least one look, each under a name of its own and with a weight above 0"
+            )
+        self.looks = tuple(look for look, _ in looks)
+        self.weights = np.array([weight for _, weight in looks], np.float32)
         self.quiet = quiet
         self.least = least
 
@@ -115,11 +122,11 @@ class Ensemble:
             numbers = np.stack([number for number, _ in seen], axis=1).astype(np.float32)
             ready = state.arrays["seen"][:, 0] >= self.least
             distance, nearest = memory.novelty(state, numbers)
-        surprise = np.sqrt(distance)
+        surprise = np.sqrt(distance) * self.weights
         judged = ready & ~np.isnan(now.value)
         able = ~np.isnan(surprise)
         surprise = np.where(able, surprise, np.float32(0.0))
-        mean = surprise.sum(axis=1) / np.maximum(able.sum(axis=1), 1)
+        mean = surprise.sum(axis=1) / np.maximum(able @ self.weights, TINY)
         strangeness = np.where(judged, mean / (1.0 + mean), np.nan)
         score, since = self._reported(state, now.time, strangeness)
         return self._told(seen, surprise, nearest, (score, strangeness, since))
@@ -155,4 +162,4 @@ class Ensemble:
 
 def default_ensemble() -> Ensemble:
     """The looks that earned their place by measurement (docs/results/nab.md)."""
-    return Ensemble([Level(), Step(), RecentMean()])
+    return Ensemble([(Level(), 1.0), (Step(), 1.0), (RecentMean(), 1.0), (Season(), 0.3)])

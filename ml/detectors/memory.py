@@ -15,16 +15,15 @@ import numpy.typing as npt
 from ml.detectors.stream import Array, Flags, StreamState
 
 Singles = npt.NDArray[np.float32]
-#: Numbers that are kept of each look at a series, and numbers that its spread is told from.
-KNOWN, SAMPLED = 64, 64
-#: The spread is the distance of these quantiles; this many units of distance make it up.
-LOW, HIGH, UNITS = 0.02, 0.98, 8.0
-#: A number this near to a known one is the known one.
-SAME = 0.5
-#: No spread is narrower than this share of the number itself: below, differences are rounding.
+#: Numbers that are kept of each look at a series.
+KNOWN = 64
+#: So many units of distance make up the spread; a number this near to a known one is the known one.
+UNITS, SAME = 8.0, 0.5
+#: The spread is what lies between two edges. An edge goes this share of the way to what lies beyond it: one outlier
+#: hardly moves it; with each number it comes back by this share of its way to the centre, which moves as slowly.
+OUTWARD, INWARD = 0.1, 0.0005
+#: No spread is narrower than this share of the series' level: below, differences are rounding.
 NARROWEST = 1e-4
-#: Once the sample is full, every so many'th number takes the place of another; so often the spread is told anew.
-EVERY, ANEW = 4, 8
 #: ... nor than this: what was always 0 has no spread at all.
 TINY = np.float32(1e-12)
 
@@ -34,11 +33,19 @@ def begin(series: int, looks: int) -> dict[str, Array]:
     return {
         "known": np.full((series, looks, KNOWN), np.nan, np.float32),
         "used": np.full((series, looks, KNOWN), -1, np.int32),
-        "sample": np.full((series, looks, SAMPLED), np.inf, np.float32),
         "centre": np.zeros((series, looks), np.float32),
-        "spread": np.full((series, looks), TINY, np.float32),
+        "low": np.zeros((series, looks), np.float32),
+        "high": np.zeros((series, looks), np.float32),
         "seen": np.zeros((series, looks), np.int32),
     }
+
+
+def spread(state: StreamState) -> Singles:
+    """How far apart the edges of each look's usual range are, (series, looks), in the series' unit."""
+    arrays = state.arrays
+    narrowest = NARROWEST * np.abs(arrays["centre"][:, :1]) + TINY
+    wide: Singles = np.maximum(arrays["high"] - arrays["low"], narrowest)
+    return wide
 
 
 def novelty(state: StreamState, numbers: Singles) -> tuple[Singles, Singles]:
@@ -47,18 +54,21 @@ def novelty(state: StreamState, numbers: Singles) -> tuple[Singles, Singles]:
     Learns the numbers, in place. With nothing known yet the distance is 0, and nothing is nearest.
     """
     arrays = state.arrays
+    _start(arrays, numbers)
+    wide = spread(state)
     apart = numbers[:, :, None] - arrays["known"]
     below = np.where(apart >= 0, apart, np.inf)
     above = np.where(apart < 0, -apart, np.inf)
     under, over = below.argmin(axis=2), above.argmin(axis=2)
     lower, upper = numbers - _at(below, under), numbers + _at(above, over)
-    here = _axis(arrays, numbers)
-    down, up = here - _axis(arrays, lower), _axis(arrays, upper) - here
+    here = _axis(arrays, wide, numbers)
+    down, up = here - _axis(arrays, wide, lower), _axis(arrays, wide, upper) - here
     closer = down <= up
     distance, nearest = np.where(closer, down, up), np.where(closer, lower, upper)
     came, first = np.isfinite(numbers), np.isinf(distance)
     distance[first], nearest[first] = 0.0, np.nan
     _learn(arrays, numbers, came & ((distance > SAME) | first), came, np.where(closer, under, over))
+    _move(arrays, wide, numbers, came)
     return distance, nearest
 
 
@@ -67,8 +77,8 @@ def _at(values: Singles, places: npt.NDArray[np.intp]) -> Singles:
     return found
 
 
-def _axis(arrays: Mapping[str, Array], numbers: Singles) -> Singles:
-    placed: Singles = np.arcsinh((numbers - arrays["centre"]) / arrays["spread"]) * np.float32(UNITS)
+def _axis(arrays: Mapping[str, Array], wide: Singles, numbers: Singles) -> Singles:
+    placed: Singles = np.arcsinh((numbers - arrays["centre"]) / wide) * np.float32(UNITS)
     return placed
 
 
@@ -84,27 +94,26 @@ def _learn(
         places[rows, looks] = oldest
     rows, looks = np.nonzero(came)
     used[rows, looks, places[rows, looks]] = seen[rows, looks]
-    _sample(arrays, numbers, came)
     seen += came
 
 
-def _sample(arrays: Mapping[str, Array], numbers: Singles, came: Flags) -> None:
-    """Take some of the numbers into the sample, and tell centre and spread anew where it is time."""
-    seen = arrays["seen"]
-    young = seen < SAMPLED
-    rows, looks = np.nonzero(came & (young | (seen % EVERY == 0)))
-    met = seen[rows, looks]
-    # without memory of its own, a hash of how many were seen picks the place as evenly as chance would
-    places = np.where(met < SAMPLED, met, ((met // EVERY).astype(np.uint32) * np.uint32(2654435761)) >> np.uint32(26))
-    arrays["sample"][rows, looks, places] = numbers[rows, looks]
-    rows, looks = np.nonzero(came & (young | (seen % ANEW == 0)))
-    if not len(rows):
-        return
-    ordered = np.sort(arrays["sample"][rows, looks], axis=1)
-    last = np.minimum(seen[rows, looks], SAMPLED - 1)
-    low, middle, high = (
-        ordered[np.arange(len(rows)), np.rint(share * last).astype(np.intp)] for share in (LOW, 0.5, HIGH)
-    )
-    arrays["centre"][rows, looks] = middle
-    narrowest = NARROWEST * np.abs(arrays["centre"][rows, 0])
-    arrays["spread"][rows, looks] = np.maximum(np.maximum(high - low, narrowest), TINY)
+def _start(arrays: Mapping[str, Array], numbers: Singles) -> None:
+    """The first number is the centre, and both edges."""
+    first = (arrays["seen"] == 0) & np.isfinite(numbers)
+    if first.any():
+        for name in ("centre", "low", "high"):
+            np.copyto(arrays[name], numbers, where=first)
+
+
+def _move(arrays: Mapping[str, Array], wide: Singles, numbers: Singles, came: Flags) -> None:
+    """Edges and centre follow the numbers; in the beginning as a mean does, and soon slowly."""
+    centre, low, high = arrays["centre"], arrays["low"], arrays["high"]
+    share = np.float32(1.0) / arrays["seen"].clip(1).astype(np.float32)
+    outward, inward = np.maximum(share, np.float32(OUTWARD)), np.float32(INWARD)
+    moved = np.maximum(share, inward) * (np.clip(numbers, low - wide, high + wide) - centre)
+    over, under = np.maximum(numbers - high, 0), np.maximum(low - numbers, 0)
+    raised = np.where(over > 0, outward * over, -inward * (high - centre))
+    lowered = np.where(under > 0, -outward * under, inward * (centre - low))
+    np.add(high, raised, out=high, where=came)
+    np.add(low, lowered, out=low, where=came)
+    np.add(centre, moved, out=centre, where=came)

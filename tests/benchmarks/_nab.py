@@ -8,7 +8,7 @@ rows gives the score at every threshold there is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,9 @@ def _steps(files: Sequence[Labelled], scores: Mapping[str, Floats], profile: Pro
 
 def _file_steps(file: Labelled, scores: Floats, profile: Profile) -> tuple[Floats, Floats]:
     if np.isnan(scores).any() or len(scores) != len(file.values):
-        raise SystemExit(f"{file.name}: a score per row and no NaN, or nothing can be said; what is unjudged is no alarm: 0")
+        raise SystemExit(
+            f"{file.name}: a score per row and no NaN, or nothing can be said; what is unjudged is no alarm: 0"
+        )
     values = _row_values(file, profile)
     outside = np.ones(len(scores), dtype=bool)
     outside[: file.probation] = False
@@ -176,5 +178,3 @@ def _sigma(position: Floats) -> Floats:
 
 
 _SIGMA_ONE = float(2.0 / (1.0 + np.exp(5.0)) - 1.0)
-
-Scorer = Callable[[Sequence[Labelled], Mapping[str, Floats], Profile], float]

@@ -1,0 +1,4 @@
+"""What was tried on the way, for the page of results."""
+
+TRIED = """\
+"""
