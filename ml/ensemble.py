@@ -29,7 +29,7 @@ LEAST = 100
 #: For so many samples after a report only what is stranger is reported.
 QUIET = 100
 #: Series that are scored together: their state fits a core's cache.
-BLOCK = 1024
+BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True)

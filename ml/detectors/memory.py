@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ml.detectors.stream import Array, Flags, StreamState
 
 Singles = npt.NDArray[np.float32]
-#: Numbers that are kept of each look at a series.
+#: Numbers that are kept of each look at a series; _below() counts eight at a time, and at most 255.
 KNOWN = 64
 #: So many units of distance make up the spread; a number this near to a known one is the known one.
 UNITS, SAME = 8.0, 0.5
@@ -29,9 +29,9 @@ TINY = np.float32(1e-12)
 
 
 def begin(series: int, looks: int) -> dict[str, Array]:
-    """The memory of so many looks at so many series."""
+    """The memory of so many looks at so many series. known: in order, infinite where there is none."""
     return {
-        "known": np.full((series, looks, KNOWN), np.nan, np.float32),
+        "known": np.full((series, looks, KNOWN), np.inf, np.float32),
         "used": np.full((series, looks, KNOWN), -1, np.int32),
         "centre": np.zeros((series, looks), np.float32),
         "low": np.zeros((series, looks), np.float32),
@@ -56,25 +56,33 @@ def novelty(state: StreamState, numbers: Singles) -> tuple[Singles, Singles]:
     arrays = state.arrays
     _start(arrays, numbers)
     wide = spread(state)
-    apart = numbers[:, :, None] - arrays["known"]
-    below = np.where(apart >= 0, apart, np.inf)
-    above = np.where(apart < 0, -apart, np.inf)
-    under, over = below.argmin(axis=2), above.argmin(axis=2)
-    lower, upper = numbers - _at(below, under), numbers + _at(above, over)
+    below = _below(arrays["known"], numbers)
+    places = np.arange(numbers.size).reshape(numbers.shape) * KNOWN + below
+    flat = arrays["known"].reshape(-1)
+    lower = np.where(below > 0, flat[places - (below > 0)], -np.inf)
+    upper = np.where(below < KNOWN, flat[places - (below == KNOWN)], np.inf)
     here = _axis(arrays, wide, numbers)
     down, up = here - _axis(arrays, wide, lower), _axis(arrays, wide, upper) - here
     closer = down <= up
     distance, nearest = np.where(closer, down, up), np.where(closer, lower, upper)
     came, first = np.isfinite(numbers), np.isinf(distance)
     distance[first], nearest[first] = 0.0, np.nan
-    _learn(arrays, numbers, came & ((distance > SAME) | first), came, np.where(closer, under, over))
+    new = came & ((distance > SAME) | first)
+    met = came & ~new
+    arrays["used"].reshape(-1)[(places - closer)[met]] = arrays["seen"][met]
+    if new.any():
+        _keep(arrays, numbers, new)
+    arrays["seen"][...] += came
     _move(arrays, wide, numbers, came)
     return distance, nearest
 
 
-def _at(values: Singles, places: npt.NDArray[np.intp]) -> Singles:
-    found: Singles = np.take_along_axis(values, places[:, :, None], axis=2)[:, :, 0]
-    return found
+def _below(known: Singles, numbers: Singles) -> npt.NDArray[np.int64]:
+    """How many of the known numbers, which are in order, are not above: (series, looks)."""
+    under = known <= numbers[:, :, None]
+    # the flags as bytes, eight to a word: words are added, then the bytes of the sum by one multiplication
+    words = under.view(np.uint64).sum(axis=2, dtype=np.uint64)
+    return ((words * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
 
 
 def _axis(arrays: Mapping[str, Array], wide: Singles, numbers: Singles) -> Singles:
@@ -82,19 +90,14 @@ def _axis(arrays: Mapping[str, Array], wide: Singles, numbers: Singles) -> Singl
     return placed
 
 
-def _learn(
-    arrays: Mapping[str, Array], numbers: Singles, new: Flags, came: Flags, places: npt.NDArray[np.intp]
-) -> None:
-    """Keep what is new in the place of what was not met for longest, and when the others were met."""
-    seen, used = arrays["seen"], arrays["used"]
-    if new.any():
-        rows, looks = np.nonzero(new)
-        oldest = used[rows, looks].argmin(axis=1)
-        arrays["known"][rows, looks, oldest] = numbers[rows, looks]
-        places[rows, looks] = oldest
-    rows, looks = np.nonzero(came)
-    used[rows, looks, places[rows, looks]] = seen[rows, looks]
-    seen += came
+def _keep(arrays: Mapping[str, Array], numbers: Singles, new: Flags) -> None:
+    """Put what is new in the place of what was not met for longest, and all in order again."""
+    known, used = arrays["known"][new], arrays["used"][new]
+    rows, oldest = np.arange(len(known)), used.argmin(axis=1)
+    known[rows, oldest], used[rows, oldest] = numbers[new], arrays["seen"][new]
+    order = known.argsort(axis=1)
+    arrays["known"][new] = np.take_along_axis(known, order, axis=1)
+    arrays["used"][new] = np.take_along_axis(used, order, axis=1)
 
 
 def _start(arrays: Mapping[str, Array], numbers: Singles) -> None:
