@@ -1,14 +1,14 @@
 """The detectors' one voice on single series: several looks at each series, one score, one alarm per episode.
 
 Each look's number is held against what the series is known to do (ml/detectors/memory.py). The strangeness is the
-weighted mean of the square roots of their distances: two looks that are a little surprised say more than one alone, and no single
-distance, however large, drowns the others. A score is reported when it exceeds all that were reported of the last
-`quiet` samples: an episode is one alarm, and another only if it gets worse.
+weighted mean of the square roots of their distances: two looks that are a little surprised say more than one alone,
+and no single distance, however large, drowns the others. A score is reported when it exceeds all that were reported
+of the last `quiet` samples: an episode is one alarm, and another only if it gets worse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,7 @@ class Ensemble:
         return state, Judged(*(np.concatenate(field) for field in fields))
 
     def explain(self, judged: Judged, series: int) -> dict[str, Any]:
-        """Why one series' sample was judged so: the look, expected and actual by it, and since when; empty: it was not."""
+        """Why one series' sample was judged so: look, expected and actual by it, since when; empty: it was not."""
         if judged.look[series] < 0:
             return {}
         return {

@@ -1,4 +1,4 @@
-"""The mean of the last few values: strange is a stretch that hardly leaves the usual range, but stays where none did."""
+"""The mean of the last few values: strange is a stretch that leaves the usual range by little, but stays."""
 
 from __future__ import annotations
 

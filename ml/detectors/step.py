@@ -1,4 +1,4 @@
-"""The step from one value to the next, the simplest forecast's residual: strange is a jump that the series never made."""
+"""The step from one value to the next, the simplest forecast's residual: strange is a jump that never was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Numenta Anomaly Benchmark's score, from its rules: /work/shared's SCORING.md section 1, no code of NAB's.
+"""The Numenta Anomaly Benchmark's score, from its rules (detection/SCORING.md in the data folder), no code of NAB's.
 
 A file's score at a threshold is a sum: over its windows the best value among the rows that are detected in it, over
 all other detected rows what each false alarm costs. Both change only where a row's score is met, so one sort of the

@@ -2,11 +2,11 @@
 
 100,000 made series (daily season, noise correlated in time, a jump here and there; a twentieth of the samples missing
 in a second half). The ensemble is warmed up past its first phase, then timed round by round, a sample of each series
-per round; the figure is the median of rounds, the best beside it, by wall clock and by CPU time (others may be busy on this machine).
+per round: the median of rounds and the best, by wall clock and by CPU time, for others may be busy on the machine.
 Baselines of the same run on the same samples: scikit-learn's IsolationForest and PyOD's HBOS, ECOD and IForest, each
-fitted once on windows of 8 and asked for the newest window of every series. PyOD lives in an environment that is made for
-this run and never in the project. `make bench NAME=scoring ARGS="--json docs/results/scoring.json"`; red below what
-must be shown.
+fitted once on windows of 8 and asked for the newest window of every series. PyOD lives in an environment that is made
+for this run and never in the project. `make bench NAME=scoring ARGS="--json docs/results/scoring.json"`; red below
+what must be shown.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ def page(told: dict[str, Any]) -> str:
     named = {"**default ensemble**": own, "the same, a twentieth of the samples missing": own["with_missing"]}
     for name, found in told["baselines"].items():
         if name == "PyOD":
-            named |= {f"PyOD {found.get('version', '')} {model}": of for model, of in found.items() if isinstance(of, dict)}
+            named |= {
+                f"PyOD {found.get('version', '')} {model}": of for model, of in found.items() if isinstance(of, dict)
+            }
         else:
             named[name] = found
     lines = [
@@ -217,12 +219,8 @@ def main() -> int:
     began = perf_counter()
     told = measure(options.series, options.rounds, not options.without_pyod)
     publish(told, perf_counter() - began, options.json, page)
-    return 0 if told["figures"]["evaluations_per_s"] >= MUST and own_bytes(told) <= MOST_BYTES else 1
-
-
-def own_bytes(told: dict[str, Any]) -> int:
-    """What a series takes."""
-    return int(told["figures"]["state_bytes"])
+    figures = told["figures"]
+    return 0 if figures["evaluations_per_s"] >= MUST and figures["state_bytes"] <= MOST_BYTES else 1
 
 
 if __name__ == "__main__":
