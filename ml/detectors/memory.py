@@ -40,9 +40,8 @@ def begin(series: int, looks: int) -> dict[str, Array]:
     }
 
 
-def spread(state: StreamState) -> Singles:
+def _spread(arrays: Mapping[str, Array]) -> Singles:
     """How far apart the edges of each look's usual range are, (series, looks), in the series' unit."""
-    arrays = state.arrays
     narrowest = NARROWEST * np.abs(arrays["centre"][:, :1]) + TINY
     wide: Singles = np.maximum(arrays["high"] - arrays["low"], narrowest)
     return wide
@@ -55,10 +54,10 @@ def novelty(state: StreamState, numbers: Singles) -> tuple[Singles, Singles]:
     """
     arrays = state.arrays
     _start(arrays, numbers)
-    wide = spread(state)
+    wide = _spread(arrays)
     below = _below(arrays["known"], numbers)
     places = np.arange(numbers.size).reshape(numbers.shape) * KNOWN + below
-    flat = arrays["known"].reshape(-1)
+    flat = arrays["known"].reshape(-1, copy=False)
     lower = np.where(below > 0, flat[places - (below > 0)], -np.inf)
     upper = np.where(below < KNOWN, flat[places - (below == KNOWN)], np.inf)
     here = _axis(arrays, wide, numbers)
@@ -69,7 +68,7 @@ def novelty(state: StreamState, numbers: Singles) -> tuple[Singles, Singles]:
     distance[first], nearest[first] = 0.0, np.nan
     new = came & ((distance > SAME) | first)
     met = came & ~new
-    arrays["used"].reshape(-1)[(places - closer)[met]] = arrays["seen"][met]
+    arrays["used"].reshape(-1, copy=False)[(places - closer)[met]] = arrays["seen"][met]
     if new.any():
         _keep(arrays, numbers, new)
     arrays["seen"][...] += came
@@ -82,7 +81,8 @@ def _below(known: Singles, numbers: Singles) -> npt.NDArray[np.int64]:
     under = known <= numbers[:, :, None]
     # the flags as bytes, eight to a word: words are added, then the bytes of the sum by one multiplication
     words = under.view(np.uint64).sum(axis=2, dtype=np.uint64)
-    return ((words * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
+    counted: npt.NDArray[np.int64] = ((words * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.int64)
+    return counted
 
 
 def _axis(arrays: Mapping[str, Array], wide: Singles, numbers: Singles) -> Singles:

@@ -1,4 +1,0 @@
-"""What was tried on the way, for the page of results."""
-
-TRIED = """\
-"""
