@@ -10,7 +10,8 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
+
+from feature_store.filters import Cascade, low_pass, oversampled
 
 Array = NDArray[np.float64]
 
@@ -106,8 +107,7 @@ class LoudnessMeter:
     def __init__(self, rate: int, channels: int, *, weights: Sequence[float] | None = None, true_peak: bool = False):
         self.rate, self.channels = rate, channels
         self._weights = np.asarray(weights, dtype=np.float64) if weights is not None else channel_weights(channels)
-        self._sections = k_weighting(rate)
-        self._filter = np.zeros((len(self._sections), 2, channels))
+        self._filter = Cascade(k_weighting(rate), channels)
         self._rest = np.zeros(0)  # weighted squares that do not fill a hop yet
         self._samples = 0  # in whole hops so far
         self._hops = 0
@@ -124,7 +124,7 @@ class LoudnessMeter:
         block = np.asarray(samples, dtype=np.float64)
         if self._peak is not None:
             self._peak.push(block)
-        weighted, self._filter = signal.sosfilt(self._sections, block, axis=0, zi=self._filter)
+        weighted = self._filter.push(block)
         self._add_hops(self._hop_energies(np.square(weighted) @ self._weights))
 
     @property
@@ -212,17 +212,14 @@ class _TruePeak:
 
     def __init__(self, channels: int) -> None:
         length = _OVERSAMPLING * _TAPS_PER_PHASE
-        window = signal.firwin(length, 1.0 / _OVERSAMPLING, window=("kaiser", 6.0)) * _OVERSAMPLING
-        self._taps = window
+        self._taps = low_pass(length, 1.0 / _OVERSAMPLING, beta=6.0) * _OVERSAMPLING
         self._tail = np.zeros((_TAPS_PER_PHASE, channels))
         self._highest = 0.0
 
     def push(self, block: Array) -> None:
         known = np.concatenate([self._tail, block])
-        # The first outputs would need samples from before the tail, the last ones such as have not come yet.
-        outputs = signal.upfirdn(self._taps, known, up=_OVERSAMPLING, axis=0)
-        whole = outputs[_OVERSAMPLING * _TAPS_PER_PHASE : _OVERSAMPLING * len(known)]
-        if len(whole):
+        whole = oversampled(self._taps, known, _OVERSAMPLING)
+        if whole.size:
             self._highest = max(self._highest, float(np.abs(whole).max()), float(np.abs(block).max()))
         self._tail = known[-_TAPS_PER_PHASE:]
 

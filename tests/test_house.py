@@ -225,6 +225,14 @@ def test_the_front_door_opens_without_the_heavy_libraries() -> None:
     assert said.stdout.strip() == ""
 
 
+@pytest.mark.parametrize("module", ["console.watch", "gateway.api.app", "tasks.listen", "console.stack.wiring"])
+def test_what_a_light_install_runs_needs_none_of_what_it_leaves_out(module: str) -> None:
+    left_out = {"mlflow", "sklearn", "skops", "scipy", "pandas", "tensorflow", "xgboost"}
+    code = f"import sys, {module}; print(*sorted({left_out!r} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
+
+
 def make(*target: str, folder: Path = HOUSE) -> str:
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     said = subprocess.run(
