@@ -62,4 +62,6 @@ def test_known_numbers_lie_in_order() -> None:
     state = StreamState(memory.begin(1, 1))
     for number in np.random.default_rng(4).normal(0.0, 100.0, 300):
         memory.novelty(state, np.array([[number]], np.float32))
-    assert (np.diff(state.arrays["known"][0, 0]) >= 0).all()
+    known = state.arrays["known"][0, 0]
+    assert np.isfinite(known).sum() > 20
+    np.testing.assert_array_equal(known, np.sort(known))
