@@ -1,6 +1,6 @@
 """Several row detectors as one voice: each one's energy becomes a surprise on the tail of its own calm energies.
 
-    energy -> surprise -> weighted mean -> the larger of the row's own and twice its running mean -> threshold
+    energy -> surprise -> geometric mean -> the larger of the row's own and twice its running mean -> threshold
 
 No step needs a label. A surprise is -log of the share of calm rows above; beyond the calm rows it goes on along an
 exponential tail whose width is a median, so that events in the training rows do not widen it.
@@ -30,7 +30,7 @@ MEMBER_TAIL, THRESHOLD_TAIL = 0.95, 0.9
 #: So many rows in a thousand are expected above the threshold in calm times.
 FLAGGED = 1e-3
 #: The running mean forgets half in so many rows, and counts so much more than the row itself.
-HALF_LIFE, HELD = 10.0, 2.0
+HALF_LIFE, HELD = 5.0, 2.0
 #: After so many half-lives nothing is left of a row.
 _FORGOTTEN = 24
 #: Points of the calm distribution that are kept.
@@ -73,7 +73,8 @@ def default_members(names: Sequence[str], floors: Sequence[float], recent: int, 
         "distance": DistanceDetector(names, floors),
         "neighbours": NeighboursDetector(names, floors, recent=recent, seed=seed),
         "forecast": RidgeForecastDetector(names, floors, recent=recent),
-        "surprise": RidgeForecastDetector(names, floors, recent=recent, lags=(1, 2, 5), scaled=True),
+        "next": RidgeForecastDetector(names, floors, recent=recent, lags=(1, 2, 5), scaled=True),
+        "plain next": RidgeForecastDetector(names, floors, lags=(1, 2, 5), scaled=True),
     }
 
 
@@ -126,8 +127,8 @@ class RowEnsemble(Detector):
             energies = member.energy(deviations)
             self.tails[name] = Tail.of(energies, MEMBER_TAIL)
             surprises[name] = self.tails[name].surprise(energies)
-        self.weights = _agreement(surprises) if self.weighing == "agreement" else dict.fromkeys(surprises, 1.0)
-        self.threshold = Tail.of(self._joined(surprises), THRESHOLD_TAIL).level(FLAGGED)
+        self.weights = agreement(surprises) if self.weighing == "agreement" else dict.fromkeys(surprises, 1.0)
+        self.threshold = Tail.of(joined(surprises, self.weights, steady=self.steady), THRESHOLD_TAIL).level(FLAGGED)
         self.before = whole[max(len(whole) - self.looks_back, 0) :]
         return self
 
@@ -145,7 +146,7 @@ class RowEnsemble(Detector):
         for name, member in self.members.items():
             energies = member.energy(settled if member.levels.recent else plain)
             surprises[name] = self.tails[name].surprise(energies)
-        return self._joined(surprises)[-count:]
+        return joined(surprises, self.weights, steady=self.steady)[-count:]
 
     def alarms(self, rows: Floats, before: Floats | None = None) -> npt.NDArray[np.bool_]:
         """Which rows lie above the threshold, (rows,); it comes from the training rows alone."""
@@ -221,11 +222,6 @@ class RowEnsemble(Detector):
         levels.median, levels.mean, levels.spread = self.levels.median, self.levels.mean, self.levels.spread
         return levels
 
-    def _joined(self, surprises: Mapping[str, Floats]) -> Floats:
-        total = sum(self.weights.values())
-        mean: Floats = np.asarray(sum(self.weights[name] / total * each for name, each in surprises.items()))
-        return np.maximum(mean, HELD * running_mean(mean, HALF_LIFE)) if self.steady else mean
-
     def _deviations(self, rows: Floats, before: Floats | None) -> tuple[Floats, Floats, int]:
         """Plain and settled deviations of the rows and of what their score depends on, and how many rows there are."""
         self._refuse_unlearned()
@@ -241,6 +237,16 @@ class RowEnsemble(Detector):
             raise ModelError("the ensemble has learned nothing yet; call fit() first")
 
 
+def joined(surprises: Mapping[str, Floats], weights: Mapping[str, float], *, steady: bool) -> Floats:
+    """One voice from the members' surprises, (rows,); steady: what lasts counts more than what passes.
+
+    The mean is geometric: one member that is beside itself does not outvote the others.
+    """
+    total = sum(weights[name] for name in surprises)
+    mean = np.expm1(np.asarray(sum(weights[name] / total * np.log1p(each) for name, each in surprises.items())))
+    return np.maximum(mean, HELD * running_mean(mean, HALF_LIFE)) if steady else mean
+
+
 def running_mean(values: Floats, half_life: float) -> Floats:
     """The mean of each value and those before it, (rows,), where a value counts half after `half_life` rows."""
     if len(values) == 0:
@@ -254,7 +260,7 @@ def running_mean(values: Floats, half_life: float) -> Floats:
     return found
 
 
-def _agreement(surprises: Mapping[str, Floats]) -> dict[str, float]:
+def agreement(surprises: Mapping[str, Floats]) -> dict[str, float]:
     """Per member the mean correlation of ranks with the others, at least 0.05."""
     if len(surprises) == 1:
         return dict.fromkeys(surprises, 1.0)

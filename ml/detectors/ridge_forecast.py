@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from ml.detectors.base import Floats
-from ml.detectors.levels import CLIP
+from ml.detectors.levels import CLIP, REFRESHED
 from ml.detectors.rows import RowDetector
 from tonewatch.errors import ModelError
 
@@ -26,8 +27,6 @@ class RidgeForecastDetector(RowDetector):
     Unscaled, what is far off counts; scaled, what is well predictable and for once is not.
     """
 
-    reach = 60
-
     def __init__(
         self,
         names: Sequence[str],
@@ -38,9 +37,10 @@ class RidgeForecastDetector(RowDetector):
         scaled: bool = False,
     ) -> None:
         super().__init__(names, floors, recent=recent)
-        if not lags or min(lags) < 1 or max(lags) > self.reach:
-            raise ModelError(f"lags lie from 1 to {self.reach} rows, not {tuple(lags)}")
+        if not lags or min(lags) < 1:
+            raise ModelError(f"a row is forecast from rows at least 1 before it, not {tuple(lags)}")
         self.lags, self.scaled = tuple(lags), scaled
+        self.reach = _reach(lags)
 
     def learn(self, deviations: Floats) -> None:
         calm = np.clip(deviations, -FORECAST_CLIP, FORECAST_CLIP)
@@ -58,6 +58,17 @@ class RidgeForecastDetector(RowDetector):
         expected = _lagged(calm, self.learned["lags"]) @ self.learned["weights"]
         residuals: Floats = np.clip((deviations - expected) / self.learned["spread"], -CLIP, CLIP)
         return residuals
+
+    @classmethod
+    def restored(cls, kept: Mapping[str, Any]) -> Self:
+        detector = super().restored(kept)
+        detector.reach = _reach(detector.learned["lags"])
+        return detector
+
+
+def _reach(lags: Sequence[int]) -> int:
+    """The farthest lag, rounded up so that pieces keep to the hours of the recent level."""
+    return -(-max(lags) // REFRESHED) * REFRESHED
 
 
 def _lagged(rows: Floats, lags: Sequence[int]) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class RowDetector(Detector):
     """
 
     #: How many rows before a row its parts depend on, besides the recent level.
-    reach: ClassVar[int] = 0
+    reach: int = 0
 
     def __init__(self, names: Sequence[str], floors: Sequence[float], *, recent: int = 0) -> None:
         super().__init__(names)

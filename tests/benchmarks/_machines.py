@@ -156,7 +156,8 @@ def macro(told: Sequence[Mapping[str, Any]], names: Sequence[str] = (*MEASURES, 
 
 def told(kind: str, among: Sequence[Machine], recent: int, seed: int) -> tuple[dict[str, Any], list[Floats]]:
     """Ensemble and baselines on these machines: macro means, per machine; and the ensemble's scores."""
-    by_voice, scores = {}, []
+    by_voice: dict[str, list[dict[str, Any]]] = {}
+    scores: list[Floats] = []
     for name, voice in {"ensemble": ensemble(recent, seed), **BASELINES}.items():
         by_voice[name], found = heard(voice, among)
         scores = found if name == "ensemble" else scores

@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[int], RowDetector]] = {
     "neighbours": lambda recent: NeighboursDetector(NAMES, FLOORS, recent=recent, size=300),
     "ridge": lambda recent: RidgeForecastDetector(NAMES, FLOORS, recent=recent),
     "ridge, scaled": lambda recent: RidgeForecastDetector(NAMES, FLOORS, recent=recent, lags=(1, 2), scaled=True),
+    "ridge, season": lambda recent: RidgeForecastDetector(NAMES, FLOORS, recent=recent, lags=(1, 250), scaled=True),
     "forest": lambda recent: WindowForestDetector(NAMES, FLOORS, recent=recent, trees=20),
 }
 
@@ -185,7 +186,7 @@ def test_floors_and_the_recent_level_are_checked() -> None:
         DistanceDetector(NAMES, (0.0,) * 5)
     with pytest.raises(ModelError, match="multiple of 60"):
         Levels(FLOORS, 100)
-    with pytest.raises(ModelError, match="lags lie from 1 to 60"):
+    with pytest.raises(ModelError, match="at least 1 before it"):
         RidgeForecastDetector(NAMES, FLOORS, lags=(0, 5))
 
 
