@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -17,7 +17,7 @@ from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_t
 
 if TYPE_CHECKING:
     from console.tenancy import Change
-    from policy.lessons import Lesson
+    from policy.advice import Advice
 
 app = typer.Typer(
     name="connect",
@@ -45,10 +45,13 @@ def prometheus(
         list[str] | None,
         typer.Option(
             "--say",
-            help="NUMBER=VERDICT: real, false-alarm or planned; kept as a label. May be repeated.",
+            help="INCIDENT=VERDICT, by number or name; real, false-alarm or planned; kept as a label. May be repeated.",
             metavar="WHAT",
         ),
     ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Write the settings that what you say comes to, without asking.")
+    ] = False,
     reason: Reason = "connected",
     author: Author = None,
     tenant: Tenant = None,
@@ -57,8 +60,8 @@ def prometheus(
 ) -> None:
     """Read a Prometheus: show what it has, backtest the last days, then write it into the tenant's settings.
 
-    What you say of the backtest's incidents (`--say 1=real`, or at the prompt) is kept: calibration and training learn
-    from it. Exit status 1 when it cannot be read.
+    What you say of the backtest's incidents (`--say 1=real`, or at the prompt) is kept as labels; the settings that it
+    comes to are shown, and written after a yes or with --adapt. Exit status 1 when it cannot be read.
     """
     from console import connection, hindsight
     from console.tenancy import Tenancy
@@ -78,7 +81,7 @@ def prometheus(
     wanted = _Wanted(look, yes, reason, author, whose, as_json, state_dir)
     if say and look:
         raise SettingsError("--look writes nothing: what you say of an incident needs the stack")
-    verdicts = hindsight.said(say or (), len(found.incidents))
+    verdicts = hindsight.said(say or (), found.incidents)
     _settle("Prometheus", found, lambda: connection.change_for(url), wanted)
     if not (look or yes or as_json or say) and sys.stdin.isatty():
         verdicts = hindsight.asked(found.incidents, lambda text: typer.prompt(text, default="", show_default=False))
@@ -88,23 +91,27 @@ def prometheus(
             state_dir, lambda warehouse: hindsight.keep(whose, warehouse, found.incidents, verdicts, who, reason)
         )
         print(f"{kept} of {len(verdicts)} labels kept", file=sys.stderr)
-        _learn(hindsight.taught(found.incidents, verdicts, found.profile, found.every_s), wanted)
+        _adapt(hindsight.advised(found.incidents, verdicts, found.profile, found.every_s), replace(wanted, yes=adapt))
 
 
-def _learn(learned: Sequence[Lesson], wanted: _Wanted) -> None:
+def _adapt(advised: Sequence[Advice], wanted: _Wanted) -> None:
     """Tell what the verdicts call for and, after a yes, write it."""
     from console.hindsight import change_of
 
-    if not learned:
+    if not advised:
         return
     print("What you said of the past comes to:", file=sys.stderr)
-    for each in learned:
+    for each in advised:
         told = "stays as it is" if each.value is None else f"-> {each.value!r}"
         print(f"  {each.key} {told}: {each.why}", file=sys.stderr)
-    change = change_of(learned)
-    if change.wanted:
-        reason = "; ".join(each.why for each in learned if each.value is not None)
-        _write(lambda: change, f"Write this into the settings of {wanted.tenant}?", reason, wanted)
+    change = change_of(advised)
+    if not change.wanted:
+        return
+    if not wanted.yes and not sys.stdin.isatty():
+        print("it was not written: nobody can be asked; add --adapt to write it", file=sys.stderr)
+        return
+    reason = "; ".join(each.why for each in advised if each.value is not None)
+    _write(lambda: change, f"Write this into the settings of {wanted.tenant}?", reason, wanted)
 
 
 Listen = Annotated[float, typer.Option("--listen", min=1, max=20, help="Seconds that each stream is listened to.")]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from console.hindsight import name
 from console.tenancy import Change
 from gateway.http import client
 from gateway.naming import Naming
@@ -92,7 +93,9 @@ class Found:
         ]
         for number, each in list(enumerate(self.incidents, start=1))[-SHOWN:]:
             lasted = (each.ended - each.onset).total_seconds() / 60
-            lines.append(f"  {number:>3}. {each.onset:%Y-%m-%d %H:%M:%S}  {lasted:6.1f} min  {each.title}")
+            lines.append(
+                f"  {number:>3}. {name(each)}  {each.onset:%Y-%m-%d %H:%M:%S}  {lasted:6.1f} min  {each.title}"
+            )
             if len(each.entities) > 1:
                 lines.append(f"{'':40}with {', '.join(each.entities[1:SHOWN])}")
         if len(self.incidents) > SHOWN:
@@ -123,6 +126,7 @@ class Found:
 
 def _document(each: PastIncident) -> dict[str, Any]:
     return {
+        "name": name(each),
         "onset": each.onset.isoformat(),
         "opened": each.opened.isoformat(),
         "ended": each.ended.isoformat(),

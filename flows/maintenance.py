@@ -33,7 +33,7 @@ class Kept:
 
 
 async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
-    """Ease thresholds, roll up and end for every tenant, then drop the days that nobody needs.
+    """Roll up and end for every tenant, drop the days that nobody needs, then ease thresholds.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Raises
     WarehouseAway.
@@ -45,11 +45,15 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
         slugs = await tenants.slugs(db)
     for slug in slugs:
         try:
-            eased[slug] = len(await recalibrate(slug, warehouse, now))
             done.append(await retain(slug, warehouse, now))
         except TonewatchError as error:
             failed[slug] = str(error)
     dropped = await drop_days(warehouse, done[0].tenant, now) if done and not failed else 0
+    for slug in slugs:  # last: it keeps nothing from ending
+        try:
+            eased[slug] = len(await recalibrate(slug, warehouse, now))
+        except TonewatchError as error:
+            failed.setdefault(slug, str(error))
     return Kept(done, eased, failed, dropped)
 
 
@@ -64,7 +68,7 @@ async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
     for slug, why in kept.failed.items():
         get_run_logger().error("%s: %s", slug, why)
     rows = [
-        {"tenant": each.tenant, "rolled_up": each.rolled_up, "eased": kept.eased[each.tenant], **each.ended}
+        {"tenant": each.tenant, "rolled_up": each.rolled_up, "eased": kept.eased.get(each.tenant, 0), **each.ended}
         for each in kept.done
     ]
     await acreate_table_artifact(rows, key="maintenance", description=f"{kept.dropped} days of samples were dropped.")

@@ -12,6 +12,8 @@ from tonewatch.settings import Profile
 
 #: A sample older than this says nothing about now: its source has fallen silent.
 FRESH = timedelta(seconds=10)
+#: Told of a Prometheus: 1 where the metric of a tenant's own rule, named in its label, was not given.
+UNREAD = "rule_metric_unread"
 #: (entity, metric) -> its samples of the last minutes, ordered by time.
 Readings = Mapping[tuple[str, str], Sequence[Sample]]
 

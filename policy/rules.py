@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from policy.alerts import own_alerts
 from policy.conditions import Condition, Conditions, Rule, carried_on
-from policy.metric_rules import metric_rules
+from policy.metric_rules import metric_rules, unread
 from policy.missing import MISSING_RULES
 from policy.readings import FRESH, Readings, after, entities_with, fresh, in_a_row, last, trailing_run, usual_gap
 from policy.streams import STREAM_RULES
@@ -319,6 +319,7 @@ RULES: tuple[Rule, ...] = (
     scrape_down,
     own_alerts,
     metric_rules,
+    unread,
     playlist_stale,
     playlist_unreachable,
     silence,

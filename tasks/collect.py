@@ -22,6 +22,7 @@ from gateway.sources.prometheus import scrape_all
 from gateway.sources.prometheus_server import Line, PrometheusServer
 from policy.alerts import condition, heeded
 from policy.conditions import Condition
+from policy.readings import UNREAD
 from tasks.detect import HORIZON
 from tasks.probe import Prober, probed_samples
 from tasks.scrape import scraped
@@ -29,7 +30,7 @@ from tasks.tune import Station, entities_of, without_ours
 from tonewatch.clock import Clock
 from tonewatch.errors import SourceError
 from tonewatch.records import Entity, Sample, Series, SessionReport
-from tonewatch.settings import Profile, PrometheusSource
+from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import alerts, deliveries, entities, sessions
 from warehouse.database import Warehouse
@@ -172,10 +173,11 @@ class Collector:
         end = min(now, start + SLICE)
         server = PrometheusServer(self._patient, source.url, self._credentials)
         try:
-            lines = [line for each in self._selectors(source) for line in await server.raw(each, start - SETTLING, end)]
+            lines = [line for each in source.selectors for line in await server.raw(each, start - SETTLING, end)]
         except SourceError as error:
             self._waiting.extend(scraped(OWN_PROMETHEUS, error, now))
             return
+        lines += await self._ruled(server, start - SETTLING, end, now)
         naming = Naming(self.profile.naming)
         for line in lines:
             self._waiting.extend(
@@ -185,10 +187,19 @@ class Collector:
         self._waiting.append(Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), now, float(len(lines))))
         self._read_to = end
 
-    def _selectors(self, source: PrometheusSource) -> list[str]:
-        """What is asked for: what the source's settings say, and the metrics of the tenant's own rules."""
-        ruled = (rule.metric for rule in self.profile.rules if METRIC_NAME.fullmatch(rule.metric))
-        return list(dict.fromkeys((*source.selectors, *ruled)))
+    async def _ruled(self, server: PrometheusServer, start: datetime, end: datetime, now: datetime) -> list[Line]:
+        """The metrics of the tenant's own rules; one that is not to be had keeps nothing else from being read."""
+        lines: list[Line] = []
+        for metric in dict.fromkeys(rule.metric for rule in self.profile.rules if METRIC_NAME.fullmatch(rule.metric)):
+            unread = Series(OWN_PROMETHEUS, UNREAD, (("metric", metric),))
+            try:
+                lines += await server.raw(metric, start, end)
+            except SourceError as error:
+                log.warning("the rules on %s are not looked at: %s", metric, error)
+                self._waiting.append(Sample(unread, now, 1.0))
+            else:
+                self._waiting.append(Sample(unread, now, 0.0))
+        return lines
 
     def _new(self, line: Line, series: Series, start: int) -> Iterator[Sample]:
         """The samples of a line that were not read before: a series' samples come in the order of their times."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import attrgetter
 
 from feature_store import definitions
 from ml.champion import Champion
@@ -30,15 +29,19 @@ class Bench:
         """Each family's judge. `mine`: the tenant's thresholds that hold.
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
-        it, the newest that it has one for. A model that does not fit today's features scores nothing, and takes no
-        other family's model with it. It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away.
+        it, the last version that its own calm was calibrated for. A model that does not fit today's features scores
+        nothing, and takes no other family's model with it. It blocks for seconds: call it in a thread. Raises
+        ModelError: MLflow is away.
         """
         from ml import registry  # imports mlflow: seconds that are only paid where a model may score
 
         found: dict[str, Champion] = {}
         for family, newest in registry.champion_versions(self.tracking_uri).items():
             own = [each for each in mine if each.family == family]
-            fit = next((each for each in own if each.version == newest), max(own, key=attrgetter("made"), default=None))
+            fit = next(
+                (each for each in own if each.version == newest),
+                max(own, key=lambda each: int(each.version), default=None),
+            )
             try:
                 champion = self._champion(family, newest, fit)
             except ModelError as error:

@@ -1,4 +1,6 @@
-"""Eases the tenant's thresholds after what people said of its incidents: a false alarm is not told a second time."""
+"""Eases the tenant's thresholds after what people said of its incidents: what scored no higher than a false alarm did
+when it was told is not told again.
+"""
 
 from __future__ import annotations
 

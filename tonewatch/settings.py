@@ -403,8 +403,8 @@ class NamingRule(BaseModel):
         return value
 
 
-#: What the watcher looks back on holds this much of a metric rule's `over_seconds` and `for_seconds` together.
-RULE_SECONDS = 300.0
+#: No rule may wait longer: the watcher looks back on little more.
+LOOK_BACK_SECONDS = 300.0
 
 
 class MetricRule(BaseModel):
@@ -419,18 +419,22 @@ class MetricRule(BaseModel):
     reading: Literal["value", "rate", "mean", "max", "min"] = Field(
         "value", description="What is compared: each sample, or over the last over_seconds the increase per second, ..."
     )
-    over_seconds: float = Field(60.0, gt=0, le=RULE_SECONDS, description="How far back a reading goes; not of value")
+    over_seconds: float = Field(
+        60.0, gt=0, le=LOOK_BACK_SECONDS, description="How far back a reading goes; not of value"
+    )
     above: float | None = Field(None, description="It holds above this; of above and below exactly one")
     below: float | None = Field(None, description="It holds below this")
-    for_seconds: float = Field(0.0, ge=0, le=RULE_SECONDS, description="How long it must hold without a break")
+    for_seconds: float = Field(0.0, ge=0, le=LOOK_BACK_SECONDS, description="How long it must hold without a break")
     summary: str = Field("", max_length=300, description="What it means, in a sentence, for whoever is called")
 
     @model_validator(mode="after")
     def _rule_is_one(self) -> Self:
         if (self.above is None) == (self.below is None):
             raise ValueError(f"rule {self.name}: give above or below, and only one of them")
-        if self.looks_back > RULE_SECONDS:
-            raise ValueError(f"rule {self.name}: over_seconds and for_seconds together are at most {RULE_SECONDS:g}")
+        if self.looks_back > LOOK_BACK_SECONDS:
+            raise ValueError(
+                f"rule {self.name}: over_seconds and for_seconds together are at most {LOOK_BACK_SECONDS:g}"
+            )
         return self
 
     @property
@@ -646,6 +650,13 @@ class Profile(BaseModel):
         False,
         description="No models: `up` starts neither MLflow nor a Prefect worker, and the watcher keeps house itself",
     )
+
+    @model_validator(mode="after")
+    def _failures_can_be_seen(self) -> Self:
+        if self.scrapes_failed * self.scrape_seconds > LOOK_BACK_SECONDS:
+            most = int(LOOK_BACK_SECONDS // self.scrape_seconds)
+            raise ValueError(f"scrapes_failed: at most {most} of {self.scrape_seconds:g} s: no rule looks back further")
+        return self
 
     @field_validator("rules")
     @classmethod

@@ -24,7 +24,7 @@ NEWEST = text(f"""
     select distinct on (family, version) {COLUMNS} from calibration where tenant = :tenant
     order by family, version, made desc
 """)  # noqa: S608 - constants
-# What a person said last of an incident counts.
+# What a person said last of an incident counts; of one that a rule had part in it is not known what he meant.
 JUDGED = text("""
     select f.model_version, l.value = 'verdict:false-alarm' as false_alarm, f.score
     from (select distinct on (subject) subject, value from label
@@ -33,6 +33,8 @@ JUDGED = text("""
     join incident_finding i on i.tenant = :tenant and i.incident = l.subject
     join finding f on f.tenant = :tenant and f.id = i.finding
     where l.value in ('verdict:false-alarm', 'verdict:real') and f.model_version is not null and f.score is not null
+      and not exists (select from incident_finding j join finding r on r.tenant = :tenant and r.id = j.finding
+          where j.tenant = :tenant and j.incident = l.subject and r.kind = 'rule')
     order by f.model_version, f.score
 """)
 
@@ -102,7 +104,9 @@ async def newest(tenant: str, db: Connection) -> list[Calibrated]:
 
 
 async def judged(tenant: str, db: Connection) -> list[Judged]:
-    """Every anomaly whose incident a person has called real or a false alarm; what is planned says nothing of it."""
+    """Every anomaly whose incident a person has called real or a false alarm; what is planned says nothing of it, nor
+    what a rule had part in.
+    """
     return [Judged(**each) for each in (await db.execute(JUDGED, {"tenant": tenant})).mappings()]
 
 

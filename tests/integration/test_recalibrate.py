@@ -95,6 +95,20 @@ async def test_what_was_real_keeps_false_alarms_that_scored_higher_from_raising_
     assert raised.threshold == 0.72
 
 
+async def test_an_anomaly_that_joined_what_a_rule_had_told_is_not_blamed_for_it(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [TRAINED])
+    await told(warehouse, tenant, "i1", 0.8)
+    rule = Finding(tenant, PART, "rule:scrape-down", FindingKind.RULE, START, LATER, "no metrics", "scrape-refused")
+    async with warehouse.as_tenant(tenant) as db:
+        await findings.save(tenant, db, [rule])
+        await incidents.attach(tenant, db, "i1", [rule.id])
+    await say(warehouse, tenant, "i1", "false-alarm")
+    assert await recalibrate(tenant, warehouse, LATER) == []
+
+
 async def test_a_new_training_of_the_same_version_starts_anew(warehouse: Warehouse, tenant: str) -> None:
     eased = replace(TRAINED, made=LATER, threshold=0.74, source=Source.LABELS)
     again = replace(TRAINED, made=LATER + timedelta(hours=1), threshold=0.65)

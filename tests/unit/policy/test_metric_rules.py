@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.conditions import Condition
-from policy.metric_rules import metric_rules
+from policy.metric_rules import metric_rules, unread
+from policy.readings import UNREAD
 from tests.unit.platform_parts import at, readings, series
 from tonewatch.errors import SettingsError
 from tonewatch.records import Sample, Series, SeriesKind
-from tonewatch.settings import MetricRule, load_profile, profile_of
+from tonewatch.settings import LOOK_BACK_SECONDS, MetricRule, load_profile, profile_of
 
 DEMO = load_profile("demo")
 API = "component:api-1"
@@ -30,7 +31,7 @@ def rule(**further: object) -> MetricRule:
 
 def test_a_value_beyond_the_limit_is_told_with_what_was_expected() -> None:
     (found,) = broken(rule(summary="listeners wait"), series(API, "queue", [1, 2, 11, 12.5]), now=4)
-    assert (found.since, found.met) == (at(2), at(2))
+    assert (found.since, found.met) == (at(3), at(3))
     assert (found.expected, found.actual) == ("queue not above 10", "12.5")
     assert found.summary == "component:api-1: listeners wait"
     assert found.detector.startswith("own-rule:queue-too-long:")
@@ -38,10 +39,22 @@ def test_a_value_beyond_the_limit_is_told_with_what_was_expected() -> None:
 
 def test_a_rule_waits_as_long_as_it_says_without_a_break() -> None:
     held = rule(for_seconds=5)
-    assert broken(held, series(API, "queue", [11] * 5), now=5) == []
-    assert broken(held, series(API, "queue", [11] * 3 + [9] + [11] * 5), now=9) == []
-    (found,) = broken(held, series(API, "queue", [9] + [11] * 8), now=9)
+    assert broken(held, series(API, "queue", [9] + [11] * 4), now=5) == []
+    assert broken(held, series(API, "queue", [11] * 3 + [9] + [11] * 4), now=8) == []
+    (found,) = broken(held, series(API, "queue", [9] + [11] * 6), now=6)
     assert (found.since, found.met) == (at(1), at(6))
+
+
+@pytest.mark.parametrize(("every", "late"), [(1, 0), (15, 0), (15, 20), (60, 0), (60, 20), (90, 0), (120, 20)])
+def test_the_longest_wait_is_met_by_slow_series_too_and_does_not_flap(every: int, late: int) -> None:
+    slow = rule(for_seconds=LOOK_BACK_SECONDS)
+    seen = []
+    for now in range(360 + every + late, 1500, 15):
+        told = [second for second in range(0, now - late, every) if second > now - 360]  # what the watcher remembers
+        line = [Sample(Series(API, "queue"), at(second), 50.0) for second in told]
+        profile = DEMO.model_copy(update={"rules": (slow,), "scrape_seconds": float(every), "tick_seconds": 15.0})
+        seen.append(len(list(metric_rules(readings(line), at(now), profile))))
+    assert set(seen) == {1}
 
 
 def test_entities_and_labels_that_the_rule_does_not_name_are_left_alone() -> None:
@@ -75,23 +88,23 @@ def test_less_than_the_whole_span_is_not_compared() -> None:
     assert len(broken(mean, series(API, "queue", [50] * 11), now=11)) == 1
 
 
-def naive(one: MetricRule, values: Sequence[float], now: int) -> bool:
-    """Whether the rule is broken by values one second apart, the last of them just before `now`."""
+def naive(one: MetricRule, values: Sequence[float]) -> bool:
+    """Whether the rule is broken a second after the last of these values, which are one second apart."""
     over = int(one.over_seconds)
     of = {"mean": lambda part: sum(part) / len(part), "max": max, "min": min}
-    told = {}
-    for second in range(len(values)):
-        if one.reading == "value":
-            told[second] = values[second]
-        elif second >= over - 1:
-            told[second] = of[one.reading](values[second - over + 1 : second + 1])
-    last = len(values) - 1
-    wanted = range(last - int(one.for_seconds), last + 1)
-    return all(second in told and (told[second] > 10.0) for second in wanted)
+    if one.reading == "value":
+        told = list(values)
+    else:
+        told = [of[one.reading](values[end - over + 1 : end + 1]) for end in range(over, len(values))]
+    run = 0
+    while run < len(told) and told[-1 - run] > 10.0:
+        run += 1
+    begun = run + (run == len(told))  # as far back as can be seen: it may have begun up to a sample before
+    return run > 0 and begun >= one.for_seconds
 
 
 @given(
-    st.lists(st.sampled_from([9.0, 10.0, 11.0, 30.0]), min_size=1, max_size=40),
+    st.lists(st.sampled_from([9.0, 10.0, 11.0, 30.0]), min_size=2, max_size=40),
     st.sampled_from(["value", "mean", "max", "min"]),
     st.integers(1, 8),
     st.integers(0, 8),
@@ -99,13 +112,9 @@ def naive(one: MetricRule, values: Sequence[float], now: int) -> bool:
 def test_rules_say_what_a_plain_second_reading_of_them_says(
     values: list[float], reading: str, over: int, held: int
 ) -> None:
-    # A little more than the span: its first sample lies a whole number of seconds back, and windows are half-open.
     one = rule(reading=reading, over_seconds=over, for_seconds=held)
-    # In the product the sample before a window says that it is whole; here the series begins with it.
-    line = series(API, "queue", [0.0, *values], first=-1) if reading == "value" else series(API, "queue", values)
-    found = broken(one, line, now=len(values))
-    whole = reading == "value" or len(values) > over + held
-    assert not whole or (len(found) == 1) == naive(one, values, len(values))
+    found = broken(one, series(API, "queue", values), now=len(values))
+    assert (len(found) == 1) == naive(one, values)
 
 
 @pytest.mark.parametrize(
@@ -135,3 +144,10 @@ def test_a_condition_that_goes_on_is_one_finding() -> None:
     first, later = (broken(rule(for_seconds=5), line[:upto], now=upto)[0] for upto in (10, 20))
     assert first.key == later.key
     assert first.met - first.since == timedelta(seconds=5)
+
+
+def test_a_metric_that_the_connected_prometheus_does_not_give_is_told_with_its_name() -> None:
+    queue, disk = (Series("service:prometheus", UNREAD, (("metric", name),)) for name in ("queue", "disk"))
+    told = [(queue, 0, 0.0), (disk, 0, 1.0), (queue, 1, 1.0), (disk, 1, 0.0)]
+    (found,) = unread(readings([Sample(each, at(second), value) for each, second, value in told]), at(2), DEMO)
+    assert "does not give queue" in found.summary
