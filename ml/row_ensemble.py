@@ -243,8 +243,8 @@ def joined(surprises: Mapping[str, Floats], weights: Mapping[str, float], *, ste
     The mean is geometric: one member that is beside itself does not outvote the others.
     """
     total = sum(weights[name] for name in surprises)
-    mean = np.expm1(np.asarray(sum(weights[name] / total * np.log1p(each) for name, each in surprises.items())))
-    return np.maximum(mean, HELD * running_mean(mean, HALF_LIFE)) if steady else mean
+    mean: Floats = np.expm1(np.asarray(sum(weights[name] / total * np.log1p(each) for name, each in surprises.items())))
+    return np.asarray(np.maximum(mean, HELD * running_mean(mean, HALF_LIFE))) if steady else mean
 
 
 def running_mean(values: Floats, half_life: float) -> Floats:

@@ -178,8 +178,8 @@ without labels and the third 0.016 of the best F1, so they stayed: there labels 
 
 Left out: the isolation forest (0.01 of AUC-PR on injected faults for twice the time, and VUS-PR falls by 0.02 on the
 test halves), the LSTM of the family (as good as the linear forecast, no better beside it), a season of a day and
-reconstruction (0.01 on injected faults, less than nothing on the test halves), the recent level for the distance (a
-long event would become the level), and weights by agreement (as good as equal ones)."""
+reconstruction (0.01 on injected faults, below 0 on the test halves), the recent level for the distance (a long
+event would become the level), and weights by agreement (as good as equal ones)."""
 
 
 def page(document: dict[str, Any]) -> str:

@@ -48,10 +48,11 @@ EXPLORED = {
     "four members, the largest surprise": (0.710, 0.763, 0.704, 0.499),
     "six members, the forest among them, geometric mean": (0.716, 0.729, 0.700, 0.602),
 }
-#: Run by the other environment: scores and labels in, VUS-PR out.
+#: Run by the other environment: scores and labels in; its version and VUS-PR out.
 THEIRS = """
-import json, sys, numpy
+import importlib.metadata, json, sys, numpy
 from TSB_AD.evaluation.basic_metrics import generate_curve
+print(json.dumps(importlib.metadata.version("TSB-AD")))
 for path in sys.argv[3:]:
     held = numpy.load(path)
     found = generate_curve(held["labels"].astype(int), held["scores"], int(sys.argv[1]), "opt", int(sys.argv[2]))[-1]
@@ -83,9 +84,7 @@ def checked(among: Sequence[_machines.Machine], scores: Sequence[Floats]) -> dic
             np.savez(paths[-1], labels=machine.labels, scores=score)
         command = [python, "-c", THEIRS, str(_points.VUS_BUFFER), str(_points.VUS_THRESHOLDS), *map(str, paths)]
         said = subprocess.run(command, capture_output=True, text=True, check=True)
-        listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, text=True)
-        version = next(each["version"] for each in json.loads(listed.stdout) if each["name"].lower() == "tsb-ad")
-    theirs = [float(line) for line in said.stdout.splitlines()]
+    version, *theirs = [json.loads(line) for line in said.stdout.splitlines()]
     ours = [_points.vus_pr(score, machine.labels) for machine, score in zip(among, scores, strict=True)]
     apart = float(np.max(np.abs(np.subtract(ours, theirs))))
     say(f"VUS-PR: ours and TSB-AD {version}'s are at most {apart:.2g} apart")
