@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from tasks.recalibrate import recalibrate
-from tasks.retain import Retained, drop_days, retain
+from tasks.retain import Retained, drop_days, end_features, retain
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import TonewatchError, WarehouseError
 from tonewatch.settings import read
@@ -23,23 +23,25 @@ from warehouse.database import Warehouse
 class Kept:
     """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped.
 
-    eased: tenant -> thresholds that were raised after what people said.
+    eased: tenant -> thresholds that were raised after what people said; features: tenant -> rows of features ended.
     """
 
     done: list[Retained]
     eased: dict[str, int]
     failed: dict[str, str]
     dropped: int
+    features: dict[str, int]
 
 
 async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
     """Ease thresholds, roll up and end for every tenant, then drop the days that nobody needs.
 
-    One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Raises
-    WarehouseAway.
+    One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Rows of
+    features, of which there may be millions, end last: nothing else waits for them. Raises WarehouseAway.
     """
     done: list[Retained] = []
     eased: dict[str, int] = {}
+    features: dict[str, int] = {}
     failed: dict[str, str] = {}
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db)
@@ -50,7 +52,12 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
         except TonewatchError as error:
             failed[slug] = str(error)
     dropped = await drop_days(warehouse, done[0].tenant, now) if done and not failed else 0
-    return Kept(done, eased, failed, dropped)
+    for slug in slugs:
+        try:
+            features[slug] = await end_features(slug, warehouse, now)
+        except TonewatchError as error:
+            failed.setdefault(slug, str(error))
+    return Kept(done, eased, failed, dropped, features)
 
 
 @flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
@@ -64,10 +71,17 @@ async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
     for slug, why in kept.failed.items():
         get_run_logger().error("%s: %s", slug, why)
     rows = [
-        {"tenant": each.tenant, "rolled_up": each.rolled_up, "eased": kept.eased[each.tenant], **each.ended}
+        {
+            "tenant": each.tenant,
+            "rolled_up": each.rolled_up,
+            "eased": kept.eased[each.tenant],
+            "feature_row": kept.features.get(each.tenant, 0),
+            **each.ended,
+        }
         for each in kept.done
     ]
     await acreate_table_artifact(rows, key="maintenance", description=f"{kept.dropped} days of samples were dropped.")
     if kept.failed:
-        raise WarehouseError(f"{len(kept.failed)} of {len(kept.failed) + len(kept.done)} tenants failed: {kept.failed}")
+        tried = len({*kept.failed, *(each.tenant for each in kept.done)})
+        raise WarehouseError(f"{len(kept.failed)} of {tried} tenants failed: {kept.failed}")
     return {"days_dropped": kept.dropped, "tenants": [asdict(each) for each in kept.done]}

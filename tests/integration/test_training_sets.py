@@ -88,7 +88,7 @@ async def test_a_set_whose_rows_have_ended_is_not_made_again(
     made, _ = await build(stocked, warehouse, "edges", RECIPE, at(130))
     with as_owner(database.admin_url) as db:
         db.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": stocked})
-        db.execute(text("select end_outlived_features(:before)"), {"before": at(35)})
+        db.execute(text("select end_outlived_features(:before, 100)"), {"before": at(35)})
     with pytest.raises(FeatureError, match="edges version 1 cannot be made again: 24 of 33 rows"):
         await again(stocked, warehouse, made, RECIPE)
 

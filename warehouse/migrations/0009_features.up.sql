@@ -30,6 +30,8 @@ create table feature_row (
     numbers bytea not null,
     primary key (tenant, view, entity, time, created)
 );
+-- Rows end by their time: without it each hour's round would read all that the tenant has.
+create index feature_row_outlived on feature_row (tenant, time);
 
 -- What a model was taught with: enough to make the same again, to see that it is the same, and to find whose rows it holds.
 create table training_set (
@@ -55,8 +57,9 @@ select isolate_by_tenant('feature_view'), isolate_by_tenant('feature_row'), isol
 
 grant select, insert on feature_view, feature_row, training_set to tonewatch_app;
 
--- As end_outlived (0004): the app may delete nothing itself.
-create function end_outlived_features(before timestamptz) returns bigint language plpgsql security definer
+-- As end_outlived (0004): the app may delete nothing itself. The oldest `at_most` rows: a month of windows is millions,
+-- more than one statement may take its time for.
+create function end_outlived_features(before timestamptz, at_most integer) returns bigint language plpgsql security definer
 set search_path = pg_catalog, public, pg_temp as $body$
 declare
     mine text := nullif(current_setting('app.tenant', true), '');
@@ -65,7 +68,8 @@ begin
     if mine is null then
         raise exception 'no tenant is set' using errcode = 'insufficient_privilege';
     end if;
-    delete from feature_row where tenant = mine and time < before;
+    delete from feature_row where tenant = mine and ctid = any(array(
+        select f.ctid from feature_row f where f.tenant = mine and f.time < before order by f.time limit at_most));
     get diagnostics ended = row_count;
     return ended;
 end
