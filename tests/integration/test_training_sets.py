@@ -50,6 +50,28 @@ async def test_the_same_rows_are_one_version_and_late_samples_make_the_next(stoc
     np.testing.assert_array_equal(remade.created, content.created)
 
 
+async def test_the_same_content_by_another_request_is_another_version(stocked: str, warehouse: Warehouse) -> None:
+    first, _ = await build(stocked, warehouse, "edges", RECIPE, at(130))
+    other = replace(RECIPE, ttl=timedelta(seconds=5))
+    second, _ = await build(stocked, warehouse, "edges", other, at(131))
+    assert (second.version, second.hash) == (2, first.hash)
+    assert second.request != first.request
+    assert (await again(stocked, warehouse, second, other)).found.sum() == 33
+
+
+async def test_an_erasure_reaches_sets_whose_labels_came_after_the_samples(stocked: str, warehouse: Warehouse) -> None:
+    late_label = Recipe(EDGE, labels_of([(EDGES[0], at(157))]), ttl=timedelta(seconds=60))
+    made, joined = await build(stocked, warehouse, "judged", late_label, at(160))
+    assert joined.times.tolist() == [round(at(110).timestamp() * 1e6)]
+    async with warehouse.as_tenant(stocked) as db:
+        found = {
+            span: await training_sets.holding(stocked, db, EDGES[0], at(span[0]), at(span[1]))
+            for span in [(90, 100), (101, 105), (105, 120), (157, 170), (158, 170)]
+        }
+    # Its samples are those after 100; the label itself is of 157.
+    assert [span for span, sets in found.items() if sets == [made]] == [(101, 105), (105, 120), (157, 170)]
+
+
 async def test_a_set_says_which_rows_it_was_made_of(stocked: str, warehouse: Warehouse) -> None:
     silent = windows_of(EDGE, [*EDGES, "edge:silent"], NOON, at(110))
     made, joined = await build(stocked, warehouse, "edges", silent, at(130))
