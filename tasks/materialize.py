@@ -15,14 +15,15 @@ import numpy as np
 
 from feature_store import online
 from feature_store.contracts import Breach, breaches, contract
-from feature_store.definitions import by_family, metrics
+from feature_store.definitions import by_family
+from feature_store.history import judged_windows
 from feature_store.offline import ends_within
 from feature_store.views import View, view, views
-from feature_store.windows import FeatureFrame, microseconds, window_features
+from feature_store.windows import FeatureFrame, microseconds
 from tasks.retain import LATE, STRETCH
 from tonewatch.clock import stretches
 from tonewatch.errors import FeatureError
-from warehouse import cursors, features, retention, rollups, samples, tenants
+from warehouse import cursors, features, retention, rollups, tenants
 from warehouse import entities as known
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
@@ -136,19 +137,10 @@ async def _stretch(
     for first in range(0, len(entities) if ends else 0, AT_ONCE):
         some = entities[first : first + AT_ONCE]
         async with warehouse.as_tenant(tenant) as db:
-            frame = await computed(tenant, db, made, some, ends)
+            frame = await judged_windows(tenant, db, made.name, some, ends, made.seconds, every=made.every)
             written += await _keep(tenant, db, made, frame, now)
         frames.append(frame)
     return frames, written
-
-
-async def computed(
-    tenant: str, db: Connection, made: View, entities: Sequence[str], ends: Sequence[datetime]
-) -> FeatureFrame:
-    """The windows that end at `ends` (in order, at least one), of samples in the warehouse, by the one function."""
-    start, until = ends[0] - timedelta(seconds=made.seconds), ends[-1] + timedelta(microseconds=1)
-    read = await samples.read(tenant, db, start, until, entities=entities, metrics=sorted(metrics(made.name)))
-    return window_features(made.name, read, ends, made.seconds, entities=entities, every=made.every)
 
 
 async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, now: datetime) -> int:
@@ -165,7 +157,7 @@ async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, no
 
 
 def _broken(made: View, frames: Sequence[FeatureFrame], now: datetime) -> tuple[Breach, ...]:
-    """What the contract says of the newest stretch, of the windows that had a sample: the others have no row."""
+    """What the contract says of the newest stretch, of the windows that had a sample and are judged."""
     there = [frame.coverage > 0 for frame in frames]
     values = [frame.values[some] for frame, some in zip(frames, there, strict=True)]
     ends = [end for frame, some in zip(frames, there, strict=True) for end in np.array(frame.ends)[some]]

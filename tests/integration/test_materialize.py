@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from feature_store import offline
 from feature_store.contracts import Clause
 from feature_store.recent import Recent
+from feature_store.windows import microseconds
 from tasks import materialize as made_by
 from tasks.materialize import materialize
 from tests.conftest import Database, new_tenant
@@ -187,6 +189,24 @@ async def test_numbers_that_break_the_contract_are_kept_and_told(warehouse: Ware
         (Clause.RANGE, "scrape_seconds_mean", 33)
     ]
     assert done.rows == 33
+
+
+async def test_windows_in_which_the_watcher_starved_are_kept_as_not_judged(warehouse: Warehouse, tenant: str) -> None:
+    starved = Sample(Series("host:watcher", "host_starved_seconds"), at(45), 1.0)
+    spoilt = [
+        replace(each, value=-50.0) if each.series.metric == "scrape_seconds" and at(40) < each.time <= at(50) else each
+        for each in telemetry(0, 120)
+    ]
+    await settle(warehouse, tenant, [*spoilt, starved])
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, at(120))
+    async with warehouse.as_tenant(tenant) as db:
+        frame = await offline.frame(tenant, db, EDGE, EDGES[:1], NOON, DONE)
+        values, times = await offline.rows(tenant, db, EDGE, NOON, DONE)
+    assert [end for end, coverage in zip(frame.ends, frame.coverage, strict=True) if coverage == 0] == [at(50)]
+    assert done.rows == 33
+    # The contract does not look at them, neither here nor by Great Expectations.
+    assert done.broken == ()
+    assert (len(values), microseconds(at(50)) in times) == (30, False)
 
 
 async def test_a_view_that_there_is_not_is_refused_with_those_that_there_are(warehouse: Warehouse, tenant: str) -> None:
