@@ -157,12 +157,12 @@ async def frame(
 
 
 async def rows(tenant: str, db: Connection, view: View, start: datetime, end: datetime) -> tuple[Floats, Indexes]:
-    """What is kept of the view's windows within (start, end], of all entities that it describes at `end`; windows in
-    which the watcher's machine was starved are left out.
+    """What is kept of the view's windows within (start, end], of all entities that it described at any time of
+    it; windows in which the watcher's machine was starved are left out.
 
     Values: (rows, features); ends of the windows: (rows,), microseconds since 1970. Raises FeatureError: as `join`.
     """
-    names = [each.id for each in await parts.load(tenant, db, end) if each.stage == view.entity]
+    names = await parts.within(tenant, db, view.entity, start, end)
     joined = await join(tenant, db, view, grid(view, names, start, end), ttl=MICROSECOND)
     judged = joined.coverage > 0  # NaN, where there is no row, is not
     return joined.values[judged], joined.times[judged]

@@ -15,7 +15,6 @@ import numpy as np
 
 from feature_store import online
 from feature_store.contracts import Breach, breaches, contract
-from feature_store.definitions import by_family
 from feature_store.history import judged_windows
 from feature_store.offline import ends_within
 from feature_store.views import View, view, views
@@ -23,8 +22,7 @@ from feature_store.windows import FeatureFrame, microseconds
 from tasks.retain import LATE, STRETCH
 from tonewatch.clock import stretches
 from tonewatch.errors import FeatureError
-from warehouse import cursors, features, retention, rollups, tenants
-from warehouse import entities as known
+from warehouse import cursors, entities, features, retention, rollups, tenants
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
 
@@ -39,9 +37,9 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Materialized:
-    """What a run did for one view. windows: gone through, of all entities; rows: written, new ones and corrections;
-    cached: rows in the cache now; until: the last window's end that is sought; broken: what the contract says of what
-    was gone through.
+    """What a run did for one view. entities: whose windows were gone through; windows: how many, of all of them; rows:
+    written, new ones and corrections; cached: rows in the cache now; until: the last window's end that is sought;
+    broken: what the contract says of what was gone through.
     """
 
     tenant: str
@@ -70,15 +68,11 @@ async def materialize(
     """
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
-        there = by_family(await known.load(tenant, db, now))
     if since is not None and since >= now:
         raise FeatureError(f"nothing can be made from {since.isoformat()} on: it is {now.isoformat()}")
     wanted = [view(name, profile) for name in names] or views(profile)
-    return [
-        await _materialize(tenant, warehouse, cache, each, there[each.entity], now, since)
-        for each in wanted
-        if each.entity in there
-    ]
+    done = [await _materialize(tenant, warehouse, cache, each, now, since) for each in wanted]
+    return [each for each in done if each is not None]
 
 
 async def _materialize(
@@ -86,27 +80,31 @@ async def _materialize(
     warehouse: Warehouse,
     cache: Cache,
     made: View,
-    entities: Sequence[str],
     now: datetime,
     since: datetime | None,
-) -> Materialized:
+) -> Materialized | None:
+    """None: in all that is hot the tenant has had no entity of the view."""
     # A window is left alone until its samples had as long again to come: or each run would correct the last one's end.
     end = now - timedelta(seconds=made.seconds)
     async with warehouse.as_tenant(tenant) as db:
+        if not await entities.within(tenant, db, made.entity, now - HOT, now):
+            return None
         await features.put_view(tenant, db, made.stored, now)
         spans = await _spans(tenant, db, made, now, end, since)
     windows = rows = 0
     newest: list[FeatureFrame] = []
+    seen: set[str] = set()
     for number, span in enumerate(spans):
         for start, until in stretches(*span, STRETCH):
-            frames, written = await _stretch(tenant, warehouse, made, entities, (start, until), now)
+            frames, written = await _stretch(tenant, warehouse, made, (start, until), now)
+            seen.update(name for frame in frames for name in frame.entities)
             windows, rows = windows + sum(len(each.ends) for each in frames), rows + written
             newest = frames or newest
             if number == len(spans) - 1:
                 async with warehouse.as_tenant(tenant) as db:
                     await cursors.set(tenant, db, _cursor(made), {"time": until.isoformat()}, now)
     cached = await online.rebuild(tenant, warehouse, cache, made, now)
-    return Materialized(tenant, made.name, len(entities), windows, rows, cached, end, _broken(made, newest, now))
+    return Materialized(tenant, made.name, len(seen), windows, rows, cached, end, _broken(made, newest, now))
 
 
 async def _spans(
@@ -129,13 +127,21 @@ async def _spans(
 
 
 async def _stretch(
-    tenant: str, warehouse: Warehouse, made: View, entities: Sequence[str], span: Span, now: datetime
+    tenant: str, warehouse: Warehouse, made: View, span: Span, now: datetime
 ) -> tuple[list[FeatureFrame], int]:
-    """The windows that end within (start, until], of all entities; and how many rows were written."""
+    """The windows that end within (start, until]; and how many rows were written.
+
+    Of each entity that has been there since the first of them began: what went away meanwhile gets its last windows,
+    and what was noticed late its first.
+    """
     ends = ends_within(made, *span)
+    if not ends:
+        return [], 0
+    async with warehouse.as_tenant(tenant) as db:
+        names = await entities.within(tenant, db, made.entity, ends[0] - timedelta(seconds=made.seconds), now)
     frames, written = [], 0
-    for first in range(0, len(entities) if ends else 0, AT_ONCE):
-        some = entities[first : first + AT_ONCE]
+    for first in range(0, len(names), AT_ONCE):
+        some = names[first : first + AT_ONCE]
         async with warehouse.as_tenant(tenant) as db:
             frame = await judged_windows(tenant, db, made.name, some, ends, made.seconds, every=made.every)
             written += await _keep(tenant, db, made, frame, now)

@@ -22,7 +22,7 @@ from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, EDGES, NOON, at, settle, telemetry
 from tonewatch.errors import FeatureError, WarehouseAway
 from tonewatch.records import Sample, Series
-from warehouse import cursors, samples
+from warehouse import cursors, entities, samples
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
 
@@ -83,7 +83,7 @@ async def test_a_repeat_and_runs_that_broke_off_give_the_rows_of_one_run(
     await run(warehouse, whole, at(120))
     monkeypatch.setattr(made_by, "STRETCH", timedelta(seconds=40))
     counts = []
-    for last in (2, 4, 6):
+    for last in (2, 5, 7):
         breaking = Breaking(database.app_url)
         breaking.last = last
         with pytest.raises(WarehouseAway, match="broke off"):
@@ -207,6 +207,26 @@ async def test_windows_in_which_the_watcher_starved_are_kept_as_not_judged(wareh
     # The contract does not look at them, neither here nor by Great Expectations.
     assert done.broken == ()
     assert (len(values), microseconds(at(50)) in times) == (30, False)
+
+
+async def test_a_part_that_went_away_gets_its_last_windows(warehouse: Warehouse, tenant: str) -> None:
+    told = telemetry(0, 120)
+    await settle(warehouse, tenant, [s for s in told if s.series.entity != EDGES[2] or s.time <= at(60)])
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.end(tenant, db, [EDGES[2]], at(62))
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, at(120))
+    assert (done.entities, done.rows) == (3, 22 + 6)
+    async with warehouse.as_tenant(tenant) as db:
+        _, times = await offline.rows(tenant, db, EDGE, NOON, DONE)
+        _, later = await offline.rows(tenant, db, EDGE, at(70), DONE)
+    assert (len(times), len(later)) == (22 + 6, 8)
+
+
+async def test_parts_that_are_all_gone_get_their_last_windows(warehouse: Warehouse, tenant: str) -> None:
+    await settle(warehouse, tenant, telemetry(0, 60))
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.end(tenant, db, EDGES, at(60))
+    assert (await run(warehouse, tenant, at(120)))[1] == 18
 
 
 async def test_a_view_that_there_is_not_is_refused_with_those_that_there_are(warehouse: Warehouse, tenant: str) -> None:

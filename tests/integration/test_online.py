@@ -122,6 +122,17 @@ async def test_unknown_and_silent_entities_have_no_numbers(stocked: str, warehou
     assert (served.source, served.note) == ("both", "the cache had no fresh row of 3 of 4")
 
 
+async def test_a_part_that_went_away_is_served_alike_by_cache_and_warehouse(
+    stocked: str, warehouse: Warehouse, cache: Cache
+) -> None:
+    async with warehouse.as_tenant(stocked) as db:
+        await entities.end(stocked, db, EDGES[:1], at(115))
+    assert await rebuild(stocked, warehouse, cache, EDGE, NOW) == 3
+    cached = await read(stocked, warehouse, cache, EDGE, EDGES, NOW)
+    assert cached.source == "cache"
+    same(cached, await read(stocked, warehouse, Cache(None), EDGE, EDGES, NOW))
+
+
 async def test_a_row_that_is_too_old_gives_its_time_and_no_numbers(
     stocked: str, warehouse: Warehouse, cache: Cache
 ) -> None:
