@@ -85,7 +85,7 @@ async def listed(tenant: str, db: Connection) -> list[TrainingSet]:
 
 
 async def holding(tenant: str, db: Connection, entity: str, since: datetime, until: datetime) -> list[TrainingSet]:
-    """The sets that hold rows of the entity, with samples or labels from `since` to `until`: what an erasure must reach.
+    """The sets that hold rows of the entity, with samples or labels from `since` to `until`: what its erasure reaches.
 
     A row's samples are older than its label, by the time-to-live and a window at most.
     """

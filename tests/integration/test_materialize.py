@@ -83,7 +83,7 @@ async def test_a_repeat_and_runs_that_broke_off_give_the_rows_of_one_run(
     await run(warehouse, whole, at(120))
     monkeypatch.setattr(made_by, "STRETCH", timedelta(seconds=40))
     counts = []
-    for last in (2, 5, 7):
+    for last in (7, 10, 12):
         breaking = Breaking(database.app_url)
         breaking.last = last
         with pytest.raises(WarehouseAway, match="broke off"):
