@@ -20,7 +20,7 @@ from feature_store.offline import ends_within
 from feature_store.views import View, view, views
 from feature_store.windows import FeatureFrame, microseconds
 from tasks.retain import LATE, STRETCH
-from tonewatch.clock import stretches
+from tonewatch.clock import Clock, stretches
 from tonewatch.errors import FeatureError
 from warehouse import cursors, entities, features, retention, rollups, tenants
 from warehouse.cache import Cache
@@ -56,22 +56,24 @@ async def materialize(
     tenant: str,
     warehouse: Warehouse,
     cache: Cache,
-    now: datetime,
+    clock: Clock,
     *,
     names: Sequence[str] = (),
     since: datetime | None = None,
 ) -> list[Materialized]:
     """Make what is new of the tenant's views (names: of these alone) and what late samples have changed.
 
-    since: go through everything from then on, as far as samples are hot. Raises FeatureError: no such view, or a
+    clock: rows count as created when they are written, minutes after the run began. since: go through everything from
+    then on, as far as samples are hot. Raises FeatureError: no such view, or a
     `since` after now; UnknownTenant; SettingsError: the tenant's settings cannot be used; WarehouseAway.
     """
+    now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
     if since is not None and since >= now:
         raise FeatureError(f"nothing can be made from {since.isoformat()} on: it is {now.isoformat()}")
     wanted = [view(name, profile) for name in names] or views(profile)
-    done = [await _materialize(tenant, warehouse, cache, each, now, since) for each in wanted]
+    done = [await _materialize(tenant, warehouse, cache, each, clock, now, since) for each in wanted]
     return [each for each in done if each is not None]
 
 
@@ -80,6 +82,7 @@ async def _materialize(
     warehouse: Warehouse,
     cache: Cache,
     made: View,
+    clock: Clock,
     now: datetime,
     since: datetime | None,
 ) -> Materialized | None:
@@ -96,7 +99,7 @@ async def _materialize(
     seen: set[str] = set()
     for number, span in enumerate(spans):
         for start, until in stretches(*span, STRETCH):
-            frames, written = await _stretch(tenant, warehouse, made, (start, until), now)
+            frames, written = await _stretch(tenant, warehouse, made, (start, until), clock, now)
             seen.update(name for frame in frames for name in frame.entities)
             windows, rows = windows + sum(len(each.ends) for each in frames), rows + written
             newest = frames or newest
@@ -127,7 +130,7 @@ async def _spans(
 
 
 async def _stretch(
-    tenant: str, warehouse: Warehouse, made: View, span: Span, now: datetime
+    tenant: str, warehouse: Warehouse, made: View, span: Span, clock: Clock, now: datetime
 ) -> tuple[list[FeatureFrame], int]:
     """The windows that end within (start, until]; and how many rows were written.
 
@@ -144,12 +147,12 @@ async def _stretch(
         some = names[first : first + AT_ONCE]
         async with warehouse.as_tenant(tenant) as db:
             frame = await judged_windows(tenant, db, made.name, some, ends, made.seconds, every=made.every)
-            written += await _keep(tenant, db, made, frame, now)
+            written += await _keep(tenant, db, made, frame, clock)
         frames.append(frame)
     return frames, written
 
 
-async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, now: datetime) -> int:
+async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, clock: Clock) -> int:
     """Write the rows of windows that hold anything: where no sample was there is no row, and so no number."""
     some = (frame.coverage > 0) | ~np.isnan(frame.values).all(axis=1)
     if not some.any():
@@ -159,7 +162,7 @@ async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, no
     places = np.array([place_of[entity] for entity in frame.entities], np.int64)
     times = np.array([microseconds(end) for end in frame.ends], np.int64)
     columns = features.FeatureColumns(names, places[some], times[some], frame.coverage[some], frame.values[some])
-    return await features.put(tenant, db, made.id, columns, now)
+    return await features.put(tenant, db, made.id, columns, clock)
 
 
 def _broken(made: View, frames: Sequence[FeatureFrame], now: datetime) -> tuple[Breach, ...]:

@@ -18,6 +18,7 @@ from feature_store import expectations
 from flows.materialization import make_features
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, at, settle, telemetry
+from tonewatch.clock import ManualClock
 from tonewatch.records import Sample
 from warehouse import tenants
 from warehouse.cache import Cache
@@ -99,7 +100,7 @@ async def test_a_round_makes_every_tenants_rows_although_one_fails(warehouse: Wa
         await settle(warehouse, each, telemetry(0, 120))
     async with warehouse.as_tenant(spoilt) as db:
         await tenants.watch_by(spoilt, db, "gone")
-    done = await make_features(warehouse, Cache(None), at(120))
+    done = await make_features(warehouse, Cache(None), ManualClock(at(120)))
     assert [(each.view, each.rows) for each in done.done if each.tenant == tenant] == [("edge", 33)]
     assert "no profile 'gone'" in done.failed[spoilt]
     if expectations.installed():

@@ -51,7 +51,7 @@ async def cache(server: Server, clock: ManualClock) -> AsyncIterator[Cache]:
 async def stocked(warehouse: Warehouse, cache: Cache, tenant: str) -> str:
     """A tenant whose edges' rows are in the warehouse and in the cache."""
     await settle(warehouse, tenant, telemetry(0, 120))
-    (done,) = await materialize(tenant, warehouse, cache, NOW)
+    (done,) = await materialize(tenant, warehouse, cache, ManualClock(NOW))
     assert done.cached == 3
     return tenant
 
@@ -169,7 +169,7 @@ async def test_another_tenant_sees_none_of_it(stocked: str, warehouse: Warehouse
     with pytest.raises(FeatureError, match="none of it at all"):
         await read(other, warehouse, cache, EDGE, EDGES, NOW)
     await settle(warehouse, other, telemetry(0, 40, edges=EDGES[:1]), EDGES[:1])
-    await materialize(other, warehouse, cache, NOW)
+    await materialize(other, warehouse, cache, ManualClock(NOW))
     served = await read(other, warehouse, cache, EDGE, EDGES, NOW)
     assert served.states == (State.PRESENT, State.UNKNOWN, State.UNKNOWN)
 

@@ -17,7 +17,7 @@ create table feature_view (
 
 -- One row per entity, window and version of what was known: time is the window's end, created when the row was made. Late
 -- data make a further row, so that what was known at a time can be asked for afterwards. No foreign key: it would fire once
--- per row, and put() writes the view first. Entities compare as bytes: a join looks up a million of them.
+-- per row; put() looks for the view once, in its turn, and who removes a tenant takes the same turn. Entities compare as bytes: a join looks up a million of them.
 create table feature_row (
     tenant text not null,
     view bigint not null,
