@@ -54,7 +54,7 @@ async def make_features(warehouse: Warehouse, cache: Cache, clock: Clock) -> Rou
 
 
 async def validated(warehouse: Warehouse, made: Materialized, now: datetime) -> list[Breach]:
-    """What Great Expectations says of the view's rows that are still fresh. Raises ImportError: it is not installed."""
+    """What Great Expectations says of the view's rows that are still fresh. Raises FeatureError: it fails."""
     async with warehouse.as_tenant(made.tenant) as db:
         held = view(made.view, await tenants.profile(made.tenant, db))
         values, times = await offline.rows(made.tenant, db, held, now - held.fresh, now)
