@@ -91,7 +91,7 @@ def materialize(
 
         cache = Cache(address)
         try:
-            return await make(whose, warehouse, cache, SYSTEM.now(), names=names, since=since)
+            return await make(whose, warehouse, cache, SYSTEM, names=names, since=since)
         finally:
             await cache.close()
 

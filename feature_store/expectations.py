@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store.contracts import Breach, Clause, Contract
 from feature_store.windows import Floats, Indexes, microseconds
+from tonewatch.errors import FeatureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The column that holds ends of windows, in microseconds since 1970; no feature may be called so.
 TIME = "window_end"
+#: What the library lets through from what it is made of, besides errors of its own.
+FAILURES = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def installed() -> bool:
@@ -30,12 +33,30 @@ def validate(held: Contract, names: Sequence[str], values: Floats, times: Indexe
     """What `contracts.breaches` says of the same rows, by Great Expectations; units, which no number tells, apart.
 
     values: (rows, features); times: (rows,), microseconds since 1970. Takes half a second for 100,000 rows, and eight
-    to import. Raises ImportError: the group `learning` is not installed (ask `installed` before).
+    to import. Raises FeatureError: the library cannot be imported (ask `installed` before), or fails.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read by the library as it is imported
-    import great_expectations as gx
-    import pandas as pd
+    try:
+        import great_expectations as gx
+        import pandas as pd
+    except ImportError as error:
+        raise FeatureError(f"Great Expectations cannot be imported ({error}): make learning") from error
+    try:
+        rows = _results(gx, pd, held, names, values, times, now)
+    except (gx.exceptions.GreatExpectationsError, *FAILURES) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise FeatureError(
+            f"Great Expectations gave up on {held.view} ({type(error).__name__}: {why}); "
+            "the contracts were held against the rows without it"
+        ) from error
+    columns = [breach for row in rows for breach in _breach(row, len(values)) if breach.clause is Clause.COLUMNS]
+    # Of columns that are not there nothing else can be said.
+    return columns or [breach for row in rows for breach in _breach(row, len(values))]
 
+
+def _results(
+    gx: Any, pd: Any, held: Contract, names: Sequence[str], values: Floats, times: Indexes, now: datetime
+) -> list[Mapping[str, Any]]:
     frame = pd.DataFrame(values, columns=list(names))
     frame[TIME] = times
     context = gx.get_context(mode="ephemeral")
@@ -44,10 +65,8 @@ def validate(held: Contract, names: Sequence[str], values: Floats, times: Indexe
     batch = source.add_dataframe_asset(held.view).add_batch_definition_whole_dataframe(held.view)
     suite = gx.ExpectationSuite(name=held.view, expectations=list(_expectations(gx.expectations, held, now)))
     result = batch.get_batch(batch_parameters={"dataframe": frame}).validate(suite)
-    rows = result.to_json_dict()["results"]
-    columns = [breach for row in rows for breach in _breach(row, len(values)) if breach.clause is Clause.COLUMNS]
-    # Of columns that are not there nothing else can be said.
-    return columns or [breach for row in rows for breach in _breach(row, len(values))]
+    results: list[Mapping[str, Any]] = result.to_json_dict()["results"]
+    return results
 
 
 def _expectations(known: Any, held: Contract, now: datetime) -> Iterator[Any]:

@@ -141,7 +141,8 @@ async def frame(
 ) -> FeatureFrame:
     """The view's windows within (start, end] as `windows.window_features` gives them, bit for bit, from what is kept.
 
-    A window that was never made, or had no sample, has NaN and coverage 0. Raises FeatureError: as `join`.
+    A window that was never made, or had no sample, has NaN and coverage 0; coverage 0 alone: the watcher's machine was
+    starved in it. Raises FeatureError: as `join`.
     """
     labels = grid(view, entities, start, end)
     joined = await join(tenant, db, view, labels, ttl=MICROSECOND)
@@ -156,13 +157,15 @@ async def frame(
 
 
 async def rows(tenant: str, db: Connection, view: View, start: datetime, end: datetime) -> tuple[Floats, Indexes]:
-    """What is kept of the view's windows within (start, end], of all entities that it describes at `end`.
+    """What is kept of the view's windows within (start, end], of all entities that it described at any time of
+    it; windows in which the watcher's machine was starved are left out.
 
     Values: (rows, features); ends of the windows: (rows,), microseconds since 1970. Raises FeatureError: as `join`.
     """
-    names = [each.id for each in await parts.load(tenant, db, end) if each.stage == view.entity]
+    names = await parts.within(tenant, db, view.entity, start, end)
     joined = await join(tenant, db, view, grid(view, names, start, end), ttl=MICROSECOND)
-    return joined.values[joined.found], joined.times[joined.found]
+    judged = joined.coverage > 0  # NaN, where there is no row, is not
+    return joined.values[judged], joined.times[judged]
 
 
 def moment(time: int) -> datetime:

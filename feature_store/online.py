@@ -105,8 +105,8 @@ async def rebuild(tenant: str, warehouse: Warehouse, cache: Cache, view: View, n
 
 
 async def _newest(tenant: str, db: Connection, view: View, now: datetime) -> _Rows:
-    """The fresh rows of all entities of the view's kind."""
-    names = tuple(each.id for each in await known.load(tenant, db, now) if each.stage == view.entity)
+    """The fresh rows of all entities of the view's kind, also of those that went away while they were fresh."""
+    names = await known.within(tenant, db, view.entity, now - view.fresh, now)
     answer = await features.as_of(tenant, db, view.id, _asked(names, now, view.fresh.total_seconds()), len(view.names))
     there = answer.times != NEVER
     some = tuple(name for name, found in zip(names, there.tolist(), strict=True) if found)

@@ -18,6 +18,7 @@ import numpy as np
 from feature_store.offline import Joined, Labels, grid, join, moment
 from feature_store.views import View
 from tonewatch.errors import FeatureError
+from warehouse import features
 from warehouse import training_sets as kept
 from warehouse.database import Warehouse
 from warehouse.training_sets import TrainingSet
@@ -56,6 +57,9 @@ async def build(
     started, ended = recipe.labels.span
     if ended > now:
         raise FeatureError(f"a label of {ended.isoformat()} lies after now, {now.isoformat()}: nothing is known of it")
+    async with warehouse.as_tenant(tenant) as db:
+        # What counts as created by now is committed then; what is written later counts as created later.
+        await features.in_turn(tenant, db)
     async with warehouse.as_tenant(tenant) as db:
         joined = await join(tenant, db, recipe.view, recipe.labels, ttl=recipe.ttl, known=recipe.known, created_by=now)
         if not joined.found.any():

@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from tasks.recalibrate import recalibrate
-from tasks.retain import Retained, drop_days, retain
+from tasks.retain import Retained, drop_days, end_features, retain
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import TonewatchError, WarehouseError
 from tonewatch.settings import read
@@ -23,23 +23,25 @@ from warehouse.database import Warehouse
 class Kept:
     """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped.
 
-    eased: tenant -> thresholds that were raised after what people said.
+    eased: tenant -> thresholds that were raised after what people said; features: tenant -> rows of features ended.
     """
 
     done: list[Retained]
     eased: dict[str, int]
     failed: dict[str, str]
     dropped: int
+    features: dict[str, int]
 
 
 async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
     """Roll up and end for every tenant, drop the days that nobody needs, then ease thresholds.
 
-    One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Raises
-    WarehouseAway.
+    One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Rows of
+    features, of which there may be millions, end last: nothing else waits for them. Raises WarehouseAway.
     """
     done: list[Retained] = []
     eased: dict[str, int] = {}
+    features: dict[str, int] = {}
     failed: dict[str, str] = {}
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db)
@@ -52,9 +54,10 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
     for slug in slugs:  # last: it keeps nothing from ending
         try:
             eased[slug] = len(await recalibrate(slug, warehouse, now))
+            features[slug] = await end_features(slug, warehouse, now)
         except TonewatchError as error:
             failed.setdefault(slug, str(error))
-    return Kept(done, eased, failed, dropped)
+    return Kept(done, eased, failed, dropped, features)
 
 
 @flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
@@ -68,10 +71,17 @@ async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
     for slug, why in kept.failed.items():
         get_run_logger().error("%s: %s", slug, why)
     rows = [
-        {"tenant": each.tenant, "rolled_up": each.rolled_up, "eased": kept.eased.get(each.tenant, 0), **each.ended}
+        {
+            "tenant": each.tenant,
+            "rolled_up": each.rolled_up,
+            "eased": kept.eased.get(each.tenant, 0),
+            "feature_row": kept.features.get(each.tenant, 0),
+            **each.ended,
+        }
         for each in kept.done
     ]
     await acreate_table_artifact(rows, key="maintenance", description=f"{kept.dropped} days of samples were dropped.")
     if kept.failed:
-        raise WarehouseError(f"{len(kept.failed)} of {len(kept.failed) + len(kept.done)} tenants failed: {kept.failed}")
+        tried = len({*kept.failed, *(each.tenant for each in kept.done)})
+        raise WarehouseError(f"{len(kept.failed)} of {tried} tenants failed: {kept.failed}")
     return {"days_dropped": kept.dropped, "tenants": [asdict(each) for each in kept.done]}

@@ -15,7 +15,7 @@ from feature_store import expectations, offline
 from feature_store.contracts import Breach, contract
 from feature_store.views import view
 from tasks.materialize import Materialized, materialize
-from tonewatch.clock import SYSTEM
+from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import TonewatchError, WarehouseError
 from tonewatch.settings import read
 from warehouse import tenants
@@ -35,7 +35,7 @@ class Round:
     expected: dict[str, list[Breach]] | None
 
 
-async def make_features(warehouse: Warehouse, cache: Cache, now: datetime) -> Round:
+async def make_features(warehouse: Warehouse, cache: Cache, clock: Clock) -> Round:
     """Materialise every tenant's views. One tenant that fails keeps no other from its turn. Raises WarehouseAway."""
     done: list[Materialized] = []
     failed: dict[str, str] = {}
@@ -44,17 +44,17 @@ async def make_features(warehouse: Warehouse, cache: Cache, now: datetime) -> Ro
     expected: dict[str, list[Breach]] | None = {} if expectations.installed() else None
     for slug in slugs:
         try:
-            made = await materialize(slug, warehouse, cache, now)
+            made = await materialize(slug, warehouse, cache, clock)
             done += made
             if expected is not None:
-                expected |= {f"{slug} {each.view}": await validated(warehouse, each, now) for each in made}
+                expected |= {f"{slug} {each.view}": await validated(warehouse, each, clock.now()) for each in made}
         except TonewatchError as error:
             failed[slug] = str(error)
     return Round(done, failed, expected)
 
 
 async def validated(warehouse: Warehouse, made: Materialized, now: datetime) -> list[Breach]:
-    """What Great Expectations says of the view's rows that are still fresh. Raises ImportError: it is not installed."""
+    """What Great Expectations says of the view's rows that are still fresh. Raises FeatureError: it fails."""
     async with warehouse.as_tenant(made.tenant) as db:
         held = view(made.view, await tenants.profile(made.tenant, db))
         values, times = await offline.rows(made.tenant, db, held, now - held.fresh, now)
@@ -69,7 +69,7 @@ async def materialization(as_of: datetime | None = None) -> Mapping[str, Any]:
     warehouse = Warehouse.from_settings(settings)
     cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
     try:
-        round_ = await make_features(warehouse, cache, as_of or SYSTEM.now())
+        round_ = await make_features(warehouse, cache, ManualClock(as_of) if as_of else SYSTEM)
     finally:
         await cache.close()
         await warehouse.close()

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_store.definitions import by_family
+from feature_store.history import STARVED, WATCHER
 from feature_store.recent import Recent
 from feature_store.windows import FeatureFrame, Floats
 from ml.champion import Champion
@@ -51,7 +52,7 @@ def _tainted(recent: Recent, now: datetime, profile: Profile) -> bool:
     """Whether the watcher's own machine was starved at any time that the judged windows cover."""
     span = profile.window_seconds + (profile.debounce_windows - 1) * profile.tick_seconds
     start = now - timedelta(seconds=span)
-    starved = recent.readings.get(("host:watcher", "host_starved_seconds"), ())
+    starved = recent.readings.get((WATCHER, STARVED), ())
     return any(sample.value > 0 and sample.time > start for sample in starved)
 
 

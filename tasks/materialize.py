@@ -15,15 +15,14 @@ import numpy as np
 
 from feature_store import online
 from feature_store.contracts import Breach, breaches, contract
-from feature_store.definitions import by_family, metrics
+from feature_store.history import judged_windows
 from feature_store.offline import ends_within
 from feature_store.views import View, view, views
-from feature_store.windows import FeatureFrame, microseconds, window_features
+from feature_store.windows import FeatureFrame, microseconds
 from tasks.retain import LATE, STRETCH
-from tonewatch.clock import stretches
+from tonewatch.clock import Clock, stretches
 from tonewatch.errors import FeatureError
-from warehouse import cursors, features, retention, rollups, samples, tenants
-from warehouse import entities as known
+from warehouse import cursors, entities, features, retention, rollups, tenants
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
 
@@ -38,9 +37,9 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Materialized:
-    """What a run did for one view. windows: gone through, of all entities; rows: written, new ones and corrections;
-    cached: rows in the cache now; until: the last window's end that is sought; broken: what the contract says of what
-    was gone through.
+    """What a run did for one view. entities: whose windows were gone through; windows: how many, of all of them; rows:
+    written, new ones and corrections; cached: rows in the cache now; until: the last window's end that is sought;
+    broken: what the contract says of what was gone through.
     """
 
     tenant: str
@@ -57,27 +56,25 @@ async def materialize(
     tenant: str,
     warehouse: Warehouse,
     cache: Cache,
-    now: datetime,
+    clock: Clock,
     *,
     names: Sequence[str] = (),
     since: datetime | None = None,
 ) -> list[Materialized]:
     """Make what is new of the tenant's views (names: of these alone) and what late samples have changed.
 
-    since: go through everything from then on, as far as samples are hot. Raises FeatureError: no such view, or a
+    clock: rows count as created when they are written, minutes after the run began. since: go through everything from
+    then on, as far as samples are hot. Raises FeatureError: no such view, or a
     `since` after now; UnknownTenant; SettingsError: the tenant's settings cannot be used; WarehouseAway.
     """
+    now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
-        there = by_family(await known.load(tenant, db, now))
     if since is not None and since >= now:
         raise FeatureError(f"nothing can be made from {since.isoformat()} on: it is {now.isoformat()}")
     wanted = [view(name, profile) for name in names] or views(profile)
-    return [
-        await _materialize(tenant, warehouse, cache, each, there[each.entity], now, since)
-        for each in wanted
-        if each.entity in there
-    ]
+    done = [await _materialize(tenant, warehouse, cache, each, clock, now, since) for each in wanted]
+    return [each for each in done if each is not None]
 
 
 async def _materialize(
@@ -85,27 +82,32 @@ async def _materialize(
     warehouse: Warehouse,
     cache: Cache,
     made: View,
-    entities: Sequence[str],
+    clock: Clock,
     now: datetime,
     since: datetime | None,
-) -> Materialized:
+) -> Materialized | None:
+    """None: in all that is hot the tenant has had no entity of the view."""
     # A window is left alone until its samples had as long again to come: or each run would correct the last one's end.
     end = now - timedelta(seconds=made.seconds)
     async with warehouse.as_tenant(tenant) as db:
+        if not await entities.within(tenant, db, made.entity, now - HOT, now):
+            return None
         await features.put_view(tenant, db, made.stored, now)
         spans = await _spans(tenant, db, made, now, end, since)
     windows = rows = 0
     newest: list[FeatureFrame] = []
+    seen: set[str] = set()
     for number, span in enumerate(spans):
         for start, until in stretches(*span, STRETCH):
-            frames, written = await _stretch(tenant, warehouse, made, entities, (start, until), now)
+            frames, written = await _stretch(tenant, warehouse, made, (start, until), clock, now)
+            seen.update(name for frame in frames for name in frame.entities)
             windows, rows = windows + sum(len(each.ends) for each in frames), rows + written
             newest = frames or newest
             if number == len(spans) - 1:
                 async with warehouse.as_tenant(tenant) as db:
                     await cursors.set(tenant, db, _cursor(made), {"time": until.isoformat()}, now)
     cached = await online.rebuild(tenant, warehouse, cache, made, now)
-    return Materialized(tenant, made.name, len(entities), windows, rows, cached, end, _broken(made, newest, now))
+    return Materialized(tenant, made.name, len(seen), windows, rows, cached, end, _broken(made, newest, now))
 
 
 async def _spans(
@@ -128,30 +130,29 @@ async def _spans(
 
 
 async def _stretch(
-    tenant: str, warehouse: Warehouse, made: View, entities: Sequence[str], span: Span, now: datetime
+    tenant: str, warehouse: Warehouse, made: View, span: Span, clock: Clock, now: datetime
 ) -> tuple[list[FeatureFrame], int]:
-    """The windows that end within (start, until], of all entities; and how many rows were written."""
+    """The windows that end within (start, until]; and how many rows were written.
+
+    Of each entity that has been there since the first of them began: what went away meanwhile gets its last windows,
+    and what was noticed late its first.
+    """
     ends = ends_within(made, *span)
+    if not ends:
+        return [], 0
+    async with warehouse.as_tenant(tenant) as db:
+        names = await entities.within(tenant, db, made.entity, ends[0] - timedelta(seconds=made.seconds), now)
     frames, written = [], 0
-    for first in range(0, len(entities) if ends else 0, AT_ONCE):
-        some = entities[first : first + AT_ONCE]
+    for first in range(0, len(names), AT_ONCE):
+        some = names[first : first + AT_ONCE]
         async with warehouse.as_tenant(tenant) as db:
-            frame = await computed(tenant, db, made, some, ends)
-            written += await _keep(tenant, db, made, frame, now)
+            frame = await judged_windows(tenant, db, made.name, some, ends, made.seconds, every=made.every)
+            written += await _keep(tenant, db, made, frame, clock)
         frames.append(frame)
     return frames, written
 
 
-async def computed(
-    tenant: str, db: Connection, made: View, entities: Sequence[str], ends: Sequence[datetime]
-) -> FeatureFrame:
-    """The windows that end at `ends` (in order, at least one), of samples in the warehouse, by the one function."""
-    start, until = ends[0] - timedelta(seconds=made.seconds), ends[-1] + timedelta(microseconds=1)
-    read = await samples.read(tenant, db, start, until, entities=entities, metrics=sorted(metrics(made.name)))
-    return window_features(made.name, read, ends, made.seconds, entities=entities, every=made.every)
-
-
-async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, now: datetime) -> int:
+async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, clock: Clock) -> int:
     """Write the rows of windows that hold anything: where no sample was there is no row, and so no number."""
     some = (frame.coverage > 0) | ~np.isnan(frame.values).all(axis=1)
     if not some.any():
@@ -161,11 +162,11 @@ async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, no
     places = np.array([place_of[entity] for entity in frame.entities], np.int64)
     times = np.array([microseconds(end) for end in frame.ends], np.int64)
     columns = features.FeatureColumns(names, places[some], times[some], frame.coverage[some], frame.values[some])
-    return await features.put(tenant, db, made.id, columns, now)
+    return await features.put(tenant, db, made.id, columns, clock)
 
 
 def _broken(made: View, frames: Sequence[FeatureFrame], now: datetime) -> tuple[Breach, ...]:
-    """What the contract says of the newest stretch, of the windows that had a sample: the others have no row."""
+    """What the contract says of the newest stretch, of the windows that had a sample and are judged."""
     there = [frame.coverage > 0 for frame in frames]
     values = [frame.values[some] for frame, some in zip(frames, there, strict=True)]
     ends = [end for frame, some in zip(frames, there, strict=True) for end in np.array(frame.ends)[some]]

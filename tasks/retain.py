@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from tonewatch.clock import stretches
 from tonewatch.errors import SettingsError
 from warehouse import cursors, retention, rollups, tenants
-from warehouse.database import Warehouse
+from warehouse.database import Connection, Warehouse
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,33 @@ async def retain(tenant: str, warehouse: Warehouse, now: datetime) -> Retained:
     """
     rolled_up = await _roll_up(tenant, warehouse, now)
     async with warehouse.as_tenant(tenant) as db:
-        try:
-            sessions = timedelta(days=(await tenants.profile(tenant, db)).sessions_days)
-        except SettingsError as error:
-            log.warning("%s is kept by the usual retention: its settings are not used: %s", tenant, error)
-            sessions = retention.LASTS["session"]
-        ended = await retention.end_outlived(tenant, db, now, sessions)
+        ended = await retention.end_outlived(tenant, db, now, await _sessions(tenant, db))
     return Retained(tenant, rolled_up, ended)
+
+
+async def end_features(tenant: str, warehouse: Warehouse, now: datetime) -> int:
+    """End the rows of features that are older than sessions may be, portion by portion; gives how many.
+
+    What was ended stays so if a later portion fails. Raises UnknownTenant, WarehouseAway.
+    """
+    async with warehouse.as_tenant(tenant) as db:
+        before = now - await _sessions(tenant, db)
+    ended = 0
+    while True:
+        async with warehouse.as_tenant(tenant) as db:
+            portion = await retention.end_features(tenant, db, before)
+        ended += portion
+        if portion < retention.AT_ONCE:
+            return ended
+
+
+async def _sessions(tenant: str, db: Connection) -> timedelta:
+    """How long the tenant's sessions are kept."""
+    try:
+        return timedelta(days=(await tenants.profile(tenant, db)).sessions_days)
+    except SettingsError as error:
+        log.warning("%s is kept by the usual retention: its settings are not used: %s", tenant, error)
+        return retention.LASTS["session"]
 
 
 async def _roll_up(tenant: str, warehouse: Warehouse, now: datetime) -> int:

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from feature_store.definitions import by_family, fingerprint, floors, metrics, names
-from feature_store.windows import FeatureFrame, window_features
+from feature_store.definitions import by_family, fingerprint, floors, names
+from feature_store.history import judged_windows
+from feature_store.windows import FeatureFrame
 from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
 from ml.detectors.isolation_forest import ForestDetector
 from policy.grouping import REACH
 from tasks import plot
 from tasks.detect import LEAST_COVERAGE, NOTABLE
 from tonewatch.errors import ModelError
-from tonewatch.records import Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import calibrations, samples
+from warehouse import calibrations
 from warehouse import entities as known
 from warehouse.database import Warehouse
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ml.registry import Training  # its module imports mlflow, which only publish() needs
 
 Floats = npt.NDArray[np.float64]
-#: Where the watcher tells that its own machine let nobody run.
-WATCHER, STARVED = "host:watcher", "host_starved_seconds"
 #: Samples are read this many windows at a time: months of history must not lie in memory.
 WINDOWS_PER_READ = 720
 
@@ -121,23 +119,13 @@ async def read_frame(
     parts = []
     for first in range(0, len(ends), WINDOWS_PER_READ):
         some = ends[first : first + WINDOWS_PER_READ]
-        start, end = some[0] - timedelta(seconds=seconds), some[-1] + timedelta(microseconds=1)
         async with warehouse.as_tenant(stretch.tenant) as db:
-            read = await samples.read(
-                stretch.tenant, db, start, end, entities=entities, metrics=sorted(metrics(family))
+            parts.append(
+                await judged_windows(
+                    stretch.tenant, db, family, entities, some, seconds, every=stretch.profile.scrape_seconds
+                )
             )
-            starved = await samples.read(stretch.tenant, db, start, end, entities=[WATCHER], metrics=[STARVED])
-        frame = window_features(family, read, some, seconds, entities=entities, every=stretch.profile.scrape_seconds)
-        parts.append(_untainted(frame, starved, seconds))
     return _joined(family, entities, ends, parts)
-
-
-def _untainted(frame: FeatureFrame, starved: Sequence[Sample], seconds: float) -> FeatureFrame:
-    """Windows in which the watcher's machine was starved count as empty: no model judges them live either."""
-    times = np.array(sorted(sample.time.timestamp() for sample in starved if sample.value > 0))
-    ends = np.array([end.timestamp() for end in frame.ends])
-    inside = np.searchsorted(times, ends, "right") - np.searchsorted(times, ends - seconds, "right")
-    return replace(frame, coverage=np.where(inside > 0, 0.0, frame.coverage))
 
 
 def learn(family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: int) -> Lesson:

@@ -1,4 +1,8 @@
-"""Cursors: how far a reader has come. They move in the transaction that keeps what was made of the data."""
+"""Cursors: how far a reader has come.
+
+They move in the transaction that keeps what was made of the data; or after it, never before, where making it once more
+changes nothing (roll-ups, features).
+"""
 
 from __future__ import annotations
 

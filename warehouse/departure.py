@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tonewatch.errors import UnknownTenant, WarehouseError
 from tonewatch.records import TENANT_SLUG
 from warehouse.database import Connection
+from warehouse.features import IN_TURN
 from warehouse.migrate import as_owner
 
 #: Rows that are fetched at once.
@@ -65,6 +66,8 @@ def remove(tenant: str, admin_url: str) -> dict[str, int]:
     with as_owner(admin_url) as db:
         db.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": tenant})
         db.execute(text("set local lock_timeout = '10s'"))
+        # Rows of features refer to no tenant: who writes some now is waited for, and who comes later finds no view.
+        db.execute(IN_TURN, {"tenant": tenant})
         if db.execute(text("select from tenant where tenant = :tenant"), {"tenant": tenant}).first() is None:
             raise UnknownTenant(f"there is no tenant {tenant!r}")
         names = list(db.execute(TABLES).scalars())

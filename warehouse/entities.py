@@ -62,6 +62,11 @@ LOAD = text("""
     where e.tenant = :tenant and e.valid_from <= :at and (e.valid_to is null or e.valid_to > :at)
     order by e.id
 """)
+WITHIN = text("""
+    select distinct id from entity
+    where tenant = :tenant and stage = :stage and valid_from <= :until and (valid_to is null or valid_to > :since)
+    order by id
+""")
 # Two that replace them at once would each begin what the other begins.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('entity ' || :tenant, 0))")
 END = text("""
@@ -95,6 +100,12 @@ async def load(tenant: str, db: Connection, at: datetime) -> list[Entity]:
     """The entities as they were at `at`, in the order of their ids; `feeds` and `depends_on` in alphabetical order."""
     found = (await db.execute(LOAD, {"tenant": tenant, "at": utc(at)})).all()
     return [Entity(id_, stage, labels, tuple(feeds), tuple(needs)) for id_, stage, labels, feeds, needs in found]
+
+
+async def within(tenant: str, db: Connection, stage: str, since: datetime, until: datetime) -> tuple[str, ...]:
+    """The ids, in order, of what was of that stage at any time from `since` to `until`: also of what is gone by now."""
+    values = {"tenant": tenant, "stage": stage, "since": utc(since), "until": utc(until)}
+    return tuple((await db.execute(WITHIN, values)).scalars())
 
 
 async def replace(tenant: str, db: Connection, entities: Iterable[Entity], at: datetime) -> None:

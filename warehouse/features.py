@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import text
 
+from tonewatch.clock import Clock
+from tonewatch.errors import FeatureError
 from warehouse.arrays import Column
 from warehouse.database import Connection
 from warehouse.rows import row, utc
@@ -33,6 +35,7 @@ SPAN = text("""
         max(created) as created
     from feature_row where tenant = :tenant and view = :view
 """)
+VIEW = text("select from feature_view where tenant = :tenant and id = :view")
 # Of two that make the same windows at once the second finds what the first has made.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('features ' || :tenant, 0))")
 # A row that says what the newest of its window says is no new version. Versions never run backward, whatever the clock
@@ -165,9 +168,24 @@ async def span(tenant: str, db: Connection, view: int) -> Span:
     return Span(**(await db.execute(SPAN, {"tenant": tenant, "view": view})).mappings().one())
 
 
-async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, at: datetime) -> int:
-    """Keep the rows that are new or differ from the newest of their window; gives how many. Call `put_view` before."""
+async def in_turn(tenant: str, db: Connection) -> None:
+    """Wait for every transaction that writes rows of the tenant, and let no other begin before this one ends."""
     await db.execute(IN_TURN, {"tenant": tenant})
+
+
+async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, clock: Clock) -> int:
+    """Keep the rows that are new or differ from the newest of their window; gives how many.
+
+    They count as created when it is their turn: whoever was `in_turn` by a moment sees all rows created until then.
+    Raises FeatureError: the tenant has no such view (call `put_view` before), or has left meanwhile.
+    """
+    await in_turn(tenant, db)
+    if (await db.execute(VIEW, {"tenant": tenant, "view": view})).first() is None:
+        raise FeatureError(
+            f"{tenant} has no view {view}, so its rows are not kept: note the view first (features.put_view); "
+            "where it was there a moment ago, the tenant has been offboarded"
+        )
+    at = clock.now()
     link = await driver(db)
     # Of the many bit patterns that are no number one is kept: equal rows must be equal bytes.
     packed = np.where(np.isnan(columns.numbers), np.nan, columns.numbers).astype("<f8").tobytes()

@@ -15,10 +15,11 @@ from warehouse.rows import utc
 LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30)}
 
 DROP = text("select drop_sample_partitions(:retention, :before)")
-END = text("""
-    select what, rows from end_outlived(:samples_before, :sessions_before)
-    union all select 'feature_row', end_outlived_features(:sessions_before)
-""")
+END = text("select what, rows from end_outlived(:samples_before, :sessions_before)")
+END_FEATURES = text("select end_outlived_features(:before, :at_most)")
+
+#: Rows of features that one transaction ends: a fraction of a second's work, whatever there is.
+AT_ONCE = 20_000
 
 
 async def drop_partitions(db: Connection, now: datetime, retention: str = "hot") -> int:
@@ -32,8 +33,13 @@ async def end_outlived(
 ) -> dict[str, int]:
     """Delete the rows that the tenant has had for longer than it may; gives how many by table.
 
-    sessions: how long what tells of people's sessions, and rows of features, are kept.
+    sessions: how long what tells of people's sessions is kept.
     """
     # Whole steps: what is left of one would be rolled up as if it were all.
     values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - sessions}
     return {each.what: each.rows for each in await db.execute(END, values)}
+
+
+async def end_features(tenant: str, db: Connection, before: datetime) -> int:
+    """Delete the tenant's oldest rows of features whose windows ended before then, at most AT_ONCE; gives how many."""
+    return int((await db.execute(END_FEATURES, {"before": utc(before), "at_most": AT_ONCE})).scalar_one())

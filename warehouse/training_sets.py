@@ -22,7 +22,8 @@ ALL = text(f"""
 """)  # noqa: S608 - constants
 HOLDING = text(f"""
     select {COLUMNS} from training_set
-    where tenant = :tenant and :entity = any(entities) and started <= :until and ended >= :since order by name, version
+    where tenant = :tenant and :entity = any(entities) and ended >= :since
+      and (sources #>> '{{sample,after}}')::timestamptz < :until order by name, version
 """)  # noqa: S608 - constants
 # Two that make the next version at once would give it the same number.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('training_set ' || :tenant, 0))")
@@ -57,13 +58,14 @@ class TrainingSet:
 
 
 async def put(tenant: str, db: Connection, made: TrainingSet) -> TrainingSet:
-    """Keep the set as the next version of its name, unless the newest version is the same; gives the one that is kept.
+    """Keep the set as the next version of its name, unless the newest has the same content by the same request; gives
+    the one that is kept.
 
     The view's rows come first: `features.put_view`.
     """
     await db.execute(IN_TURN, {"tenant": tenant})
     newest = await get(tenant, db, made.name)
-    if newest is not None and (newest.hash, newest.view) == (made.hash, made.view):
+    if newest is not None and (newest.hash, newest.view, newest.request) == (made.hash, made.view, made.request):
         return newest
     kept = replace(made, version=1 if newest is None else newest.version + 1)
     told = {"sources": document(kept.sources), "request": document(kept.request), "entities": list(kept.entities)}
@@ -83,7 +85,10 @@ async def listed(tenant: str, db: Connection) -> list[TrainingSet]:
 
 
 async def holding(tenant: str, db: Connection, entity: str, since: datetime, until: datetime) -> list[TrainingSet]:
-    """The sets that hold rows of the entity and have labels from `since` to `until`: what its erasure must reach."""
+    """The sets that hold rows of the entity, with samples or labels from `since` to `until`: what its erasure reaches.
+
+    A row's samples are older than its label, by the time-to-live and a window at most.
+    """
     values = {"tenant": tenant, "entity": entity, "since": since, "until": until}
     return [_read(each) for each in (await db.execute(HOLDING, values)).mappings()]
 

@@ -37,7 +37,7 @@ from feature_store.views import View, view
 from tasks.materialize import materialize
 from tests.benchmarks import _feast, _recording, _stream
 from tests.benchmarks._published import publish, say
-from tonewatch.clock import SYSTEM
+from tonewatch.clock import SYSTEM, ManualClock
 from tonewatch.records import Entity
 from tonewatch.settings import load_profile
 from warehouse import entities, features, samples, tenants
@@ -121,7 +121,7 @@ async def load(warehouse: Warehouse, kept: View, data: Data) -> float:
             )
             async with warehouse.as_tenant(TENANT) as db:
                 await features.put_view(TENANT, db, kept.stored, NOON)
-                await features.put(TENANT, db, kept.id, part, at)
+                await features.put(TENANT, db, kept.id, part, ManualClock(at))
     return len(rows.times) / (perf_counter() - began)
 
 
@@ -239,9 +239,9 @@ async def windows(warehouse: Warehouse, cache: Cache) -> dict[str, Any]:
             for name, some in families.items():
                 seen[name, now] = recent.features(name, [now], profile.window_seconds, entities=some, every=1.0)
     began, now = perf_counter(), stream.time(599) + timedelta(seconds=profile.window_seconds)
-    done = await materialize(TENANT, warehouse, cache, now)
+    done = await materialize(TENANT, warehouse, cache, ManualClock(now))
     took = perf_counter() - began
-    again = sum(each.rows for each in await materialize(TENANT, warehouse, cache, now))
+    again = sum(each.rows for each in await materialize(TENANT, warehouse, cache, ManualClock(now)))
     for (name, end), frame in seen.items():
         async with warehouse.as_tenant(TENANT) as db:
             kept = await offline.frame(
@@ -271,7 +271,7 @@ async def reads(warehouse: Warehouse, cache: Cache, sleeper: Sleeper) -> dict[st
     async with warehouse.as_tenant(TENANT) as db:
         await entities.save(TENANT, db, [Entity(name, "edge") for name in names], NOON - timedelta(days=1))
         await features.put_view(TENANT, db, kept.stored, NOON)
-        await features.put(TENANT, db, kept.id, columns, NOON)
+        await features.put(TENANT, db, kept.id, columns, ManualClock(NOON))
     await online.rebuild(TENANT, warehouse, cache, kept, now)
     told: dict[str, Any] = {}
     for source, used in (("cache", cache), ("warehouse", Cache(None))):

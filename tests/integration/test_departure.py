@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -11,14 +12,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
 
 from console.departure import MANIFEST, RECEIPT, Departure
 from tests.conftest import Database, new_tenant
 from tests.integration.furnished import furnish
-from tonewatch.errors import SettingsError, UnknownTenant
-from warehouse import departure, keys
+from tests.integration.waiting import until_one_waits
+from tonewatch.clock import ManualClock
+from tonewatch.errors import FeatureError, SettingsError, UnknownTenant
+from warehouse import departure, features, keys
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
@@ -104,6 +108,27 @@ async def test_after_an_offboarding_nothing_is_left_of_the_tenant_and_all_of_the
     assert await keys.verify(warehouse, key, datetime.now(UTC), "viewer") is None
     with psycopg.connect(database.admin_url) as db, pytest.raises(psycopg.Error, match="append-only"):
         db.execute("delete from audit")
+
+
+def window(end: int) -> features.FeatureColumns:
+    return features.FeatureColumns(["edge:a"], np.array([0]), np.array([end]), np.ones(1), np.ones((1, 1)))
+
+
+async def test_rows_of_features_that_are_on_their_way_go_with_the_tenant(
+    warehouse: Warehouse, database: Database
+) -> None:
+    tenant = await new_tenant(warehouse)
+    await furnish(warehouse, tenant)
+    clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+    async with warehouse.as_tenant(tenant) as db:
+        await features.put(tenant, db, 1, window(1), clock)
+        leaving = asyncio.create_task(asyncio.to_thread(departure.remove, tenant, database.admin_url))
+        await until_one_waits(database)
+    assert (await leaving)["feature_row"] == 2
+    with pytest.raises(FeatureError, match="has been offboarded"):
+        async with warehouse.as_tenant(tenant) as db:
+            await features.put(tenant, db, 1, window(2), clock)
+    assert set(counts(database, tenant).values()) == {0}
 
 
 async def test_the_app_itself_can_not_remove_a_tenant(warehouse: Warehouse, database: Database) -> None:

@@ -18,6 +18,7 @@ from feature_store import expectations
 from flows.materialization import make_features
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, at, settle, telemetry
+from tonewatch.clock import ManualClock
 from tonewatch.records import Sample
 from warehouse import tenants
 from warehouse.cache import Cache
@@ -93,13 +94,31 @@ async def test_the_list_says_window_time_to_live_owner_and_version(database: Dat
     assert described(json.loads(told.stdout)[5]) == ("edge", EDGE.seconds, EDGE.ttl.total_seconds(), "delivery", 1)
 
 
+async def test_a_round_goes_on_where_great_expectations_fails(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gx = pytest.importorskip("great_expectations")
+    both = [await new_tenant(warehouse), await new_tenant(warehouse)]
+    for each in both:
+        await settle(warehouse, each, telemetry(0, 120))
+
+    def failing(**options: Any) -> Any:
+        raise gx.exceptions.DataContextError("no context")
+
+    monkeypatch.setattr(gx, "get_context", failing)
+    done = await make_features(warehouse, Cache(None), ManualClock(at(120)))
+    assert [each.rows for each in done.done if each.tenant in both] == [33, 33]
+    for each in both:
+        assert "Great Expectations gave up on edge (DataContextError: no context)" in done.failed[each]
+
+
 async def test_a_round_makes_every_tenants_rows_although_one_fails(warehouse: Warehouse, tenant: str) -> None:
     spoilt = await new_tenant(warehouse)
     for each in (tenant, spoilt):
         await settle(warehouse, each, telemetry(0, 120))
     async with warehouse.as_tenant(spoilt) as db:
         await tenants.watch_by(spoilt, db, "gone")
-    done = await make_features(warehouse, Cache(None), at(120))
+    done = await make_features(warehouse, Cache(None), ManualClock(at(120)))
     assert [(each.view, each.rows) for each in done.done if each.tenant == tenant] == [("edge", 33)]
     assert "no profile 'gone'" in done.failed[spoilt]
     if expectations.installed():

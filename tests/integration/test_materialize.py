@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -14,13 +15,15 @@ from sqlalchemy import text
 from feature_store import offline
 from feature_store.contracts import Clause
 from feature_store.recent import Recent
+from feature_store.windows import microseconds
 from tasks import materialize as made_by
 from tasks.materialize import materialize
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, EDGES, NOON, at, settle, telemetry
+from tonewatch.clock import ManualClock
 from tonewatch.errors import FeatureError, WarehouseAway
 from tonewatch.records import Sample, Series
-from warehouse import cursors, samples
+from warehouse import cursors, entities, samples
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
 
@@ -31,7 +34,7 @@ DONE = at(110)
 
 async def run(warehouse: Warehouse, tenant: str, now: datetime, since: datetime | None = None) -> tuple[int, int]:
     """Windows gone through, rows written."""
-    (done,) = await materialize(tenant, warehouse, NO_CACHE, now, since=since)
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, ManualClock(now), since=since)
     return done.windows, done.rows
 
 
@@ -81,7 +84,7 @@ async def test_a_repeat_and_runs_that_broke_off_give_the_rows_of_one_run(
     await run(warehouse, whole, at(120))
     monkeypatch.setattr(made_by, "STRETCH", timedelta(seconds=40))
     counts = []
-    for last in (2, 4, 6):
+    for last in (7, 10, 12):
         breaking = Breaking(database.app_url)
         breaking.last = last
         with pytest.raises(WarehouseAway, match="broke off"):
@@ -149,7 +152,7 @@ async def test_a_clock_that_ran_ahead_and_was_set_right_leaves_no_window_out(
     monkeypatch.setattr(made_by, "LAST_LOOK", timedelta(hours=1))
     await settle(warehouse, tenant, telemetry(0, 60))
     await run(warehouse, tenant, at(60))
-    ahead = await materialize(tenant, warehouse, NO_CACHE, at(400 * 86_400))
+    ahead = await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(400 * 86_400)))
     assert ahead[0].rows == 0
     assert Clause.FRESH in {breach.clause for breach in ahead[0].broken}
     await settle(warehouse, tenant, telemetry(60, 120))
@@ -182,17 +185,55 @@ async def test_a_window_whose_samples_have_ended_keeps_the_row_that_it_has(
 async def test_numbers_that_break_the_contract_are_kept_and_told(warehouse: Warehouse, tenant: str) -> None:
     spoilt = [Sample(s.series, s.time, -50.0) if s.series.metric == "scrape_seconds" else s for s in telemetry(0, 120)]
     await settle(warehouse, tenant, spoilt)
-    (done,) = await materialize(tenant, warehouse, NO_CACHE, at(120))
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(120)))
     assert [(each.clause, each.feature, each.count) for each in done.broken] == [
         (Clause.RANGE, "scrape_seconds_mean", 33)
     ]
     assert done.rows == 33
 
 
+async def test_windows_in_which_the_watcher_starved_are_kept_as_not_judged(warehouse: Warehouse, tenant: str) -> None:
+    starved = Sample(Series("host:watcher", "host_starved_seconds"), at(45), 1.0)
+    spoilt = [
+        replace(each, value=-50.0) if each.series.metric == "scrape_seconds" and at(40) < each.time <= at(50) else each
+        for each in telemetry(0, 120)
+    ]
+    await settle(warehouse, tenant, [*spoilt, starved])
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(120)))
+    async with warehouse.as_tenant(tenant) as db:
+        frame = await offline.frame(tenant, db, EDGE, EDGES[:1], NOON, DONE)
+        values, times = await offline.rows(tenant, db, EDGE, NOON, DONE)
+    assert [end for end, coverage in zip(frame.ends, frame.coverage, strict=True) if coverage == 0] == [at(50)]
+    assert done.rows == 33
+    # The contract does not look at them, neither here nor by Great Expectations.
+    assert done.broken == ()
+    assert (len(values), microseconds(at(50)) in times) == (30, False)
+
+
+async def test_a_part_that_went_away_gets_its_last_windows(warehouse: Warehouse, tenant: str) -> None:
+    told = telemetry(0, 120)
+    await settle(warehouse, tenant, [s for s in told if s.series.entity != EDGES[2] or s.time <= at(60)])
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.end(tenant, db, [EDGES[2]], at(62))
+    (done,) = await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(120)))
+    assert (done.entities, done.rows) == (3, 22 + 6)
+    async with warehouse.as_tenant(tenant) as db:
+        _, times = await offline.rows(tenant, db, EDGE, NOON, DONE)
+        _, later = await offline.rows(tenant, db, EDGE, at(70), DONE)
+    assert (len(times), len(later)) == (22 + 6, 8)
+
+
+async def test_parts_that_are_all_gone_get_their_last_windows(warehouse: Warehouse, tenant: str) -> None:
+    await settle(warehouse, tenant, telemetry(0, 60))
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.end(tenant, db, EDGES, at(60))
+    assert (await run(warehouse, tenant, at(120)))[1] == 18
+
+
 async def test_a_view_that_there_is_not_is_refused_with_those_that_there_are(warehouse: Warehouse, tenant: str) -> None:
     with pytest.raises(FeatureError, match="no view 'egde'; views are source"):
-        await materialize(tenant, warehouse, NO_CACHE, at(120), names=["egde"])
+        await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(120)), names=["egde"])
 
 
 async def test_a_tenant_without_entities_has_nothing_to_make(warehouse: Warehouse, tenant: str) -> None:
-    assert await materialize(tenant, warehouse, NO_CACHE, at(120)) == []
+    assert await materialize(tenant, warehouse, NO_CACHE, ManualClock(at(120))) == []

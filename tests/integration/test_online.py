@@ -51,7 +51,7 @@ async def cache(server: Server, clock: ManualClock) -> AsyncIterator[Cache]:
 async def stocked(warehouse: Warehouse, cache: Cache, tenant: str) -> str:
     """A tenant whose edges' rows are in the warehouse and in the cache."""
     await settle(warehouse, tenant, telemetry(0, 120))
-    (done,) = await materialize(tenant, warehouse, cache, NOW)
+    (done,) = await materialize(tenant, warehouse, cache, ManualClock(NOW))
     assert done.cached == 3
     return tenant
 
@@ -122,6 +122,17 @@ async def test_unknown_and_silent_entities_have_no_numbers(stocked: str, warehou
     assert (served.source, served.note) == ("both", "the cache had no fresh row of 3 of 4")
 
 
+async def test_a_part_that_went_away_is_served_alike_by_cache_and_warehouse(
+    stocked: str, warehouse: Warehouse, cache: Cache
+) -> None:
+    async with warehouse.as_tenant(stocked) as db:
+        await entities.end(stocked, db, EDGES[:1], at(115))
+    assert await rebuild(stocked, warehouse, cache, EDGE, NOW) == 3
+    cached = await read(stocked, warehouse, cache, EDGE, EDGES, NOW)
+    assert cached.source == "cache"
+    same(cached, await read(stocked, warehouse, Cache(None), EDGE, EDGES, NOW))
+
+
 async def test_a_row_that_is_too_old_gives_its_time_and_no_numbers(
     stocked: str, warehouse: Warehouse, cache: Cache
 ) -> None:
@@ -158,7 +169,7 @@ async def test_another_tenant_sees_none_of_it(stocked: str, warehouse: Warehouse
     with pytest.raises(FeatureError, match="none of it at all"):
         await read(other, warehouse, cache, EDGE, EDGES, NOW)
     await settle(warehouse, other, telemetry(0, 40, edges=EDGES[:1]), EDGES[:1])
-    await materialize(other, warehouse, cache, NOW)
+    await materialize(other, warehouse, cache, ManualClock(NOW))
     served = await read(other, warehouse, cache, EDGE, EDGES, NOW)
     assert served.states == (State.PRESENT, State.UNKNOWN, State.UNKNOWN)
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from console.tenancy import Change, Tenancy
-from tasks.retain import drop_days, retain
+from feature_store.windows import microseconds
+from tasks.retain import drop_days, end_features, retain
 from tests.conftest import Database, new_tenant
+from tests.integration.features import EDGE
 from tests.integration.furnished import furnish, report
+from tonewatch.clock import ManualClock
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample, Series
-from warehouse import deliveries, retention, rollups, samples, sessions
+from warehouse import deliveries, features, retention, rollups, samples, sessions
 from warehouse.database import Warehouse
 
 pytestmark = pytest.mark.integration
@@ -153,7 +157,7 @@ async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse
     now = report().time + 35 * DAY
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, now)
-    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0, "feature_row": 0}
+    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0}
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
     assert ended["delivery"] == 1
@@ -164,11 +168,44 @@ async def test_rows_of_features_end_with_the_sessions(warehouse: Warehouse, tena
     other = await new_tenant(warehouse)
     for each in (tenant, other):
         await furnish(warehouse, each)
-    async with warehouse.as_tenant(tenant) as db:
-        assert (await retention.end_outlived(tenant, db, NOON))["feature_row"] == 1
+    assert await end_features(tenant, warehouse, NOON) == 1
     assert [await count(warehouse, each, "feature_row") for each in (tenant, other)] == [0, 1]
     # What a model was taught with stays told, also when the rows themselves are gone.
     assert await count(warehouse, tenant, "training_set") == 1
+
+
+async def windows(warehouse: Warehouse, tenant: str, count: int) -> None:
+    """Rows of features that ended on the first of `count` days up to NOON."""
+    times = np.array([microseconds(NOON - day * DAY) for day in range(count)])
+    columns = features.FeatureColumns(
+        ["edge:a"], np.zeros(count, np.int64), times, np.ones(count), np.ones((count, len(EDGE.names)))
+    )
+    async with warehouse.as_tenant(tenant) as db:
+        await features.put_view(tenant, db, EDGE.stored, NOON)
+        await features.put(tenant, db, EDGE.id, columns, ManualClock(NOON))
+
+
+async def test_rows_of_features_end_in_portions_and_all_of_them(
+    warehouse: Warehouse, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await windows(warehouse, tenant, 40)
+    monkeypatch.setattr(retention, "AT_ONCE", 2)
+    async with warehouse.as_tenant(tenant) as db:
+        assert await retention.end_features(tenant, db, NOON - 30 * DAY) == 2
+    assert await count(warehouse, tenant, "feature_row") == 38
+    assert await end_features(tenant, warehouse, NOON) == 7
+    assert await count(warehouse, tenant, "feature_row") == 31
+
+
+async def test_outlived_rows_of_features_are_found_by_an_index(
+    warehouse: Warehouse, tenant: str, database: Database
+) -> None:
+    await windows(warehouse, tenant, 2)
+    query = "explain select from feature_row where tenant = %s and time < %s order by time limit 9"
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute("set local enable_sort = off")
+        plan = "\n".join(line for (line,) in connection.execute(query, [tenant, NOON]).fetchall())
+    assert "feature_row_outlived" in plan
 
 
 async def test_a_tenant_says_how_long_its_sessions_are_kept(warehouse: Warehouse, tenant: str) -> None:
@@ -184,6 +221,8 @@ async def test_a_tenant_says_how_long_its_sessions_are_kept(warehouse: Warehouse
 async def test_without_a_tenant_nothing_ends(database: Database) -> None:
     with psycopg.connect(database.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("select * from end_outlived(now(), now())")
+    with psycopg.connect(database.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("select end_outlived_features(now(), 1)")
 
 
 async def test_whatever_a_clock_says_no_day_ends_that_is_hot(

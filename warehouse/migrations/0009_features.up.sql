@@ -17,7 +17,7 @@ create table feature_view (
 
 -- One row per entity, window and version of what was known: time is the window's end, created when the row was made. Late
 -- data make a further row, so that what was known at a time can be asked for afterwards. No foreign key: it would fire once
--- per row, and put() writes the view first. Entities compare as bytes: a join looks up a million of them.
+-- per row; put() looks for the view once, in its turn, and who removes a tenant takes the same turn. Entities compare as bytes: a join looks up a million of them.
 create table feature_row (
     tenant text not null,
     view bigint not null,
@@ -30,6 +30,8 @@ create table feature_row (
     numbers bytea not null,
     primary key (tenant, view, entity, time, created)
 );
+-- Rows end by their time: without it each hour's round would read all that the tenant has.
+create index feature_row_outlived on feature_row (tenant, time);
 
 -- What a model was taught with: enough to make the same again, to see that it is the same, and to find whose rows it holds.
 create table training_set (
@@ -55,8 +57,9 @@ select isolate_by_tenant('feature_view'), isolate_by_tenant('feature_row'), isol
 
 grant select, insert on feature_view, feature_row, training_set to tonewatch_app;
 
--- As end_outlived (0004): the app may delete nothing itself.
-create function end_outlived_features(before timestamptz) returns bigint language plpgsql security definer
+-- As end_outlived (0004): the app may delete nothing itself. The oldest `at_most` rows: a month of windows is millions,
+-- more than one statement may take its time for.
+create function end_outlived_features(before timestamptz, at_most integer) returns bigint language plpgsql security definer
 set search_path = pg_catalog, public, pg_temp as $body$
 declare
     mine text := nullif(current_setting('app.tenant', true), '');
@@ -65,7 +68,8 @@ begin
     if mine is null then
         raise exception 'no tenant is set' using errcode = 'insufficient_privilege';
     end if;
-    delete from feature_row where tenant = mine and time < before;
+    delete from feature_row where tenant = mine and ctid = any(array(
+        select f.ctid from feature_row f where f.tenant = mine and f.time < before order by f.time limit at_most));
     get diagnostics ended = row_count;
     return ended;
 end
