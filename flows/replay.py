@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge, take_in
 from ml.champion import Champion
@@ -24,6 +24,8 @@ from tonewatch.watched import judged_by
 TENANT = "replay"
 #: Progress is told once for so many ticks.
 TOLD_TICKS = 2_000
+#: Where the watcher told of no tick for longer than so many take, it was not there.
+PAUSE_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,20 @@ def _watch_on(held: dict[str, Held], before: Conditions, now_held: Conditions, n
 
 
 def moments(recording: Recording, clock: ManualClock, every_s: float) -> Iterator[datetime]:
-    """The ticks' times, to which the clock goes along: the recorded watcher's, else evenly to the end."""
-    told = _ticked(recording)
+    """The ticks' times, to which the clock goes along: the recorded watcher's, and evenly wherever nobody watched."""
+    told, step = _ticked(recording), timedelta(seconds=every_s)
     for time in told:
+        if time - clock.now() > PAUSE_TICKS * step:
+            yield from _evenly(clock, time - step, every_s)
         clock.advance((time - clock.now()).total_seconds())
         yield time
-    while not told and clock.now() < recording.end:
+    if not told or recording.end - clock.now() > PAUSE_TICKS * step:
+        yield from _evenly(clock, recording.end, every_s)
+
+
+def _evenly(clock: ManualClock, until: datetime, every_s: float) -> Iterator[datetime]:
+    """Ticks from the clock's time on; the last is the first that is not before `until`."""
+    while clock.now() < until:
         clock.advance(every_s)
         yield clock.now()
 
