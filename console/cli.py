@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from console.commands import Json, StateDir, connected_settings, settings_for
+from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
 from console.features import app as features
 from console.incidents import app as incidents
@@ -108,26 +108,37 @@ def status(state_dir: StateDir = None, as_json: Json = False) -> None:
     from console.stack import lifecycle
 
     found = lifecycle.status(settings_for(state_dir))
-    _tell(found, _standings(state_dir) if found.up else [], as_json)
+    tenants = _standings(state_dir) if found.up else []
+    _tell(found, tenants, as_json, _picture(state_dir, tenants) if found.up else None)
     if not found.up:
         raise typer.Exit(1)
 
 
 def _standings(state_dir: Path | None) -> list[Standing]:
     from console.commands import run
+    from console.stack.lifecycle import connected
     from console.standing import standings
     from tonewatch.errors import TonewatchError
 
     try:
-        return run(state_dir, lambda warehouse: standings(connected_settings(state_dir), warehouse))
+        return run(state_dir, lambda warehouse: standings(connected(settings_for(state_dir)), warehouse))
     except TonewatchError as error:  # which parts run is told all the same
         _say("tenants", str(error))
         return []
 
 
-def _tell(found: Status, tenants: list[Standing], as_json: bool) -> None:
-    watched = next((each for each in tenants if each.picture), None)
-    picture = watched.picture if watched else None
+def _picture(state_dir: Path | None, tenants: list[Standing]) -> dict[str, Any] | None:
+    from console.stack.lifecycle import connected
+    from console.standing import picture
+    from tonewatch.errors import TonewatchError
+
+    try:
+        return _run(picture(connected(settings_for(state_dir)), tenants))
+    except TonewatchError:  # it has just ended
+        return None
+
+
+def _tell(found: Status, tenants: list[Standing], as_json: bool, picture: dict[str, Any] | None = None) -> None:
     if as_json:
         told = {"picture": picture, "tenants": [each.document() for each in tenants]}
         _print_json(found.as_dict() | told)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from console.sources import Source, configured, lines
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import SettingsError
+from tonewatch.errors import SettingsError, UnknownTenant
 from tonewatch.records import Tenant
-from tonewatch.settings import Profile, Settings, addressed, load_profile
+from tonewatch.settings import Profile, Settings, Sources, addressed, load_profile
 from warehouse import notices, tenants
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
@@ -56,15 +56,36 @@ class Standing:
 
 
 async def standings(settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM) -> list[Standing]:
-    """The tenant of the settings, and every other that is watched or has sources. Raises WarehouseAway.
+    """The tenant of the settings, and every other that is watched, has sources or needs something to be set.
 
-    settings: with the address of the Redis in which the live pictures are.
+    settings: with the address of the Redis in which the live pictures are. Raises WarehouseAway.
     """
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db)
+    found = await standings_of(slugs, settings, warehouse, clock)
+    return [each for each in found if each.watched or each.sources or each.remarks or each.tenant == settings.tenant]
+
+
+async def standings_of(
+    slugs: Sequence[str], settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM
+) -> list[Standing]:
+    """How it stands with each of these tenants, without those that have left. Raises WarehouseAway."""
+    found = []
     async with _cache(settings) as cache:
-        found = [await _standing(slug, warehouse, cache, clock) for slug in slugs]
-    return [each for each in found if each.watched or each.sources or each.tenant == settings.tenant]
+        for slug in slugs:
+            with suppress(UnknownTenant):
+                found.append(await _standing(slug, warehouse, cache, clock))
+    return found
+
+
+async def picture(settings: Settings, known: Sequence[Standing]) -> dict[str, Any] | None:
+    """The live picture to show: of the settings' tenant, else of the first that has one; None: there is none.
+
+    Redis alone is asked: PostgreSQL may be away, and `known` empty.
+    """
+    async with _cache(settings) as cache:
+        own = await cache.live(settings.tenant)
+    return own or next((each.picture for each in known if each.picture), None)
 
 
 async def remarks_on(tenant: str, settings: Settings, warehouse: Warehouse, clock: Clock = SYSTEM) -> list[str]:
@@ -99,13 +120,23 @@ async def _profile(tenant: str, db: Connection) -> tuple[Profile, list[str]]:
 async def _standing(tenant: str, warehouse: Warehouse, cache: Cache, clock: Clock) -> Standing:
     async with warehouse.as_tenant(tenant) as db:
         held = await tenants.get(tenant, db)
-        profile, remarks = await _profile(tenant, db)
+        named, remarks = await _named(tenant, db)
         stuck = await notices.stuck(tenant, db, clock.now() - LATELY)
-    picture = await cache.live(tenant)
-    found = configured(profile.sources) if picture is None else picture.get("sources") or []
+    seen = await cache.live(tenant)
+    found = configured(named) if seen is None else seen.get("sources") or []
     # What the watcher lacks it says itself: this process may have been started with other settings.
-    remarks += (picture or {}).get("lacking") or []
-    return Standing(tenant, held.profile, picture, found, [*remarks, *(told_of(each) for each in stuck)])
+    remarks += (seen or {}).get("lacking") or []
+    return Standing(tenant, held.profile, seen, found, [*remarks, *(told_of(each) for each in stuck)])
+
+
+async def _named(tenant: str, db: Connection) -> tuple[Sources, list[str]]:
+    """The sources that the tenant's settings name, and remarks; a profile whose file is gone is one of them."""
+    try:
+        profile, remarks = await _profile(tenant, db)
+    except SettingsError as error:
+        other = f"give it another: `tonewatch tenants settings {tenant} --profile NAME`"
+        return Sources(), [f"it cannot be watched, and which sources it has is not known: {error}; {other}"]
+    return profile.sources, remarks
 
 
 def told_of(stuck: notices.Stuck) -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
 from console.chores import LOOK_SECONDS, Chores
@@ -138,8 +138,8 @@ class Watcher:
         alerts = await self.collector.hear_alerts(self.tenant, self.warehouse)
         self.collector.add(Sample(TICKED, now, (now - (self._last_tick or now)).total_seconds()))
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()
-        if samples and self.collected_since is None:
-            self.collected_since = samples[0].time
+        if self.collected_since is None:
+            self.collected_since = first_collected(samples)
         began = await tick(
             self.tenant,
             self.warehouse,
@@ -333,6 +333,11 @@ class Watcher:
                 await control.close()
         await self.cache.close()
         await self.warehouse.close()
+
+
+def first_collected(samples: Iterable[Sample]) -> datetime | None:
+    """The time of the first sample that tells of the platform; None: all are what the watcher says of itself."""
+    return next((sample.time for sample in samples if sample.series.entity != TICKED.entity), None)
 
 
 async def watch(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,22 +14,21 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.replay import Replayed, replay
-from tasks.backtest import Episode, incidents
+from flows.replay import Held, Replayed, replay
+from policy.grouping import OPENING, explained
+from tasks.backtest import Episode, PastIncident, incidents
 from tasks.fetch import Bench
 from tasks.keep import keep
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import SettingsError
 from tonewatch.recording import Recording, open_recording
-from tonewatch.records import FindingKind
+from tonewatch.records import Change, Finding
 from tonewatch.settings import Profile, Settings, read
 from tonewatch.topology import Topology
 from warehouse import calibrations, tenants
 from warehouse.calibrations import Calibrated
 from warehouse.database import Warehouse
 
-#: What opens an incident, and so a page.
-TOLD = frozenset({FindingKind.RULE, FindingKind.SIGNAL, FindingKind.SECURITY})
 USUALLY = timedelta(hours=24)
 
 
@@ -75,18 +75,39 @@ def _watched(
     return found, {family: champion.version for family, champion in sorted(champions.items())}
 
 
+def pages(
+    found: Replayed, topology: Topology, changes: Sequence[Change], end: datetime, profile: Profile
+) -> list[PastIncident]:
+    """The incidents, each a page, that the product would have made of what was found, in the order of their onset.
+
+    As there, an anomaly opens one by itself only if it has lasted, and what announced work explains opens none. end:
+    what still holds then has no end yet.
+    """
+    sure = [each for each in found.findings if each.kind in OPENING and each.id not in found.excused]
+    unexplained = [each for each in sure if not _explained(each, found.held[each.id], topology, changes)]
+    episodes = [Episode(each, found.held[each.id].over or end) for each in unexplained]
+    enough = timedelta(seconds=profile.anomaly_seconds)
+    lasting = {each.id for each in unexplained if found.held[each.id].last - each.ended >= enough}
+    return incidents(episodes, topology, end, lasting, changes)
+
+
+def _explained(finding: Finding, held: Held, topology: Topology, changes: Sequence[Change]) -> bool:
+    """Whether announced work explained the finding from the tick that found it to the last at which it held."""
+    known = [change for change in changes if change.started <= held.first]
+    return explained(finding, known, topology, held.last, held=True) is not None
+
+
 def _figures(tenant: str, recording: Recording, found: Replayed, profile: Profile) -> dict[str, float]:
     """Findings by kind, and the pages that they would have been beside what the budget allows."""
-    sure = [finding for finding in found.findings if finding.id not in found.excused and finding.kind in TOLD]
-    episodes = [Episode(finding, finding.ended) for finding in sure]
-    pages = incidents(episodes, Topology(recording.entities), recording.end)
+    told = pages(found, Topology(recording.entities), recording.changes, recording.end, profile)
     kinds = Counter(f"findings_{finding.kind}" for finding in found.findings)
-    seconds = (recording.end - recording.start).total_seconds()
+    # Of what there is: no page can come of what the warehouse no longer holds, or never did.
+    seconds = (recording.chunks[-1].last - recording.chunks[0].first) / 1e6
     return {
         **{name: float(count) for name, count in sorted(kinds.items())},
         "findings": float(len(found.findings)),
         "excused": float(len(found.excused)),
-        "pages": float(len(pages)),
+        "pages": float(len(told)),
         "pages_allowed": profile.budget.pages_per_week * seconds / profile.budget.week_seconds,
         "ticks": float(found.ticks),
         "samples": float(found.samples),

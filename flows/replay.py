@@ -6,11 +6,12 @@ The same recording, profile and champions give the same findings, bit by bit, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge, take_in
 from ml.champion import Champion
+from policy.conditions import Conditions
 from tonewatch.clock import ManualClock
 from tonewatch.keeping import EPOCH, MICROSECOND
 from tonewatch.recording import Recording
@@ -23,16 +24,31 @@ from tonewatch.watched import judged_by
 TENANT = "replay"
 #: Progress is told once for so many ticks.
 TOLD_TICKS = 2_000
+#: Where the watcher told of no tick for longer than so many take, it was not there.
+PAUSE_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The first and the last tick at which a condition held, and the one that found it over; None: it still held."""
+
+    first: datetime
+    last: datetime
+    over: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What the watcher would have found. excused: ids of findings that began while its machine was starved."""
+    """What the watcher would have found. excused: ids of findings that began while its machine was starved.
+
+    held: of each finding, by id, from when to when its condition held.
+    """
 
     findings: tuple[Finding, ...]
     excused: tuple[str, ...]
     ticks: int
     samples: int
+    held: Mapping[str, Held]
 
     @property
     def hash(self) -> str:
@@ -56,6 +72,7 @@ def replay(
     clock, topology = ManualClock(recording.start), Topology(recording.entities)
     state = DetectionState(champions=champions or {})
     found: dict[str, Finding] = {}
+    held: dict[str, Held] = {}
     doubted: dict[str, None] = {}
     ticks = count = 0
     before = recording.start
@@ -66,21 +83,42 @@ def replay(
         holds = judge(state, batch, broken, topology, judged_as)
         starved = excused(state.excused, state.conditions, holds, TENANT)
         doubted |= dict.fromkeys(starved.values())
+        _watch_on(held, state.conditions, holds, now)
         found |= {finding.id: finding for finding in carry_on(TENANT, state, holds, starved)}
         ticks, count, before = ticks + 1, count + len(samples), now
         if ticks % TOLD_TICKS == 0:
             say(f"{now.isoformat()}: {count:,} samples, {len(found)} findings")
     ordered = sorted(found.values(), key=lambda each: (each.ended, each.entity, each.detector, each.started))
-    return Replayed(tuple(ordered), tuple(sorted(doubted)), ticks, count)
+    return Replayed(tuple(ordered), tuple(sorted(doubted)), ticks, count, held)
+
+
+def _watch_on(held: dict[str, Held], before: Conditions, now_held: Conditions, now: datetime) -> None:
+    """Take down which conditions hold at `now`, and which of those before are over."""
+    for key, condition in before.items():
+        if key not in now_held:
+            name = condition.finding(TENANT).id
+            held[name] = replace(held[name], over=now)
+    for condition in now_held.values():
+        name = condition.finding(TENANT).id
+        first = held[name].first if name in held else now
+        held[name] = Held(first, now)
 
 
 def moments(recording: Recording, clock: ManualClock, every_s: float) -> Iterator[datetime]:
-    """The ticks' times, to which the clock goes along: the recorded watcher's, else evenly to the end."""
-    told = _ticked(recording)
+    """The ticks' times, to which the clock goes along: the recorded watcher's, and evenly wherever nobody watched."""
+    told, step = _ticked(recording), timedelta(seconds=every_s)
     for time in told:
+        if time - clock.now() > PAUSE_TICKS * step:
+            yield from _evenly(clock, time - step, every_s)
         clock.advance((time - clock.now()).total_seconds())
         yield time
-    while not told and clock.now() < recording.end:
+    if not told or recording.end - clock.now() > PAUSE_TICKS * step:
+        yield from _evenly(clock, recording.end, every_s)
+
+
+def _evenly(clock: ManualClock, until: datetime, every_s: float) -> Iterator[datetime]:
+    """Ticks from the clock's time on; the last is the first that is not before `until`."""
+    while clock.now() < until:
         clock.advance(every_s)
         yield clock.now()
 

@@ -30,7 +30,7 @@ LEAST_COUNTERS = 2
 LOG_PATIENCE, PAUSES = timedelta(seconds=30), 5
 WORK_GOES_ON = 0.5
 #: What the watcher itself makes of what it reads comes and goes with other things than the component's exposition.
-OURS = frozenset({"up", "scrape_failed", "scrape_seconds", "source_twin_gap_db"})
+OURS = frozenset({"up", "scrape_failed", "scrape_seconds", "source_twin_gap_db", "prometheus_series_read"})
 OURS_BEGIN = ("probe_", "sessions_", "log_", "host_", "player_")
 CPU = "process_cpu_seconds_total"
 STARTED = "process_start_time_seconds"

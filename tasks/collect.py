@@ -49,7 +49,7 @@ SLICE = timedelta(minutes=5)
 #: Longest answer of a Prometheus that is waited for.
 PROMETHEUS_S = 30.0
 OWN_PROMETHEUS = "service:prometheus"
-#: How many series the last reading of it gave.
+#: How many series a reading of it gave, at the time of the newest sample; a reading that brings no newer one has none.
 SERIES_READ = "prometheus_series_read"
 ALARMING = frozenset({"warning", "error", "critical"})
 QUOTABLE = 5
@@ -65,6 +65,7 @@ class Collector:
         self._credentials = prometheus_credentials
         self._read_to: datetime | None = None  # in the user's Prometheus: all series, and of each its last sample
         self._last_read: dict[Labelled, int] = {}
+        self._newest_read = 0  # of any series, in milliseconds since 1970
         self._client = client(timeout_s=max(1.0, min(profile.scrape_seconds, 2.0)))
         self._patient = client(timeout_s=PROMETHEUS_S, connections=2)
         self._waiting: deque[Sample] = deque()
@@ -184,7 +185,12 @@ class Collector:
                 self._unheld(self._new(line, naming.series(line.told), milliseconds(start - SETTLING)))
             )
         self._waiting.append(Sample(Series(OWN_PROMETHEUS, "up"), now, 1.0))
-        self._waiting.append(Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), now, float(len(lines))))
+        newest = max((line.times[-1] for line in lines), default=0)
+        if newest > self._newest_read:
+            count = len({line.told for line in lines})  # two selectors may name the same series
+            told = Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), moment(newest), float(count))
+            self._waiting.extend(self._unheld([told]))
+            self._newest_read = newest
         self._read_to = end
 
     async def _ruled(self, server: PrometheusServer, start: datetime, end: datetime, now: datetime) -> list[Line]:

@@ -19,11 +19,13 @@ from warehouse.rows import row
 
 #: So much is read at once.
 SLICE = timedelta(minutes=5)
+#: A stretch whose first sample comes later than this after its beginning is only partly there.
+LATE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was kept. hash: of the content."""
+    """What was kept. start: as asked for, or the first sample's time where that is much later; hash: of the content."""
 
     folder: str
     start: datetime
@@ -45,6 +47,8 @@ async def keep(
 ) -> Kept:
     """Write all that the warehouse holds of start <= time < end into a new folder. No tenant's name is in it.
 
+    Where it holds only a later part of that, the recording begins with the first sample, and that is said.
+
     Raises UnknownTenant, WarehouseAway; RecordingError: there is no such stretch of samples, or no such folder can be.
     """
     if not start < end:
@@ -65,11 +69,16 @@ async def keep(
     keeper.lines(CHANGES, map(_change, announced))
     keeper.lines(SESSIONS, map(_report, told))
     named = {series_key(each) for each in keeper.series}
+    first: datetime | None = None
     for begin, until in stretches(start, end, SLICE):
         async with warehouse.as_tenant(tenant) as db:
             found = await samples.read(tenant, db, begin, until)
         keeper.chunk([sample for sample in found if series_key(sample.series) in named])
+        first = first or min((sample.time for sample in found), default=None)
         say(f"{(until - start) / (end - start):.0%}: {keeper.samples:,} samples")
+    if first is not None and first - start > LATE:
+        say(f"the warehouse holds nothing before {first.isoformat()}: the recording begins there")
+        start = first
     digest = keeper.close(
         start, end, profile.scrape_seconds, watched(profile), f"from a warehouse, {end - start}", "tonewatch record"
     )

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import Database
 from tests.integration.test_training import PARTS, START, telemetry
 from tonewatch.records import Entity, Sample, Series
+from tonewatch.settings import load_profile
 from warehouse import entities, incidents, samples
 from warehouse.database import Warehouse
 
@@ -32,7 +33,7 @@ print(json.dumps(asyncio.run(backtest(sys.argv[1], *map(datetime.fromisoformat, 
 async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
     warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
 ) -> None:
-    end = START + timedelta(seconds=SECONDS)
+    begin, end = START - timedelta(hours=1), START + timedelta(seconds=SECONDS)
     down = Series(PARTS[0], "up")
     failed = [Sample(down, START + timedelta(seconds=second), 0.0) for second in range(200, SECONDS)]
     answered = [
@@ -50,7 +51,7 @@ async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
     }
     told = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", FLOW, tenant, START.isoformat(), end.isoformat()],
+        [sys.executable, "-c", FLOW, tenant, begin.isoformat(), end.isoformat()],
         cwd=Path(__file__).resolve().parents[2],
         env=kept | mine,
         capture_output=True,
@@ -63,5 +64,8 @@ async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
     assert (figures["pages"], figures["findings_rule"]) == (1.0, 1.0)
     assert figures["samples"] == len(answered) + len(failed)
     assert figures["models"] == {}
+    budget = load_profile("demo").budget
+    there = budget.pages_per_week * (SECONDS - 1) / budget.week_seconds
+    assert figures["pages_allowed"] == pytest.approx(there), "of what the warehouse holds, not of what was asked for"
     async with warehouse.as_tenant(tenant) as db:
         assert await incidents.active(tenant, db) == []

@@ -18,6 +18,7 @@ from tonewatch.recording import open_recording
 from tonewatch.records import Change, Finding, Sample, Series, SessionReport
 from tonewatch.topology import Topology
 from warehouse import changes, entities, sessions
+from warehouse import samples as samples_kept
 from warehouse.database import Warehouse
 
 END = START + timedelta(seconds=60)
@@ -83,13 +84,28 @@ async def test_what_is_not_there_cannot_be_recorded(tenant: str, warehouse: Ware
     assert not (tmp_path / "a").exists()
 
 
+async def test_what_the_warehouse_holds_only_in_part_begins_where_it_does_and_that_is_told(
+    tenant: str, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    first = at(3_600)
+    async with warehouse.as_tenant(tenant) as db:
+        await samples_kept.append(tenant, db, [Sample(Series("component:a", "up"), first, 1.0)])
+    said: list[str] = []
+    kept = await keep(tenant, warehouse, START, first + timedelta(seconds=9), tmp_path / "a", said.append)
+    assert (kept.start, open_recording(tmp_path / "a").start) == (first, first)
+    assert [line for line in said if f"holds nothing before {first.isoformat()}" in line]
+
+    little = first - timedelta(seconds=20)
+    whole = await keep(tenant, warehouse, little, first + timedelta(seconds=9), tmp_path / "b", lambda _: None)
+    assert whole.start == little
+
+
 async def test_another_tenants_samples_stay_where_they_are(tenant: str, warehouse: Warehouse, tmp_path: Path) -> None:
     from tests.conftest import new_tenant
-    from warehouse import samples
 
     other = await new_tenant(warehouse)
     for name, entity in ((tenant, "component:ours"), (other, "component:theirs")):
         async with warehouse.as_tenant(name) as db:
-            await samples.append(name, db, [Sample(Series(entity, "up"), at(1), 1.0)])
+            await samples_kept.append(name, db, [Sample(Series(entity, "up"), at(1), 1.0)])
     await keep(tenant, warehouse, START, END, tmp_path / "a", lambda _: None)
     assert [each.entity for each in open_recording(tmp_path / "a").series] == ["component:ours"]

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from console.standing import at_start, remarks_on, standings
+from console.standing import at_start, picture, remarks_on, standings, standings_of
 from console.tenancy import Change, Tenancy
 from tests.conftest import new_tenant
 from tests.integration.test_warehouse_cache import Server
 from tonewatch.clock import ManualClock
 from tonewatch.records import Incident, IncidentState, Notice
 from tonewatch.settings import Settings
-from warehouse import incidents, notices
+from warehouse import incidents, notices, tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
@@ -76,6 +76,42 @@ async def test_tenants_with_sources_are_told_of_and_those_without_only_if_they_a
     assert "not watched now" in found[connected].text(START)[0]
     assert "no source is connected" in found[tenant].text(START)[1]
     assert found[tenant].document()["tenant"] == tenant
+
+
+async def test_the_picture_is_the_own_tenants_also_where_only_redis_is_there(
+    warehouse: Warehouse, tenant: str, clock: ManualClock, redis_url: str
+) -> None:
+    other = await new_tenant(warehouse)
+    mine, theirs = Settings(tenant=other, redis_url=SecretStr(redis_url)), {"ticks": 1, "sources": [], "lacking": []}
+    cache = Cache(redis_url)
+    await cache.put_live(tenant, theirs)
+    found = await standings(mine, warehouse, clock)
+    assert await picture(mine, found) == theirs, "it is the only one"
+    await cache.put_live(other, theirs | {"ticks": 2})
+    await cache.close()
+    assert await picture(mine, await standings(mine, warehouse, clock)) == theirs | {"ticks": 2}
+    assert await picture(mine, []) == theirs | {"ticks": 2}, "PostgreSQL is away: nothing is known of the tenants"
+    assert await picture(Settings(tenant=other), []) is None
+
+
+async def test_a_tenant_whose_profile_is_gone_is_told_of_and_takes_no_other_from_the_list(
+    warehouse: Warehouse, tenant: str, clock: ManualClock
+) -> None:
+    bare = await new_tenant(warehouse)
+    async with warehouse.as_tenant(bare) as db:
+        await tenants.watch_by(bare, db, "no-longer-there")
+    found = {each.tenant: each for each in await standings(Settings(tenant=tenant), warehouse, clock)}
+    assert tenant in found
+    assert found[bare].profile == "no-longer-there"
+    assert "no profile 'no-longer-there'; known are" in found[bare].text(START)[-1]
+
+
+async def test_a_tenant_that_leaves_while_the_list_is_made_is_not_in_it(
+    warehouse: Warehouse, tenant: str, clock: ManualClock
+) -> None:
+    listed = [tenant, "left-meanwhile"]
+    found = await standings_of(listed, Settings(tenant=tenant), warehouse, clock)
+    assert [each.tenant for each in found] == [tenant]
 
 
 async def test_notices_that_do_not_go_out_are_told_with_their_reason(

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.replay import Replayed, batches, replay
+from flows.replay import Replayed, batches, moments, replay
 from flows.ticks import TICKED
 from tests.benchmarks import _recording
 from tests.unit.platform_parts import START, at
+from tonewatch.clock import ManualClock
 from tonewatch.errors import RecordingError
 from tonewatch.keeping import ENTITIES, Keeper
 from tonewatch.recording import Recording, open_recording
@@ -140,6 +141,28 @@ def test_it_ticks_when_the_recorded_watcher_did(tmp_path: Path) -> None:
         assert again.ticks == len(seconds)
         symptoms[name] = {each.symptom for each in again.findings if each.entity == TRANSCODER}
     assert symptoms["seen"] - symptoms["unseen"] == {"scrape-unknown"}
+
+
+def test_where_nobody_watched_it_ticks_evenly(tmp_path: Path) -> None:
+    """The watcher ticked up to the tenth second and from the fiftieth on; what failed in between is found."""
+    told, samples = soundstage()
+    ends = [5, 10, *range(50, 60, 5)]
+    silent = write(tmp_path / "a", [*samples, *(Sample(TICKED, at(second), 5.0) for second in ends)], told)
+    clock = ManualClock(silent.start)
+    assert list(moments(silent, clock, 5.0)) == [at(second) for second in range(5, 60, 5)]
+    assert clock.now() == at(55)
+    assert [each for each in replay(silent, DEMO).findings if each.symptom == "scrape-refused"]
+
+
+@pytest.mark.parametrize(("ends", "expected"), [((30,), 5 + 1 + 6), ((5, 30), 2 + 6), ((25, 50), 2)])
+def test_the_ends_of_a_recording_and_long_pauses_are_watched_too(
+    tmp_path: Path, ends: tuple[int, ...], expected: int
+) -> None:
+    told, samples = soundstage()
+    silent = write(tmp_path / "a", [*samples, *(Sample(TICKED, at(second), 5.0) for second in ends)], told)
+    ticks = list(moments(silent, ManualClock(silent.start), 5.0))
+    assert len(ticks) == expected
+    assert set(map(at, ends)) <= set(ticks)
 
 
 def test_the_recordings_own_figures_win_over_the_profile(tmp_path: Path) -> None:
