@@ -34,7 +34,7 @@ class Kept:
 
 
 async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
-    """Roll up and end for every tenant, drop the days that nobody needs, then ease thresholds.
+    """Roll up and end for every tenant, drop the days that nobody needs, ease thresholds.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Rows of
     features, of which there may be millions, end last: nothing else waits for them. Raises WarehouseAway.
