@@ -108,12 +108,20 @@ class Calm:
 
     scores: (entities, windows) in [0, 1], by time, NaN where a window is not judged; notable: the same shape, whether
     a window holds what is worth telling; groups: per entity the number of the group whose incidents are one, the same
-    numbers in all families.
+    numbers in all families. run: windows in a row that open an incident, None: as the budget says; hold: ticks for
+    which one window that was strange enough counts as still strange: a detector that tells only what is new goes
+    quiet while its episode lasts.
     """
 
     scores: Floats
     notable: Flags
     groups: Sequence[int]
+    run: int | None = None
+    hold: int = 0
+
+    def runs(self, budget: Budget) -> int:
+        """Windows in a row that open an incident here."""
+        return budget.run if self.run is None else self.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +215,7 @@ class _Runs:
     lowest: Floats
     notable: Floats
     groups: Sequence[int]
+    hold: int
 
 
 def refuse_short(family: str, scores: Floats) -> None:
@@ -236,10 +245,12 @@ def debounced(scores: Floats, debounce: int, phases: int = 1) -> Floats:
 def incidents(calm: Mapping[str, Calm], thresholds: Mapping[str, float], budget: Budget, phases: int = 1) -> float:
     """How many incidents the scores open at these thresholds, averaged over the phases of the tick."""
     above = []
+    width = _width(calm, budget, phases)
     for family, of_family in calm.items():
         scores = np.where(of_family.notable, of_family.scores, np.nan)
-        held = debounced(scores, budget.run, phases) > thresholds[family]
-        above.append((held.astype(np.float64), of_family.groups))
+        lowest = debounced(scores, of_family.runs(budget), phases)
+        held = lowest[:, lowest.shape[1] - width :] > thresholds[family]
+        above.append((_carried(held.astype(np.float64), of_family.hold, phases), of_family.groups))
     strand = _strand(_carried(_grouped(above), budget.reach, phases), phases)
     return float(_crossings(strand, np.array([0.5]))[0]) / phases
 
@@ -261,13 +272,14 @@ def calibrate(
     """
     runs = _runs(calm, budget, phases)
     marginals = {family: _marginal(one.levels, phases) for family, one in runs.items()}
-    everything, notable = _surprises(runs, marginals)
+    everything, notable = _surprises(runs, marginals, phases)
     curve = _curve(everything, notable, budget, phases)
     own = curve.level(budget.per_tick(curve.together))
     chance = np.random.default_rng(seed)
     drawn = []
+    longest = max(of_family.runs(budget) + of_family.hold for of_family in calm.values())
     for _ in range(resamples):
-        moments = _moments(everything, 4 * budget.run * phases, chance)
+        moments = _moments(everything, 4 * longest * phases, chance)
         one = _curve(everything[:, moments], notable[:, moments], budget, phases)
         drawn.append(one.level(budget.per_tick(one.together)))
     level = max(own, float(np.quantile(drawn, caution)))
@@ -292,16 +304,21 @@ def calibrate(
     )
 
 
+def _width(calm: Mapping[str, Calm], budget: Budget, phases: int) -> int:
+    """The windows at which a run of every family can end: the last so many."""
+    return min(max(0, int(each.scores.shape[1]) - (each.runs(budget) - 1) * phases) for each in calm.values())
+
+
 def _runs(calm: Mapping[str, Calm], budget: Budget, phases: int) -> dict[str, _Runs]:
     if len({of_family.scores.shape[1] for of_family in calm.values()}) != 1:
         raise ModelError("the families' calm scores must cover the same windows, and there must be some")
-    runs = {}
+    runs, width = {}, _width(calm, budget, phases)
     for family, of_family in calm.items():
         refuse_short(family, of_family.scores)
-        levels = -np.log1p(-np.clip(of_family.scores, 0.0, 1.0 - 1e-15))
-        lowest = debounced(levels, budget.run, phases)
-        notable = debounced(np.where(of_family.notable, levels, np.nan), budget.run, phases)
-        runs[family] = _Runs(levels, lowest, notable, of_family.groups)
+        levels, run = -np.log1p(-np.clip(of_family.scores, 0.0, 1.0 - 1e-15)), of_family.runs(budget)
+        both = (debounced(each, run, phases) for each in (levels, np.where(of_family.notable, levels, np.nan)))
+        lowest, notable = (each[:, each.shape[1] - width :] for each in both)
+        runs[family] = _Runs(levels, lowest, notable, of_family.groups, of_family.hold)
     if (whole := sum(int(np.isfinite(one.lowest).sum()) for one in runs.values())) < LEAST_WINDOWS:
         raise ModelError(
             f"{whole} calm runs of {budget.run} windows to calibrate on; at least {LEAST_WINDOWS} are needed: "
@@ -310,10 +327,17 @@ def _runs(calm: Mapping[str, Calm], budget: Budget, phases: int) -> dict[str, _R
     return runs
 
 
-def _surprises(runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal]) -> tuple[Floats, Floats]:
+def _surprises(runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal], phases: int) -> tuple[Floats, Floats]:
     """Per group the most surprising run, (groups, windows): of all runs, and of those that are notable throughout."""
-    everything = [(marginals[family].surprise(one.lowest), one.groups) for family, one in runs.items()]
-    notable = [(marginals[family].surprise(one.notable), one.groups) for family, one in runs.items()]
+
+    def held(family: str, lowest: Floats) -> tuple[Floats, Sequence[int]]:
+        surprise, one = marginals[family].surprise(lowest), runs[family]
+        if one.hold:
+            surprise = _carried(np.where(np.isnan(surprise), -np.inf, surprise), one.hold, phases)
+        return surprise, one.groups
+
+    everything = [held(family, one.lowest) for family, one in runs.items()]
+    notable = [held(family, one.notable) for family, one in runs.items()]
     return _grouped(everything), _grouped(notable)
 
 

@@ -7,7 +7,7 @@ was answered no rule on scrapes can hold.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -20,7 +20,7 @@ from policy.grouping import Group, group
 from policy.readings import Readings, after, usual_gap
 from tasks.correlate import ECHO
 from tasks.detect import HORIZON
-from tonewatch.records import Finding, Sample
+from tonewatch.records import Change, Finding, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 
@@ -143,13 +143,22 @@ def fired(tenant: str, alerts: Iterable[Sample]) -> Iterator[Episode]:
                 began = place
 
 
-def incidents(episodes: Iterable[Episode], topology: Topology, end: datetime) -> list[PastIncident]:
-    """The episodes as incidents: grouped as findings are when they come one after the other."""
+def incidents(
+    episodes: Iterable[Episode],
+    topology: Topology,
+    end: datetime,
+    lasting: Collection[str] = (),
+    changes: Sequence[Change] = (),
+) -> list[PastIncident]:
+    """The episodes as incidents: grouped as findings are when they come one after the other.
+
+    lasting: ids of the anomalies' findings that lasted long enough to open one; changes: what was announced then.
+    """
     past: list[_Open] = []
     for episode in sorted(episodes, key=lambda each: (each.finding.ended, each.finding.entity)):
         finding = episode.finding
         active = {id(each.group): each for each in past if each.ended + ECHO >= finding.started}
-        for grown in group([finding], [each.group for each in active.values()], topology):
+        for grown in group([finding], [each.group for each in active.values()], topology, lasting, changes):
             home = active.get(id(grown))
             if home is None:
                 grown.incident = finding.id
