@@ -141,7 +141,9 @@ def _steps(files: Sequence[Labelled], scores: Mapping[str, Floats], profile: Pro
 
 def _file_steps(file: Labelled, scores: Floats, profile: Profile) -> tuple[Floats, Floats]:
     if np.isnan(scores).any() or len(scores) != len(file.values):
-        raise SystemExit(f"{file.name}: a score per row and no NaN, or nothing can be said; what is unjudged is no alarm: 0")
+        raise SystemExit(
+            f"{file.name}: a score per row and no NaN, or nothing can be said; what is unjudged is no alarm: 0"
+        )
     values = _row_values(file, profile)
     outside = np.ones(len(scores), dtype=bool)
     outside[: file.probation] = False
