@@ -31,6 +31,9 @@ PEAKS_FOR_SHAPE = 60
 #: The tail begins at the highest of these quantiles that leaves PEAKS_FOR_TAIL peaks.
 TAIL_BEGINS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 PEAKS_FOR_TAIL = 30
+#: A family's own tail begins higher where it has the windows: what is usual and what is an outlier are two things,
+#: and a tail fitted to the usual says nothing of the outliers.
+OWN_TAIL_BEGINS = (0.9999, 0.9998, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, *TAIL_BEGINS)
 #: How many incidents open at once is told from the highest level, of these and those above, with so many occasions.
 OCCASIONS = 10
 TAIL_BEGINS_TOGETHER = (0.995, 0.99, 0.98)
@@ -389,9 +392,9 @@ def _peaks(strand: Floats, level: float) -> Floats:
     return np.maximum.reduceat(strand, starts) if len(starts) else np.empty(0)
 
 
-def _begin(strand: Floats, finite: Floats) -> tuple[float, bool]:
+def _begin(strand: Floats, finite: Floats, begins: Sequence[float] = TAIL_BEGINS) -> tuple[float, bool]:
     """Where the tail begins, and whether it holds enough peaks to speak for itself."""
-    quantiles = np.quantile(finite, TAIL_BEGINS)
+    quantiles = np.quantile(finite, begins)
     enough = np.flatnonzero(_crossings(strand, quantiles) >= PEAKS_FOR_TAIL)
     return float(quantiles[enough[0]] if len(enough) else quantiles[-1]), bool(len(enough))
 
@@ -399,7 +402,7 @@ def _begin(strand: Floats, finite: Floats) -> tuple[float, bool]:
 def _marginal(levels: Floats, phases: int) -> _Marginal:
     finite = levels[np.isfinite(levels)]
     strand = _strand(np.where(np.isnan(levels), -np.inf, levels), phases)
-    begin, _ = _begin(strand, finite)
+    begin, _ = _begin(strand, finite, OWN_TAIL_BEGINS)
     shares = np.append(np.linspace(0.0, 1.0, 200, endpoint=False), float(np.mean(finite <= begin)))
     shares = np.unique(shares[shares <= shares[-1]])
     steps = np.append(np.quantile(finite, shares[:-1]), begin)

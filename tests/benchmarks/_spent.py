@@ -189,3 +189,12 @@ def weeks(past: Sequence[PastIncident], ticks: Stretches) -> list[int]:
     for each in past:
         told[int((each.opened - start) / timedelta(days=7))] += 1
     return told
+
+
+def cause(platform: Simulated, past: PastIncident) -> str:
+    """What opened it, in words."""
+    first = past.findings[0]
+    detector, _, row = first.detector.partition(":")
+    series = platform.names[int(row)] if row.isdigit() else None
+    what = series.metric if series is not None else f"{detector} {row}"
+    return f"{first.entity} {what}"
