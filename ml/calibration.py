@@ -31,8 +31,8 @@ PEAKS_FOR_SHAPE = 60
 #: The tail begins at the highest of these quantiles that leaves PEAKS_FOR_TAIL peaks.
 TAIL_BEGINS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 PEAKS_FOR_TAIL = 30
-#: A family's own tail begins higher where it has the windows: what is usual and what is an outlier are two things,
-#: and a tail fitted to the usual says nothing of the outliers.
+#: A family's own tail begins higher where it has the windows (CROSSED_WINDOWS): what is usual and what is an outlier
+#: are two things, and a tail fitted to the usual says nothing of the outliers.
 OWN_TAIL_BEGINS = (0.9999, 0.9998, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, *TAIL_BEGINS)
 #: How many incidents open at once is told from the highest level, of these and those above, with so many occasions.
 OCCASIONS = 10
@@ -43,6 +43,8 @@ NARROWEST = 0.5
 WEEKS_KEPT = 0.95
 #: Pages a week from which on counts are as good as normal.
 MANY = 100
+#: Judged windows, a tick apart, of a family in each half of the stretch from which on each half is told by the other.
+CROSSED_WINDOWS = 9_000
 _HIGHEST = 60.0  # in -log(1 - score): beyond what a double can tell from 1
 _FLAT = 1e-6  # shapes below are exponential to a double's eye
 
@@ -275,7 +277,7 @@ def calibrate(
     """
     runs = _runs(calm, budget, phases)
     marginals = {family: _marginal(one.levels, phases) for family, one in runs.items()}
-    everything, notable = _surprises(runs, marginals, phases)
+    everything, notable = _surprises(runs, _crossed(runs, marginals, phases), phases)
     curve = _curve(everything, notable, budget, phases)
     own = curve.level(budget.per_tick(curve.together))
     chance = np.random.default_rng(seed)
@@ -330,11 +332,14 @@ def _runs(calm: Mapping[str, Calm], budget: Budget, phases: int) -> dict[str, _R
     return runs
 
 
-def _surprises(runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal], phases: int) -> tuple[Floats, Floats]:
+def _surprises(
+    runs: Mapping[str, _Runs], crossed: Mapping[str, tuple[_Marginal, _Marginal]], phases: int
+) -> tuple[Floats, Floats]:
     """Per group the most surprising run, (groups, windows): of all runs, and of those that are notable throughout."""
 
     def held(family: str, lowest: Floats) -> tuple[Floats, Sequence[int]]:
-        surprise, one = marginals[family].surprise(lowest), runs[family]
+        one, halves = runs[family], np.array_split(lowest, 2, axis=1)
+        surprise = np.hstack([by.surprise(half) for by, half in zip(crossed[family], halves, strict=True)])
         if one.hold:
             surprise = _carried(np.where(np.isnan(surprise), -np.inf, surprise), one.hold, phases)
         return surprise, one.groups
@@ -342,6 +347,23 @@ def _surprises(runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal], ph
     everything = [held(family, one.lowest) for family, one in runs.items()]
     notable = [held(family, one.notable) for family, one in runs.items()]
     return _grouped(everything), _grouped(notable)
+
+
+def _crossed(
+    runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal], phases: int
+) -> dict[str, tuple[_Marginal, _Marginal]]:
+    """By which to tell how surprising the first half's levels are, and the second's: each by the other half.
+
+    A tail fitted to a stretch fits that stretch's own extremes: of many families, some will be exceeded soon. Families
+    with too few windows for that are told by all of theirs.
+    """
+    found = {}
+    for family, one in runs.items():
+        halves = np.array_split(one.levels, 2, axis=1)
+        enough = all(np.isfinite(half).sum() >= CROSSED_WINDOWS * phases for half in halves)
+        first, second = (_marginal(half, phases) for half in halves) if enough else (marginals[family],) * 2
+        found[family] = (second, first)
+    return found
 
 
 def _score(level: float) -> float:
@@ -402,7 +424,7 @@ def _begin(strand: Floats, finite: Floats, begins: Sequence[float] = TAIL_BEGINS
 def _marginal(levels: Floats, phases: int) -> _Marginal:
     finite = levels[np.isfinite(levels)]
     strand = _strand(np.where(np.isnan(levels), -np.inf, levels), phases)
-    begin, _ = _begin(strand, finite, OWN_TAIL_BEGINS)
+    begin, _ = _begin(strand, finite, OWN_TAIL_BEGINS if len(finite) >= CROSSED_WINDOWS * phases else TAIL_BEGINS)
     shares = np.append(np.linspace(0.0, 1.0, 200, endpoint=False), float(np.mean(finite <= begin)))
     shares = np.unique(shares[shares <= shares[-1]])
     steps = np.append(np.quantile(finite, shares[:-1]), begin)

@@ -206,13 +206,12 @@ def main() -> None:
     began = monotonic()
     seeds = list(range(options.first, options.first + options.seeds))
     asked = [(seeds[at : at + TOGETHER], options.series, options.days) for at in range(0, len(seeds), TOGETHER)]
-    if options.jobs == 1:
-        told = [each for one in asked for each in _group(one)]
-    else:
-        with get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
-            told = [each for one in pool.imap(_group, asked, chunksize=1) for each in one]
-    if options.out is not None:
-        options.out.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    told: list[dict[str, Any]] = []
+    with get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
+        for some in pool.imap(_group, asked, chunksize=1):
+            told += some
+            if options.out is not None:
+                options.out.write_text(json.dumps(told) + "\n", encoding="utf-8")
     publish(document(told, options.series, options.days), monotonic() - began, options.json, page)
 
 
