@@ -10,8 +10,6 @@ import numpy as np
 from scipy.stats import beta
 
 OURS = "tonewatch"
-#: What was tried on seeds 101 to 104 (16 whole weeks) before seeds 1 to 20 were looked at.
-TRIED: tuple[tuple[str, str, str], ...] = ()
 
 
 def interval(good: int, of: int) -> tuple[float, float]:
@@ -37,7 +35,7 @@ def document(told: Sequence[dict[str, Any]], series: int, days: float) -> dict[s
             "parties": {name: parties[name] for name in names if name.startswith(OURS)},
             "faults": by_fault(told, OURS),
             "faults_of": {name: by_fault(told, name) for name in names if "calibrated" in name},
-            "weeks_of_seeds": {each["seed"]: each["parties"][OURS]["weeks"] for each in told},
+            "seeds": {each["seed"]: of_seed(each["parties"][OURS]) for each in told},
             "pages": Counter(page for each in told for page in each["parties"][OURS]["pages"]).most_common(40),
             "fits": {each["seed"]: each["parties"][OURS]["fit"] for each in told},
             "ensemble_cpu_s": round(sum(each["ensemble_s"] for each in told), 1),
@@ -73,6 +71,11 @@ def summed(seeds: Sequence[dict[str, Any]], days: float) -> dict[str, Any]:
         "delay_s": float(np.median(delays)) if delays else None,
         "delay_p90_s": float(np.quantile(delays, 0.9)) if delays else None,
     }
+
+
+def of_seed(party: dict[str, Any]) -> dict[str, Any]:
+    """Its weeks, and the share of its faults that was found."""
+    return {"weeks": party["weeks"], "recall": share(party["found"])}
 
 
 def share(found: Sequence[dict[str, Any]]) -> float:
@@ -118,13 +121,13 @@ def page(document: dict[str, Any]) -> str:
         f"(95 % interval {ours['interval'][0]:.1%} to {ours['interval'][1]:.1%}; must 95 %); of what is left of each "
         f"seed's last week {ours['rests_within']:.0%}. {ours['pages_per_week']} pages a week on the average.",
         "",
-        "| who | weeks within | pages/week | recall | one series | several | by chance | delay s | 90 % s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| who | weeks within | pages/week | recall | one series | several | by chance | joined only | delay s | 90 % s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, of in (document["details"]["parties"] | document["baselines"]).items():
         lines.append(
             f"| {name} | {of['weeks_within']:.1%} | {of['pages_per_week']} | {of['recall']} | "
-            f"{of['recall_one_series']} | {of['recall_several']} | {of['by_chance']} | {of['delay_s']} | "
+            f"{of['recall_one_series']} | {of['recall_several']} | {of['by_chance']} | {of['joined_only']} | {of['delay_s']} | "
             f"{of['delay_p90_s']} |"
         )
     lines += ["", *_explained(), "", "| fault | one series | faults | recall | median delay s | Netdata | SigNoz |"]
@@ -135,17 +138,31 @@ def page(document: dict[str, Any]) -> str:
         lines.append(f"| {name} | {of['one_series']} | {of['faults']} | {of['recall']} | {of['delay_s']} | {rivals} |")
     lines += ["", "What opened the pages of the clean weeks, ours:", ""]
     lines += [f"- {count} x {what}" for what, count in document["details"]["pages"]]
-    if TRIED:
-        lines += ["", "Tried on seeds 101 to 104, 16 whole weeks, before these seeds were looked at:", ""]
-        lines += ["| what | weeks within | recall, one series, several |", "|---|---|---|"]
-        lines += [f"| {' | '.join(each)} |" for each in TRIED]
+    lines += ["", *_short()]
+    tried = "../decisions/0005-thresholds-are-set-on-incidents.md"
+    lines += ["", f"Choices were made on seeds 101 to 104 ([what was tried]({tried})), never on these."]
+    lines += ["", "Of each seed: weeks, and the share of its faults that ours found.", ""]
+    lines += [f"- {seed}: {told['weeks']}, {told['recall']}" for seed, told in document["details"]["seeds"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _short() -> list[str]:
+    return [
+        "Where it falls short. The weeks beyond the budget lie in few platforms and come of metrics whose outliers the",
+        "calm showed too little of; other platforms are blind, since one family with a wild tail lifts the common level",
+        "of all. So pages are below the budget on the average and above it in some weeks: the calibration across",
+        "platforms is uneven, and its caution (the resamples) moves little. Of what a missing scrape hides (dropout)",
+        "nothing is seen here by design: missing data are findings of their own kind. Edges have no forest: at 100",
+        "series too few of their features are simulated. Grouping is the product's look at the past",
+        "(tasks/backtest.py), where an incident is over when its findings are.",
+    ]
 
 
 def _explained() -> list[str]:
     return [
-        "A fault is found if an incident opens from its onset until 10 minutes after its end on an entity of the truth",
-        "or one related to it; *by chance*: the same asked of the clean platform's incidents. A finding that joins an",
-        "incident which is open already opens none and counts as missed. Rivals: Netdata's unanimous vote and SigNoz's",
+        "A fault is found if an incident opens before its end, or within 10 minutes of its onset, on an entity of the",
+        "truth or one related to it; what opens with its mending does not count. *By chance*: the same asked of the",
+        "clean platform's incidents. *Joined only*: nothing opened, but a finding on it joined an incident that was open",
+        "already, as where an alarm never ends; that counts as missed. Rivals: Netdata's unanimous vote and SigNoz's",
         "formula in our own words, grouped into incidents as ours are, at their own thresholds and calibrated as ours.",
     ]

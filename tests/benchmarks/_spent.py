@@ -164,16 +164,19 @@ class Found:
 
 
 def found(platform: Simulated, past: Sequence[PastIncident], limit: timedelta) -> list[Found]:
-    """Each fault of the platform, by the incidents that opened from its onset until `limit` after its end.
+    """Each fault of the platform, by the incidents that opened while it was there.
 
-    joined: nothing opened, but a finding on it joined an incident that was open already.
+    limit: so long after its onset an incident of a shorter fault still counts. What opens with a fault's end or later
+    does not: it tells of the mending. joined: nothing opened, but a finding on it joined an incident that was open
+    already.
     """
     topology, parts, lines = platform.topology, platform.simulation.platform.parts, platform.simulation.platform.lines
     told = []
     for placed in platform.faulted:
         truth = {parts[lines[hit.line].part].id for hit in placed.hits}
         near = {each for each in topology.entities if any(topology.related(each, one) for one in truth)}
-        onset, end = platform.time(placed.first), platform.time(placed.until) + limit
+        onset = platform.time(placed.first)
+        end = max(platform.time(placed.until - 1), onset + limit)
         opened_at = [each.opened for each in past if onset <= each.opened <= end and near & set(each.entities)]
         joined = any(onset <= f.ended <= end and f.entity in truth for each in past for f in each.findings)
         delay = (min(opened_at) - onset).total_seconds() if opened_at else None

@@ -35,7 +35,7 @@ from tonewatch.settings import PageBudget, load_profile
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 CALM_DAYS, TOGETHER = 28.0, 5
-#: A fault is found if an incident opens until so long after its end: what opens one must have lasted.
+#: A fault is found if an incident opens while it is there; of shorter ones until so long after their onset.
 LIMIT = timedelta(minutes=10)
 #: The rivals' scores become incidents like ours: runs by what each needs, and the same time in which one is one.
 RIVALS = {"netdata": Way(3, QUIET), "signoz": Way(5, QUIET)}
