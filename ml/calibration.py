@@ -31,6 +31,9 @@ PEAKS_FOR_SHAPE = 60
 #: The tail begins at the highest of these quantiles that leaves PEAKS_FOR_TAIL peaks.
 TAIL_BEGINS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 PEAKS_FOR_TAIL = 30
+#: A family's own tail begins higher where it has the windows (CROSSED_WINDOWS): what is usual and what is an outlier
+#: are two things, and a tail fitted to the usual says nothing of the outliers.
+OWN_TAIL_BEGINS = (0.9999, 0.9998, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.98, *TAIL_BEGINS)
 #: How many incidents open at once is told from the highest level, of these and those above, with so many occasions.
 OCCASIONS = 10
 TAIL_BEGINS_TOGETHER = (0.995, 0.99, 0.98)
@@ -40,6 +43,8 @@ NARROWEST = 0.5
 WEEKS_KEPT = 0.95
 #: Pages a week from which on counts are as good as normal.
 MANY = 100
+#: Judged windows, a tick apart, of a family in each half of the stretch from which on each half is told by the other.
+CROSSED_WINDOWS = 9_000
 _HIGHEST = 60.0  # in -log(1 - score): beyond what a double can tell from 1
 _FLAT = 1e-6  # shapes below are exponential to a double's eye
 
@@ -108,12 +113,20 @@ class Calm:
 
     scores: (entities, windows) in [0, 1], by time, NaN where a window is not judged; notable: the same shape, whether
     a window holds what is worth telling; groups: per entity the number of the group whose incidents are one, the same
-    numbers in all families.
+    numbers in all families. run: windows in a row that open an incident, None: as the budget says; hold: ticks for
+    which one window that was strange enough counts as still strange: a detector that tells only what is new goes
+    quiet while its episode lasts.
     """
 
     scores: Floats
     notable: Flags
     groups: Sequence[int]
+    run: int | None = None
+    hold: int = 0
+
+    def runs(self, budget: Budget) -> int:
+        """Windows in a row that open an incident here."""
+        return budget.run if self.run is None else self.run
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +220,7 @@ class _Runs:
     lowest: Floats
     notable: Floats
     groups: Sequence[int]
+    hold: int
 
 
 def refuse_short(family: str, scores: Floats) -> None:
@@ -236,10 +250,12 @@ def debounced(scores: Floats, debounce: int, phases: int = 1) -> Floats:
 def incidents(calm: Mapping[str, Calm], thresholds: Mapping[str, float], budget: Budget, phases: int = 1) -> float:
     """How many incidents the scores open at these thresholds, averaged over the phases of the tick."""
     above = []
+    width = _width(calm, budget, phases)
     for family, of_family in calm.items():
         scores = np.where(of_family.notable, of_family.scores, np.nan)
-        held = debounced(scores, budget.run, phases) > thresholds[family]
-        above.append((held.astype(np.float64), of_family.groups))
+        lowest = debounced(scores, of_family.runs(budget), phases)
+        held = lowest[:, lowest.shape[1] - width :] > thresholds[family]
+        above.append((_carried(held.astype(np.float64), of_family.hold, phases), of_family.groups))
     strand = _strand(_carried(_grouped(above), budget.reach, phases), phases)
     return float(_crossings(strand, np.array([0.5]))[0]) / phases
 
@@ -261,13 +277,14 @@ def calibrate(
     """
     runs = _runs(calm, budget, phases)
     marginals = {family: _marginal(one.levels, phases) for family, one in runs.items()}
-    everything, notable = _surprises(runs, marginals)
+    everything, notable = _surprises(runs, _crossed(runs, marginals, phases), phases)
     curve = _curve(everything, notable, budget, phases)
     own = curve.level(budget.per_tick(curve.together))
     chance = np.random.default_rng(seed)
     drawn = []
+    longest = max(of_family.runs(budget) + of_family.hold for of_family in calm.values())
     for _ in range(resamples):
-        moments = _moments(everything, 4 * budget.run * phases, chance)
+        moments = _moments(everything, 4 * longest * phases, chance)
         one = _curve(everything[:, moments], notable[:, moments], budget, phases)
         drawn.append(one.level(budget.per_tick(one.together)))
     level = max(own, float(np.quantile(drawn, caution)))
@@ -292,16 +309,21 @@ def calibrate(
     )
 
 
+def _width(calm: Mapping[str, Calm], budget: Budget, phases: int) -> int:
+    """The windows at which a run of every family can end: the last so many."""
+    return min(max(0, int(each.scores.shape[1]) - (each.runs(budget) - 1) * phases) for each in calm.values())
+
+
 def _runs(calm: Mapping[str, Calm], budget: Budget, phases: int) -> dict[str, _Runs]:
     if len({of_family.scores.shape[1] for of_family in calm.values()}) != 1:
         raise ModelError("the families' calm scores must cover the same windows, and there must be some")
-    runs = {}
+    runs, width = {}, _width(calm, budget, phases)
     for family, of_family in calm.items():
         refuse_short(family, of_family.scores)
-        levels = -np.log1p(-np.clip(of_family.scores, 0.0, 1.0 - 1e-15))
-        lowest = debounced(levels, budget.run, phases)
-        notable = debounced(np.where(of_family.notable, levels, np.nan), budget.run, phases)
-        runs[family] = _Runs(levels, lowest, notable, of_family.groups)
+        levels, run = -np.log1p(-np.clip(of_family.scores, 0.0, 1.0 - 1e-15)), of_family.runs(budget)
+        both = (debounced(each, run, phases) for each in (levels, np.where(of_family.notable, levels, np.nan)))
+        lowest, notable = (each[:, each.shape[1] - width :] for each in both)
+        runs[family] = _Runs(levels, lowest, notable, of_family.groups, of_family.hold)
     if (whole := sum(int(np.isfinite(one.lowest).sum()) for one in runs.values())) < LEAST_WINDOWS:
         raise ModelError(
             f"{whole} calm runs of {budget.run} windows to calibrate on; at least {LEAST_WINDOWS} are needed: "
@@ -310,11 +332,38 @@ def _runs(calm: Mapping[str, Calm], budget: Budget, phases: int) -> dict[str, _R
     return runs
 
 
-def _surprises(runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal]) -> tuple[Floats, Floats]:
+def _surprises(
+    runs: Mapping[str, _Runs], crossed: Mapping[str, tuple[_Marginal, _Marginal]], phases: int
+) -> tuple[Floats, Floats]:
     """Per group the most surprising run, (groups, windows): of all runs, and of those that are notable throughout."""
-    everything = [(marginals[family].surprise(one.lowest), one.groups) for family, one in runs.items()]
-    notable = [(marginals[family].surprise(one.notable), one.groups) for family, one in runs.items()]
+
+    def held(family: str, lowest: Floats) -> tuple[Floats, Sequence[int]]:
+        one, halves = runs[family], np.array_split(lowest, 2, axis=1)
+        surprise = np.hstack([by.surprise(half) for by, half in zip(crossed[family], halves, strict=True)])
+        if one.hold:
+            surprise = _carried(np.where(np.isnan(surprise), -np.inf, surprise), one.hold, phases)
+        return surprise, one.groups
+
+    everything = [held(family, one.lowest) for family, one in runs.items()]
+    notable = [held(family, one.notable) for family, one in runs.items()]
     return _grouped(everything), _grouped(notable)
+
+
+def _crossed(
+    runs: Mapping[str, _Runs], marginals: Mapping[str, _Marginal], phases: int
+) -> dict[str, tuple[_Marginal, _Marginal]]:
+    """By which to tell how surprising the first half's levels are, and the second's: each by the other half.
+
+    A tail fitted to a stretch fits that stretch's own extremes: of many families, some will be exceeded soon. Families
+    with too few windows for that are told by all of theirs.
+    """
+    found = {}
+    for family, one in runs.items():
+        halves = np.array_split(one.levels, 2, axis=1)
+        enough = all(np.isfinite(half).sum() >= CROSSED_WINDOWS * phases for half in halves)
+        first, second = (_marginal(half, phases) for half in halves) if enough else (marginals[family],) * 2
+        found[family] = (second, first)
+    return found
 
 
 def _score(level: float) -> float:
@@ -365,9 +414,9 @@ def _peaks(strand: Floats, level: float) -> Floats:
     return np.maximum.reduceat(strand, starts) if len(starts) else np.empty(0)
 
 
-def _begin(strand: Floats, finite: Floats) -> tuple[float, bool]:
+def _begin(strand: Floats, finite: Floats, begins: Sequence[float] = TAIL_BEGINS) -> tuple[float, bool]:
     """Where the tail begins, and whether it holds enough peaks to speak for itself."""
-    quantiles = np.quantile(finite, TAIL_BEGINS)
+    quantiles = np.quantile(finite, begins)
     enough = np.flatnonzero(_crossings(strand, quantiles) >= PEAKS_FOR_TAIL)
     return float(quantiles[enough[0]] if len(enough) else quantiles[-1]), bool(len(enough))
 
@@ -375,7 +424,7 @@ def _begin(strand: Floats, finite: Floats) -> tuple[float, bool]:
 def _marginal(levels: Floats, phases: int) -> _Marginal:
     finite = levels[np.isfinite(levels)]
     strand = _strand(np.where(np.isnan(levels), -np.inf, levels), phases)
-    begin, _ = _begin(strand, finite)
+    begin, _ = _begin(strand, finite, OWN_TAIL_BEGINS if len(finite) >= CROSSED_WINDOWS * phases else TAIL_BEGINS)
     shares = np.append(np.linspace(0.0, 1.0, 200, endpoint=False), float(np.mean(finite <= begin)))
     shares = np.unique(shares[shares <= shares[-1]])
     steps = np.append(np.quantile(finite, shares[:-1]), begin)

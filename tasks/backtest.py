@@ -155,15 +155,20 @@ def incidents(
     lasting: ids of the anomalies' findings that lasted long enough to open one; changes: what was announced then.
     """
     past: list[_Open] = []
-    for episode in sorted(episodes, key=lambda each: (each.finding.ended, each.finding.entity)):
+    ordered = sorted(episodes, key=lambda each: (each.finding.ended, each.finding.entity))
+    longest = max((each.finding.ended - each.finding.started for each in ordered), default=timedelta())
+    late: list[_Open] = []
+    for episode in ordered:
         finding = episode.finding
-        active = {id(each.group): each for each in past if each.ended + ECHO >= finding.started}
+        late = [each for each in late if each.ended + ECHO >= finding.ended - longest]  # no later one reaches others
+        active = {id(each.group): each for each in late if each.ended + ECHO >= finding.started}
         for grown in group([finding], [each.group for each in active.values()], topology, lasting, changes):
             home = active.get(id(grown))
             if home is None:
                 grown.incident = finding.id
                 home = _Open(grown, episode.until)
                 past.append(home)
+                late.append(home)
             home.findings.append(finding)
             home.ended = max(home.ended, episode.until)
     return sorted((_told(each, end) for each in past), key=lambda each: each.onset)

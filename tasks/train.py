@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -148,21 +148,29 @@ def calibrated(
     families: how many the tenant has; those without a lesson keep their champion, and with it an equal share of the
     budget. Raises ModelError: too little calm telemetry.
     """
-    profile = stretch.profile
-    budget = Budget(
-        pages_per_week=profile.budget.pages_per_week * len(lessons) / max(families, len(lessons), 1),
+    chains = chains_of(platform, [entity for lesson in lessons for entity in lesson.entities])
+    budget = budget_of(stretch.profile, len(lessons) / max(families, len(lessons), 1))
+    return calibrate(calm_of_lessons(lessons, chains), budget, phases=stretch.phases, seed=seed)
+
+
+def budget_of(profile: Profile, share: float = 1.0) -> Budget:
+    """What the tenant may spend, or a share of it, and what spends it."""
+    return Budget(
+        pages_per_week=profile.budget.pages_per_week * share,
         week_seconds=profile.budget.week_seconds,
         tick_seconds=profile.tick_seconds,
         debounce=profile.debounce_windows,
         lasting_seconds=profile.anomaly_seconds,
         reach_seconds=REACH.total_seconds(),
     )
-    chains = chains_of(platform, [entity for lesson in lessons for entity in lesson.entities])
-    calm = {
+
+
+def calm_of_lessons(lessons: Sequence[Lesson], chains: Mapping[str, int]) -> dict[str, Calm]:
+    """The families' calm, as the budget is spent on it."""
+    return {
         lesson.family: Calm(lesson.scores, lesson.notable, [chains[entity] for entity in lesson.entities])
         for lesson in lessons
     }
-    return calibrate(calm, budget, phases=stretch.phases, seed=seed)
 
 
 def chains_of(platform: Topology, entities: Sequence[str]) -> dict[str, int]:

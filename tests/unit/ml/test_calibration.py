@@ -203,3 +203,28 @@ def test_families_of_different_stretches_are_refused() -> None:
     told: Mapping[str, Calm] = {"edge": calm(scores(1, 90, 0.5, 1)), "origin": calm(scores(1, 80, 0.5, 1))}
     with pytest.raises(ModelError, match="same windows"):
         calibrate(told, DEMO)
+
+
+def test_a_family_may_have_a_run_of_its_own_and_hold_on() -> None:
+    told = flat((10, 11), (40, 41), (90, 91))
+    once = Calm(told, np.ones(told.shape, np.bool_), [0], run=1)
+    assert incidents({"edge": calm(told)}, {"edge": 0.5}, DEMO) == 0
+    assert incidents({"edge": once}, {"edge": 0.5}, DEMO) == 3
+    assert incidents({"edge": replace(once, hold=20)}, {"edge": 0.5}, DEMO) == 2
+
+
+def test_families_with_different_runs_are_held_against_each_other_at_the_same_moment() -> None:
+    once = Calm(flat((18, 19)), np.ones((1, 100), np.bool_), [0], run=1)
+    both = {"edge": calm(flat((10, 19))), "series": once}  # the run of nine ends where the other has its one
+    assert incidents(both, {"edge": 0.5, "series": 0.5}, DEMO) == 1
+
+
+def test_rare_outliers_of_one_family_raise_its_own_threshold_not_that_of_the_others() -> None:
+    usual, other = (scores(4, 20_000, 0.3, seed=seed) for seed in (5, 6))
+    outlying = usual.copy()
+    chance = np.random.default_rng(7)
+    outlying[chance.integers(0, 4, 60), chance.integers(0, 20_000, 60)] = -np.expm1(-chance.uniform(3, 5, 60))
+    budget = replace(DEMO, week_seconds=100_000, debounce=1, lasting_seconds=0)
+    fit = values(calibrate({"a": calm(outlying), "b": calm(other)}, budget, resamples=20))
+    assert -np.log1p(-fit["a"]) > 4
+    assert -np.log1p(-fit["b"]) < 3

@@ -1,0 +1,118 @@
+"""A simulated platform as the product sees it: its series, topology, announced changes, and samples in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_store.windows import FeatureFrame, Lines, compute, microseconds, plan, tidy
+from soundstage.simulator.placing import Placed
+from soundstage.simulator.telemetry import Simulation
+from soundstage.simulator.wish import Wish
+from tonewatch.records import Change, Entity, Series, SeriesKind
+from tonewatch.topology import Topology
+
+Floats = npt.NDArray[np.float64]
+TENANT = "simulated"
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """One seed. calm_days come first, and no fault falls into them; `days` is all."""
+
+    seed: int
+    series: int
+    days: float
+    calm_days: float
+    faults: bool
+
+    @cached_property
+    def simulation(self) -> Simulation:
+        """What is simulated: all that a platform has by default, and of faults the whole catalogue or none."""
+        faults = ("all",) if self.faults else ()
+        return Simulation(Wish(self.series, self.days, seed=self.seed, faults=faults, calm_days=self.calm_days))
+
+    @cached_property
+    def values(self) -> Floats:
+        """(steps, series); NaN where no sample came."""
+        return np.concatenate([block.values for block in self.simulation.blocks()])
+
+    @cached_property
+    def names(self) -> list[Series]:
+        """The series, as the watcher would know them."""
+        told = (self.simulation.platform.name(line) for line in range(len(self.simulation.platform.lines)))
+        return [
+            Series(
+                each["entity"],
+                each["metric"],
+                tuple((name, value) for name, value in each["labels"]),
+                each["unit"],
+                SeriesKind(each["kind"]),
+            )
+            for each in told
+        ]
+
+    @cached_property
+    def counters(self) -> npt.NDArray[np.bool_]:
+        """(series,): which only grow until they are reset."""
+        return np.array([name.kind is SeriesKind.COUNTER for name in self.names])
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The platform."""
+        parts = self.simulation.platform.parts
+        return Topology(Entity(part.id, part.stage, part.labels, part.feeds, part.depends_on) for part in parts)
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """What was announced."""
+        moments = ("started", "ended")
+        return [
+            Change(**(each | {name: datetime.fromisoformat(each[name]) if each[name] else None for name in moments}))
+            for each in self.simulation.changes
+        ]
+
+    @property
+    def faulted(self) -> list[Placed]:
+        """What is really the matter."""
+        return self.simulation.faults
+
+    @property
+    def calm_steps(self) -> int:
+        """Steps of the calm days."""
+        return self.simulation.wish.first_faulty_step
+
+    def time(self, step: int) -> datetime:
+        """When that step was read."""
+        return self.simulation.wish.time(step)
+
+    def rates(self) -> Floats:
+        """The values, of counters their growth per second; NaN after a reset or a gap."""
+        grown = np.diff(self.values, axis=0, prepend=np.nan) / self.simulation.wish.every_s
+        return np.where(self.counters, np.where(grown >= 0, grown, np.nan), self.values)
+
+    def lines(self, first: int, until: int) -> tuple[list[int], Lines]:
+        """Samples of the steps in columns, and which series each column is: in the order of their names."""
+        order = sorted(range(len(self.names)), key=lambda at: (self.names[at].entity, *_rest(self.names[at])))
+        start, step = microseconds(self.time(first)), timedelta(seconds=self.simulation.wish.every_s)
+        times = start + np.arange(until - first) * (step // timedelta(microseconds=1))
+        columns = self.values[first:until, order].T
+        bounds = np.arange(len(order) + 1) * (until - first)
+        return order, tidy(bounds, np.tile(times, len(order)), columns.ravel())
+
+    def frame(self, family: str, entities: tuple[str, ...], ends: list[datetime], seconds: float) -> FeatureFrame:
+        """The family's features, by the product's own windowing."""
+        every = self.simulation.wish.every_s
+        first = round((ends[0] - self.time(0)).total_seconds() / every) - round(seconds / every)
+        until = round((ends[-1] - self.time(0)).total_seconds() / every) + 1
+        order, lines = self.lines(max(0, first), min(until, len(self.values)))
+        told = [(self.names[at].entity, *_rest(self.names[at])) for at in order]
+        return compute(plan(family, told, entities), lines, ends, seconds, every=every)
+
+
+def _rest(series: Series) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return series.metric, series.labels
