@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from ml.calibration import Calibration
 from tasks.train import Lesson, Stretch, Trained, calibrated, families_of, platform_of, publish, train
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, SettingsError
+from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
 from tonewatch.topology import Topology
 from warehouse import tenants
@@ -23,6 +23,7 @@ from warehouse.database import Warehouse
 
 #: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
 BLIND = 50.0
+Done = TypeVar("Done")
 
 
 @flow(name="training", flow_run_name="{tenant}-training", log_prints=False)
@@ -65,11 +66,9 @@ async def _learn(
     progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families learned")
     lessons = []
     for number, (family, entities) in enumerate(wanted.items(), start=1):
-        try:
-            lessons.append(await learn_family(warehouse, stretch, family, entities, seed))
-        except ModelError as error:
-            failed[family] = str(error)
-            get_run_logger().error("%s was not trained: %s", family, error)
+        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed), failed)
+        if lesson is not None:
+            lessons.append(lesson)
         await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
     return lessons
 
@@ -100,13 +99,22 @@ async def _crown(
         )
     trained = []
     for lesson in lessons:
-        try:
-            trained.append(await publish_family(warehouse, settings, stretch, lesson, calibration, seed))
-            _warn_of_blindness(trained[-1])
-        except ModelError as error:
-            failed[lesson.family] = str(error)
-            get_run_logger().error("%s has no new champion: %s", lesson.family, error)
+        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, seed)
+        one = await attempted(lesson.family, publishing, failed)
+        if one is not None:
+            trained.append(one)
+            _warn_of_blindness(one)
     return trained
+
+
+async def attempted(family: str, step: Awaitable[Done], failed: dict[str, str]) -> Done | None:
+    """What comes of a family's step; None: it failed, and why, a warehouse that is away too, goes into `failed`."""
+    try:
+        return await step
+    except TonewatchError as error:
+        failed[family] = str(error)
+        get_run_logger().error("%s has no new champion: %s", family, error)
+        return None
 
 
 @task(name="learn", task_run_name="learn-{family}", cache_policy=NO_CACHE, persist_result=False)
