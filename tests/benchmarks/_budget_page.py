@@ -165,6 +165,6 @@ def _explained() -> list[str]:
         "truth or one related to it; what opens with its mending does not count. *By chance*: the same asked of the",
         "clean platform's incidents. *Joined only*: nothing opened, but a finding on it joined an incident that was",
         "open already, as where an alarm never ends; that counts as missed. Rivals: Netdata's unanimous vote and",
-        "SigNoz's formula in our own words, grouped into incidents as ours are, at their own thresholds and calibrated as",
-        "ours.",
+        "SigNoz's formula in our own words, grouped into incidents as ours are, at their own thresholds and",
+        "calibrated as ours.",
     ]
