@@ -162,7 +162,8 @@ async def _keep(tenant: str, db: Connection, made: View, frame: FeatureFrame, cl
     places = np.array([place_of[entity] for entity in frame.entities], np.int64)
     times = np.array([microseconds(end) for end in frame.ends], np.int64)
     columns = features.FeatureColumns(names, places[some], times[some], frame.coverage[some], frame.values[some])
-    return await features.put(tenant, db, made.id, columns, clock)
+    await features.in_turn(tenant, db)
+    return await features.put(tenant, db, made.id, columns, clock.now())
 
 
 def _broken(made: View, frames: Sequence[FeatureFrame], now: datetime) -> tuple[Breach, ...]:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import text
 
-from tonewatch.clock import Clock
 from tonewatch.errors import FeatureError
 from warehouse.arrays import Column
 from warehouse.database import Connection
@@ -173,10 +172,11 @@ async def in_turn(tenant: str, db: Connection) -> None:
     await db.execute(IN_TURN, {"tenant": tenant})
 
 
-async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, clock: Clock) -> int:
+async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, at: datetime) -> int:
     """Keep the rows that are new or differ from the newest of their window; gives how many.
 
-    They count as created when it is their turn: whoever was `in_turn` by a moment sees all rows created until then.
+    They count as created `at`: a time that was read when it was their turn (`in_turn`), so that whoever was in turn by
+    a moment sees all rows created until then.
     Raises FeatureError: the tenant has no such view (call `put_view` before), or has left meanwhile.
     """
     await in_turn(tenant, db)
@@ -185,7 +185,6 @@ async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, c
             f"{tenant} has no view {view}, so its rows are not kept: note the view first (features.put_view); "
             "where it was there a moment ago, the tenant has been offboarded"
         )
-    at = clock.now()
     link = await driver(db)
     # Of the many bit patterns that are no number one is kept: equal rows must be equal bytes.
     packed = np.where(np.isnan(columns.numbers), np.nan, columns.numbers).astype("<f8").tobytes()

@@ -121,7 +121,7 @@ async def load(warehouse: Warehouse, kept: View, data: Data) -> float:
             )
             async with warehouse.as_tenant(TENANT) as db:
                 await features.put_view(TENANT, db, kept.stored, NOON)
-                await features.put(TENANT, db, kept.id, part, ManualClock(at))
+                await features.put(TENANT, db, kept.id, part, at)
     return len(rows.times) / (perf_counter() - began)
 
 
@@ -271,7 +271,7 @@ async def reads(warehouse: Warehouse, cache: Cache, sleeper: Sleeper) -> dict[st
     async with warehouse.as_tenant(TENANT) as db:
         await entities.save(TENANT, db, [Entity(name, "edge") for name in names], NOON - timedelta(days=1))
         await features.put_view(TENANT, db, kept.stored, NOON)
-        await features.put(TENANT, db, kept.id, columns, ManualClock(NOON))
+        await features.put(TENANT, db, kept.id, columns, NOON)
     await online.rebuild(TENANT, warehouse, cache, kept, now)
     told: dict[str, Any] = {}
     for source, used in (("cache", cache), ("warehouse", Cache(None))):

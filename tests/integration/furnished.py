@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from sqlalchemy import text
 
-from tonewatch.clock import ManualClock
 from tonewatch.records import (
     Action,
     ActionState,
@@ -174,7 +173,7 @@ async def _furnish_features(tenant: str, db: Connection) -> None:
     view = features.StoredView(1, "transcode", "definition", 10.0, 1.0, ("lag_mean",), ("s",), "encoding")
     await features.put_view(tenant, db, view, START)
     one = features.FeatureColumns([PART], np.array([0]), np.array([0]), np.array([1.0]), np.array([[0.5]]))
-    await features.put(tenant, db, view.id, one, ManualClock(START))
+    await features.put(tenant, db, view.id, one, START)
     made = training_sets.TrainingSet(
         name="lags",
         version=1,

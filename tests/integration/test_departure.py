@@ -20,7 +20,6 @@ from console.departure import MANIFEST, RECEIPT, Departure
 from tests.conftest import Database, new_tenant
 from tests.integration.furnished import furnish
 from tests.integration.waiting import until_one_waits
-from tonewatch.clock import ManualClock
 from tonewatch.errors import FeatureError, SettingsError, UnknownTenant
 from warehouse import departure, features, keys
 from warehouse.cache import Cache
@@ -119,15 +118,15 @@ async def test_rows_of_features_that_are_on_their_way_go_with_the_tenant(
 ) -> None:
     tenant = await new_tenant(warehouse)
     await furnish(warehouse, tenant)
-    clock = ManualClock(datetime(2026, 3, 1, tzinfo=UTC))
+    at = datetime(2026, 3, 1, tzinfo=UTC)
     async with warehouse.as_tenant(tenant) as db:
-        await features.put(tenant, db, 1, window(1), clock)
+        await features.put(tenant, db, 1, window(1), at)
         leaving = asyncio.create_task(asyncio.to_thread(departure.remove, tenant, database.admin_url))
         await until_one_waits(database)
     assert (await leaving)["feature_row"] == 2
     with pytest.raises(FeatureError, match="has been offboarded"):
         async with warehouse.as_tenant(tenant) as db:
-            await features.put(tenant, db, 1, window(2), clock)
+            await features.put(tenant, db, 1, window(2), at)
     assert set(counts(database, tenant).values()) == {0}
 
 

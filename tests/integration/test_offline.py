@@ -16,7 +16,6 @@ from feature_store.offline import Joined, Labels, join, labels_of, moment
 from feature_store.views import View, view
 from feature_store.windows import MICROSECOND, microseconds
 from tests.conftest import new_tenant
-from tonewatch.clock import ManualClock
 from tonewatch.errors import FeatureError
 from tonewatch.settings import load_profile
 from warehouse import features
@@ -58,7 +57,7 @@ async def keep(warehouse: Warehouse, tenant: str, rows: Sequence[Row], kept: Vie
         )
         async with warehouse.as_tenant(tenant) as db:
             await features.put_view(tenant, db, kept.stored, created)
-            written += await features.put(tenant, db, kept.id, columns, ManualClock(created))
+            written += await features.put(tenant, db, kept.id, columns, created)
     return written
 
 

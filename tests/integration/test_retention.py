@@ -20,7 +20,6 @@ from tasks.retain import drop_days, end_features, retain
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE
 from tests.integration.furnished import furnish, report
-from tonewatch.clock import ManualClock
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample, Series
 from warehouse import deliveries, features, retention, rollups, samples, sessions
@@ -182,7 +181,7 @@ async def windows(warehouse: Warehouse, tenant: str, count: int) -> None:
     )
     async with warehouse.as_tenant(tenant) as db:
         await features.put_view(tenant, db, EDGE.stored, NOON)
-        await features.put(tenant, db, EDGE.id, columns, ManualClock(NOON))
+        await features.put(tenant, db, EDGE.id, columns, NOON)
 
 
 async def test_rows_of_features_end_in_portions_and_all_of_them(

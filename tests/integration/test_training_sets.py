@@ -134,7 +134,7 @@ async def test_a_set_waits_for_rows_that_are_on_their_way(
         EDGES[:1], np.array([0]), np.array([microseconds(at(110))]), np.ones(1), np.ones((1, len(EDGE.names)))
     )
     async with warehouse.as_tenant(stocked) as db:
-        await features.put(stocked, db, EDGE.id, one, ManualClock(at(125)))
+        await features.put(stocked, db, EDGE.id, one, at(125))
         building = asyncio.create_task(build(stocked, warehouse, "edges", RECIPE, at(130)))
         await until_one_waits(database)
     _, joined = await building
