@@ -163,6 +163,6 @@ def _explained() -> list[str]:
         "A fault is found if an incident opens before its end, or within 10 minutes of its onset, on an entity of the",
         "truth or one related to it; what opens with its mending does not count. *By chance*: the same asked of the",
         "clean platform's incidents. *Joined*: nothing opened, but a finding on it joined an incident that was",
-        "open already, as where an alarm never ends; that counts as missed. Rivals: Netdata's unanimous vote and SigNoz's",
+        "open already, as where an alarm never ends; that counts as missed. Rivals: Netdata's vote and SigNoz's",
         "formula in our own words, grouped into incidents as ours are, at their own thresholds and calibrated as ours.",
     ]
