@@ -121,8 +121,7 @@ def page(document: dict[str, Any]) -> str:
         f"(95 % interval {ours['interval'][0]:.1%} to {ours['interval'][1]:.1%}; must 95 %); of what is left of each "
         f"seed's last week {ours['rests_within']:.0%}. {ours['pages_per_week']} pages a week on the average.",
         "",
-        "| who | weeks within | pages/week | recall | one series | several | by chance | joined only | delay s "
-        "| 90 % s |",
+        "| who | weeks within | pages/week | recall | one series | several | by chance | joined | delay s | 90 % s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, of in (document["details"]["parties"] | document["baselines"]).items():
@@ -150,8 +149,8 @@ def page(document: dict[str, Any]) -> str:
 def _short() -> list[str]:
     return [
         "Where it falls short. The weeks beyond the budget lie in few platforms and come of metrics whose outliers the",
-        "calm showed too little of; other platforms are blind, since one family with a wild tail lifts the common",
-        "level of all. So pages are below the budget on the average and above it in some weeks: the calibration across",
+        "calm showed too little of; other platforms are blind, since one family with a wild tail lifts the level of",
+        "all. So pages are below the budget on the average and above it in some weeks: the calibration across",
         "platforms is uneven, and its caution (the resamples) moves little. Of what a missing scrape hides (dropout)",
         "nothing is seen here by design: missing data are findings of their own kind. Edges have no forest: at 100",
         "series too few of their features are simulated. Grouping is the product's look at the past",
@@ -163,8 +162,7 @@ def _explained() -> list[str]:
     return [
         "A fault is found if an incident opens before its end, or within 10 minutes of its onset, on an entity of the",
         "truth or one related to it; what opens with its mending does not count. *By chance*: the same asked of the",
-        "clean platform's incidents. *Joined only*: nothing opened, but a finding on it joined an incident that was",
-        "open already, as where an alarm never ends; that counts as missed. Rivals: Netdata's unanimous vote and",
-        "SigNoz's formula in our own words, grouped into incidents as ours are, at their own thresholds and",
-        "calibrated as ours.",
+        "clean platform's incidents. *Joined*: nothing opened, but a finding on it joined an incident that was",
+        "open already, as where an alarm never ends; that counts as missed. Rivals: Netdata's vote and SigNoz's",
+        "formula in our own words, grouped into incidents as ours are, at their own thresholds and calibrated as ours.",
     ]

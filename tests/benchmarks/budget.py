@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from multiprocessing import get_context
@@ -207,8 +208,9 @@ def main() -> None:
     seeds = list(range(options.first, options.first + options.seeds))
     asked = [(seeds[at : at + TOGETHER], options.series, options.days) for at in range(0, len(seeds), TOGETHER)]
     told: list[dict[str, Any]] = []
-    with get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
-        for some in pool.imap(_group, asked, chunksize=1):
+    # a pool of processes that notices when one of them is killed for its memory
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for some in pool.map(_group, asked):
             told += some
             if options.out is not None:
                 options.out.write_text(json.dumps(told) + "\n", encoding="utf-8")

@@ -348,13 +348,11 @@ def test_a_model_comes_back_from_the_registry_as_it_went_in(mlflow: Mlflow) -> N
 def test_a_champion_is_fetched_from_the_server_that_is_named(mlflow: Mlflow, tmp_path: Path) -> None:
     """A replay is no process of the stack's: no environment tells it where MLflow is."""
     detector, rows = fitted()
-    version = registry.log_champion(mlflow.url, "package", detector, TRAINING, rows[:3])
+    version = registry.register(mlflow.url, "package", detector, TRAINING, rows[:3])
     elsewhere = f"sqlite:///{tmp_path}/mlflow.db"
     registry.mlflow.set_tracking_uri(elsewhere)
     registry.mlflow.set_registry_uri(elsewhere)
-    champion = registry.champion(mlflow.url, "package")
-    assert champion is not None
-    assert champion.version == version
+    assert registry.fetch(mlflow.url, "package", version).detector.version == version
     assert not list(tmp_path.iterdir())
 
 
