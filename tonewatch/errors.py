@@ -23,7 +23,7 @@ TonewatchError
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
 ├── RecordingError           a folder that is no recording, is damaged, or cannot be written
-├── FeatureError             no such view, set or entity, rows of another definition, or a library that cannot judge them
+├── FeatureError             no such view, set or entity, rows of another definition, or what cannot judge them
 ├── FaultError               a soundstage fault file that breaks the contract
 └── DemoFailed               the demo's result is not what it must be
 """
