@@ -39,7 +39,7 @@ def record(
     from tonewatch.clock import SYSTEM
     from tonewatch.errors import RecordingError
 
-    begin, until = moment(start, "--from"), moment(end, "--to")
+    begin, until = told_time(start, "--from"), told_time(end, "--to")
     if until > SYSTEM.now():
         raise RecordingError(f"--to {until.isoformat()} is still to come: end the stretch now or before")
 
@@ -106,7 +106,7 @@ def summary(recording: Recording, found: Replayed) -> dict[str, object]:
     }
 
 
-def moment(text: str, option: str) -> datetime:
+def told_time(text: str, option: str) -> datetime:
     """A time as it is written on the command line. Raises SettingsError: it is none."""
     from datetime import UTC, datetime
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from feature_store.definitions import Feature, Reading
 from feature_store.views import View
-from feature_store.windows import Floats, Indexes, microseconds
+from feature_store.windows import Floats, Indexes
+from tonewatch.clock import microseconds
 
 _DAY = 86_400.0
 #: What a number of this unit can be at all. Ages and latencies may be a little below 0: they compare two clocks.

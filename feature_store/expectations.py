@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from feature_store.contracts import Breach, Clause, Contract
-from feature_store.windows import Floats, Indexes, microseconds
+from feature_store.windows import Floats, Indexes
+from tonewatch.clock import microseconds
 from tonewatch.errors import FeatureError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_store.views import View, refuse_other
-from feature_store.windows import EPOCH, MICROSECOND, FeatureFrame, Floats, Indexes, microseconds
+from feature_store.windows import FeatureFrame, Floats, Indexes
+from tonewatch.clock import MICROSECOND, microseconds, moment
 from tonewatch.errors import FeatureError
 from warehouse import entities as parts
 from warehouse import features
@@ -166,8 +167,3 @@ async def rows(tenant: str, db: Connection, view: View, start: datetime, end: da
     joined = await join(tenant, db, view, grid(view, names, start, end), ttl=MICROSECOND)
     judged = joined.coverage > 0  # NaN, where there is no row, is not
     return joined.values[judged], joined.times[judged]
-
-
-def moment(time: int) -> datetime:
-    """The time that is so many microseconds after 1970."""
-    return EPOCH + time * MICROSECOND

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from feature_store.views import View, refuse_other
-from feature_store.windows import Floats, Indexes, microseconds
+from feature_store.windows import Floats, Indexes
+from tonewatch.clock import microseconds
 from warehouse import entities as known
 from warehouse import features
 from warehouse.cache import Cache

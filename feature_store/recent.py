@@ -16,20 +16,8 @@ import numpy as np
 
 from feature_store.definitions import metrics
 from feature_store.shelves import Shelves
-from feature_store.windows import (
-    EPOCH,
-    MICROSECOND,
-    FeatureFrame,
-    Floats,
-    Indexes,
-    Lines,
-    Name,
-    Plan,
-    compute,
-    microseconds,
-    plan,
-    tidy,
-)
+from feature_store.windows import FeatureFrame, Floats, Indexes, Lines, Name, Plan, compute, plan, tidy
+from tonewatch.clock import microseconds, moment
 from tonewatch.records import Sample, Series
 
 _series = attrgetter("series")
@@ -55,7 +43,7 @@ class Line(Sequence[Sample]):
             owners = None if self._owners is None else self._owners[place]
             return Line(self._series, owners, self._times[place], self._values[place])
         series = self._series[0 if self._owners is None else int(self._owners[place])]
-        return Sample(series, EPOCH + int(self._times[place]) * MICROSECOND, float(self._values[place]))
+        return Sample(series, moment(int(self._times[place])), float(self._values[place]))
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[place] for place in range(len(self._times)))

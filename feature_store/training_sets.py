@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from feature_store.offline import Joined, Labels, grid, join, moment
+from feature_store.offline import Joined, Labels, grid, join
 from feature_store.views import View
+from tonewatch.clock import moment
 from tonewatch.errors import FeatureError
 from warehouse import features
 from warehouse import training_sets as kept

@@ -10,21 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_store.definitions import Feature, Reading, features, metrics, needed
 from feature_store.definitions import names as feature_names
+from tonewatch.clock import microseconds
 from tonewatch.records import Sample
 
 Floats = npt.NDArray[np.float64]
 Indexes = npt.NDArray[np.int64]
 #: What a series is known by: entity, metric, labels.
 Name = tuple[str, str, tuple[tuple[str, str], ...]]
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,11 +177,6 @@ def compute(
         values=np.column_stack(columns),
         coverage=_coverage(placed, cut, seconds / every),
     )
-
-
-def microseconds(time: datetime) -> int:
-    """Microseconds since 1970."""
-    return (time - EPOCH) // MICROSECOND
 
 
 def _matches(name: Name, where: tuple[tuple[str, str], ...]) -> bool:

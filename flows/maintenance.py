@@ -20,7 +20,7 @@ from warehouse.database import Warehouse
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Round:
     """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped.
 
     eased: tenant -> thresholds that were raised after what people said; features: tenant -> rows of features ended.
@@ -33,7 +33,7 @@ class Kept:
     features: dict[str, int]
 
 
-async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
+async def keep_house(warehouse: Warehouse, now: datetime) -> Round:
     """Roll up and end for every tenant, drop the days that nobody needs, ease thresholds.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Rows of
@@ -57,7 +57,7 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Kept:
             features[slug] = await end_features(slug, warehouse, now)
         except TonewatchError as error:
             failed.setdefault(slug, str(error))
-    return Kept(done, eased, failed, dropped, features)
+    return Round(done, eased, failed, dropped, features)
 
 
 @flow(name="maintenance", flow_run_name="maintenance", log_prints=False)

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge, take_in
 from ml.champion import Champion
 from policy.conditions import Conditions
-from tonewatch.clock import ManualClock
-from tonewatch.keeping import EPOCH, MICROSECOND
+from tonewatch.clock import ManualClock, moment
 from tonewatch.recording import Recording
 from tonewatch.records import Finding, Sample, digest
 from tonewatch.settings import Profile
@@ -129,7 +128,7 @@ def _ticked(recording: Recording) -> list[datetime]:
         return []
     number = recording.series.index(TICKED)
     times = [columns.times[columns.series == number] for columns in recording.columns()]
-    return [EPOCH + time * MICROSECOND for part in times for time in part.tolist()]
+    return [moment(time) for part in times for time in part.tolist()]
 
 
 def batches(told: Iterable[Sample], ends: Iterable[datetime]) -> Iterator[list[Sample]]:

@@ -232,7 +232,7 @@ def milliseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def moment(milliseconds: int) -> datetime:
+def from_milliseconds(milliseconds: int) -> datetime:
     """The time that Prometheus counts as so many milliseconds."""
     return EPOCH + timedelta(milliseconds=milliseconds)
 

@@ -14,7 +14,7 @@ from feature_store.twins import twin_samples
 from gateway.alerts import series
 from gateway.http import client
 from gateway.naming import Naming
-from gateway.remote_write import Labelled, milliseconds, moment
+from gateway.remote_write import Labelled, from_milliseconds, milliseconds
 from gateway.sources import inventory as inventories
 from gateway.sources import logs
 from gateway.sources.inventory import Inventory
@@ -188,7 +188,7 @@ class Collector:
         newest = max((line.times[-1] for line in lines), default=0)
         if newest > self._newest_read:
             count = len({line.told for line in lines})  # two selectors may name the same series
-            told = Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), moment(newest), float(count))
+            told = Sample(Series(OWN_PROMETHEUS, SERIES_READ, unit="series"), from_milliseconds(newest), float(count))
             self._waiting.extend(self._unheld([told]))
             self._newest_read = newest
         self._read_to = end
@@ -214,7 +214,7 @@ class Collector:
         after = self._last_read.get(line.told, start)
         for time, value in zip(line.times, line.values, strict=True):
             if time > after:
-                yield Sample(series, moment(time), value)
+                yield Sample(series, from_milliseconds(time), value)
         if len(line.times):
             self._last_read[line.told] = max(after, line.times[-1])
 

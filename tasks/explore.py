@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from gateway.naming import Naming
-from gateway.remote_write import Labelled, moment
+from gateway.remote_write import Labelled, from_milliseconds
 from gateway.sources.prometheus_server import AlertingRule, PrometheusServer, Target
 from tonewatch.clock import stretches
 from tonewatch.records import Sample, Series
@@ -78,7 +78,7 @@ class Remembered:
     def span(self) -> tuple[datetime, datetime] | None:
         """From the first to the last scrape; None: there is none."""
         ends = [end for times, _ in self.lines.values() for end in (times[0], times[-1])]
-        return (moment(min(ends)), moment(max(ends))) if ends else None
+        return (from_milliseconds(min(ends)), from_milliseconds(max(ends))) if ends else None
 
     def answered(self) -> dict[str, float]:
         """Per job the share of its scrapes that were answered, 0 to 1."""
@@ -92,7 +92,7 @@ class Remembered:
     def failing(self) -> list[Sample]:
         """The scrapes of those series of which some failed: of the others no rule can tell."""
         return [
-            Sample(series, moment(time), value)
+            Sample(series, from_milliseconds(time), value)
             for series, (times, values) in self.lines.items()
             if min(values) <= 0
             for time, value in zip(times, values, strict=True)
@@ -116,7 +116,9 @@ async def recall(server: PrometheusServer, naming: Naming, start: datetime, end:
             values.extend(line.values)
         for line in await server.raw(FIRING, since, until):
             series = naming.series(line.told)
-            alerts += [Sample(series, moment(at), value) for at, value in zip(line.times, line.values, strict=True)]
+            alerts += [
+                Sample(series, from_milliseconds(at), value) for at, value in zip(line.times, line.values, strict=True)
+            ]
         if number % 8 == 0 or number == total:
             done = min(number * STRETCH, end - start) / timedelta(days=1)
             say(f"read {done:.1f} of {(end - start) / timedelta(days=1):.1f} days")

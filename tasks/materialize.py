@@ -18,9 +18,9 @@ from feature_store.contracts import Breach, breaches, contract
 from feature_store.history import judged_windows
 from feature_store.offline import ends_within
 from feature_store.views import View, view, views
-from feature_store.windows import FeatureFrame, microseconds
+from feature_store.windows import FeatureFrame
 from tasks.retain import LATE, STRETCH
-from tonewatch.clock import Clock, stretches
+from tonewatch.clock import Clock, microseconds, stretches
 from tonewatch.errors import FeatureError
 from warehouse import cursors, entities, features, retention, rollups, tenants
 from warehouse.cache import Cache

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+#: Where times that are kept as numbers begin, and what they count in.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
 
 class Clock(Protocol):
     """Something that tells the time."""
@@ -71,3 +75,13 @@ def stretches(start: datetime, end: datetime, longest: timedelta) -> Iterator[tu
         until = min(start + longest, end)
         yield start, until
         start = until
+
+
+def microseconds(time: datetime) -> int:
+    """A time as microseconds since 1970."""
+    return (time - EPOCH) // MICROSECOND
+
+
+def moment(microseconds: int) -> datetime:
+    """The time that is so many microseconds after 1970, in UTC."""
+    return EPOCH + microseconds * MICROSECOND

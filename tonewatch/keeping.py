@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tonewatch.clock import microseconds
 from tonewatch.errors import RecordingError
 from tonewatch.records import Sample, Series
 
@@ -27,8 +28,6 @@ BEACONS, CHANGES, ENTITIES = "beacons.cmcd", "changes.jsonl", "entities.jsonl"
 INVENTORY, SESSIONS = "inventory.json", "sessions.jsonl"
 #: The files beside the samples that belong to the content, where they are there.
 TEXTS = (BEACONS, CHANGES, ENTITIES, INVENTORY, SESSIONS)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 Indexes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -195,11 +194,6 @@ class Digests:
 def canonical(document: object) -> bytes:
     """JSON in the one way in which it is hashed."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def microseconds(time: datetime) -> int:
-    """Since 1970."""
-    return (time - EPOCH) // MICROSECOND
 
 
 def series_key(series: Series) -> tuple[str, str, tuple[tuple[str, str], ...]]:

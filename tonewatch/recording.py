@@ -18,15 +18,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import RecordingError
 from tonewatch.keeping import (
     BEACONS,
     CHANGES,
     ENTITIES,
-    EPOCH,
     FORMAT,
     MANIFEST,
-    MICROSECOND,
     SERIES,
     SESSIONS,
     TEXTS,
@@ -35,7 +34,6 @@ from tonewatch.keeping import (
     Digests,
     Floats,
     Indexes,
-    microseconds,
     series_key,
 )
 from tonewatch.records import Change, Entity, Sample, Series, SeriesKind, SessionReport

@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from feature_store.windows import FeatureFrame, Lines, compute, microseconds, plan, tidy
+from feature_store.windows import FeatureFrame, Lines, compute, plan, tidy
 from soundstage.simulator.placing import Placed
 from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
+from tonewatch.clock import microseconds
 from tonewatch.records import Change, Entity, Series, SeriesKind
 from tonewatch.topology import Topology
 

@@ -15,12 +15,11 @@ from sqlalchemy import text
 from feature_store import offline
 from feature_store.contracts import Clause
 from feature_store.recent import Recent
-from feature_store.windows import microseconds
 from tasks import materialize as made_by
 from tasks.materialize import materialize
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, EDGES, NOON, at, settle, telemetry
-from tonewatch.clock import ManualClock
+from tonewatch.clock import ManualClock, microseconds
 from tonewatch.errors import FeatureError, WarehouseAway
 from tonewatch.records import Sample, Series
 from warehouse import cursors, entities, samples

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_store.offline import Joined, Labels, join, labels_of, moment
+from feature_store.offline import Joined, Labels, join, labels_of
 from feature_store.views import View, view
-from feature_store.windows import MICROSECOND, microseconds
 from tests.conftest import new_tenant
+from tonewatch.clock import MICROSECOND, microseconds, moment
 from tonewatch.errors import FeatureError
 from tonewatch.settings import load_profile
 from warehouse import features

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from console.tenancy import Change, Tenancy
-from feature_store.windows import microseconds
 from tasks.retain import drop_days, end_features, retain
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE
 from tests.integration.furnished import furnish, report
+from tonewatch.clock import microseconds
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample, Series
 from warehouse import deliveries, features, retention, rollups, samples, sessions

@@ -14,12 +14,11 @@ from sqlalchemy import text
 
 from feature_store.offline import join, labels_of
 from feature_store.training_sets import Recipe, again, build, windows_of
-from feature_store.windows import microseconds
 from tasks.materialize import materialize
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE, EDGES, NOON, at, settle, telemetry
 from tests.integration.waiting import until_one_waits
-from tonewatch.clock import ManualClock
+from tonewatch.clock import ManualClock, microseconds
 from tonewatch.errors import FeatureError
 from warehouse import features, training_sets
 from warehouse.cache import Cache

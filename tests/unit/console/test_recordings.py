@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from console.recordings import moment, record, replay
+from console.recordings import record, replay, told_time
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import RecordingError, SettingsError
 
 
 @pytest.mark.parametrize("text", ["2026-07-06T12:00", "2026-07-06T12:00Z", "2026-07-06T14:00+02:00"])
 def test_a_time_without_a_zone_is_utc(text: str) -> None:
-    assert moment(text, "--from") == datetime(2026, 7, 6, 12, tzinfo=UTC)
+    assert told_time(text, "--from") == datetime(2026, 7, 6, 12, tzinfo=UTC)
 
 
 def test_what_is_no_time_is_refused_with_an_example() -> None:
     with pytest.raises(SettingsError, match="--to: 'noon' is no time; write it as 2026-"):
-        moment("noon", "--to")
+        told_time("noon", "--to")
 
 
 def test_the_future_cannot_be_recorded(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from feature_store import expectations
 from feature_store.contracts import RANGES, Breach, Clause, breaches, contract
 from feature_store.definitions import FAMILIES, features
 from feature_store.views import view
-from feature_store.windows import microseconds
+from tonewatch.clock import microseconds
 from tonewatch.settings import load_profile
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

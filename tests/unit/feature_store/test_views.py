@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from feature_store.definitions import FAMILIES, features, fingerprint
-from feature_store.offline import ends_within, grid, moment
+from feature_store.offline import ends_within, grid
 from feature_store.views import OWNERS, refuse_other, view, views
+from tonewatch.clock import moment
 from tonewatch.errors import FeatureError
 from tonewatch.settings import load_profile
 

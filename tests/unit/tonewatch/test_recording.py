@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tonewatch.clock import microseconds
 from tonewatch.errors import RecordingError
-from tonewatch.keeping import CHANGES, ENTITIES, SESSIONS, Keeper, microseconds
+from tonewatch.keeping import CHANGES, ENTITIES, SESSIONS, Keeper
 from tonewatch.recording import Recording, open_recording
 from tonewatch.records import Change, Entity, Sample, Series, SessionReport
 
