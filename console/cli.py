@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from console.cases import app as cases
 from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
 from console.features import app as features
@@ -39,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: quick, and the same in a log
 )
 
+app.add_typer(cases)
 app.add_typer(connect)
 app.add_typer(features)
 app.add_typer(incidents)

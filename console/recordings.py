@@ -79,7 +79,7 @@ def replay(
     opened.verify()
     from flows.replay import replay as replayed  # takes seconds: not before it is known that there is something to see
 
-    found = replayed(opened, load_profile(profile), _champions(models), _say)
+    found = replayed(opened, load_profile(profile), champions_of(models), _say)
     if findings is not None:
         _write(findings, found)
     if as_json:
@@ -119,7 +119,8 @@ def told_time(text: str, option: str) -> datetime:
     return told if told.tzinfo is not None else told.replace(tzinfo=UTC)
 
 
-def _champions(address: str | None) -> Mapping[str, Champion]:
+def champions_of(address: str | None) -> Mapping[str, Champion]:
+    """Those of the MLflow at this address; none without one. Raises ModelError: it has none that fits, or is away."""
     if address is None:
         return {}
     from tasks.fetch import Bench

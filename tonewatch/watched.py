@@ -30,4 +30,5 @@ def judged_by(profile: Profile, told: Mapping[str, float]) -> Profile:
         return Profile.model_validate({**profile.model_dump(), **told})
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
-        raise RecordingError(f"the recording's {fault['loc'][0]}: {fault['msg']}") from error
+        where = ".".join(map(str, fault["loc"])) or "figures"  # a rule between keys has no place of its own
+        raise RecordingError(f"the recording's {where}: {fault['msg']}") from error

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import typer
+
+from console.cases import compare as compare_command
+from console.cases import run_
+from flows.gate import Judges, figures, judge_all
+from tasks.compare import compare
+from tests.unit.flows.test_replay import DEMO, DOWN, TRANSCODER, soundstage, write
+from tests.unit.platform_parts import at
+from tonewatch.cases import RECORDING, Case, Expected, library, write_case
+from tonewatch.errors import RecordingError
+
+CRASH = Expected(at(DOWN.start), at(DOWN.stop), (TRANSCODER,), f"{TRANSCODER}:crash")
+#: With so much patience no scrape that fails is told in a minute.
+BLIND = DEMO.model_copy(update={"scrapes_failed": 1 + len(DOWN)})
+
+
+def make_library(folder: Path) -> list[Case]:
+    """A minute with a transcoder that fails, and the same minute without it."""
+    told, samples = soundstage()
+    well = [sample for sample in samples if sample.series.entity != TRANSCODER]
+    for name, kept, expected in (("crash", samples, CRASH), ("calm", well, None)):
+        (folder / name).mkdir(parents=True)
+        write(folder / name / RECORDING, kept, told)
+        write_case(folder / name, "soundstage", DEMO, expected)
+    return library(folder)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    return make_library(tmp_path_factory.mktemp("cases"))
+
+
+def test_cases_replay_bit_for_bit_and_the_incident_is_found(cases: list[Case]) -> None:
+    first, second = (judge_all(cases, Judges({})) for _ in range(2))
+    assert first == second
+    calm, crash = first
+    assert (calm.calm, calm.besides) == (True, 0)
+    assert crash.found_s is not None
+    assert 0 < crash.found_s < 15
+    assert figures(first)["found"] == 1.0
+
+
+def test_a_change_that_misses_a_recorded_incident_is_refused_by_name(
+    cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = (judge_all(cases, Judges({}, profile)) for profile in (None, BLIND))
+    assert compare(before, after).worse.keys() == {"crash"}
+    for name, told in (("before", before), ("after", after)):
+        (tmp_path / name).write_text(json.dumps({"outcomes": [asdict(each) for each in told]}), encoding="utf-8")
+    with pytest.raises(typer.Exit) as left:
+        compare_command(tmp_path / "before", tmp_path / "after", False)
+    assert left.value.exit_code == 1
+    assert "worse   crash: found after" in capsys.readouterr().out
+    compare_command(tmp_path / "before", tmp_path / "before", False)
+    assert "nothing got worse" in capsys.readouterr().out
+
+
+def test_a_case_whose_recording_was_changed_judges_nothing(tmp_path: Path) -> None:
+    cases = make_library(tmp_path)
+    (tmp_path / "crash" / RECORDING / "changes.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(RecordingError):
+        judge_all(cases, Judges({}))
+
+
+def test_outcomes_are_written_for_the_next_comparison(
+    cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_(cases[0].folder.parent, tmp_path / "now", None, None, False)
+    assert "crash" in capsys.readouterr().out
+    compare_command(tmp_path / "now", tmp_path / "now", True)
+    assert json.loads(capsys.readouterr().out)["same"] == 2
+    with pytest.raises(RecordingError, match="holds no outcomes"):
+        compare_command(tmp_path / "now", cases[0].folder / "case.json", True)
