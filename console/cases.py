@@ -51,7 +51,7 @@ def add(
     An incident that people closed as a false alarm is kept as calm: it should not be found again.
     """
     from console.recordings import told_time
-    from tasks.keep import keep_calm, keep_incident
+    from tasks.keep_cases import keep_calm, keep_incident
     from tonewatch.errors import RecordingError
 
     whose = tenant or own_tenant()

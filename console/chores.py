@@ -35,7 +35,7 @@ class Chores:
         """Do what is due. Raises WarehouseAway; it is tried again with the next look."""
         now = self._clock.now()
         if now - self._kept >= HOUR:
-            kept = await keep_house(self._warehouse, now)
+            kept = await keep_house(self._warehouse, now, self._settings)
             self._kept = now
             for tenant, why in kept.failed.items():
                 log.error("no housekeeping for %s: %s", tenant, why)

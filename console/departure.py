@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,14 +42,14 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """The work on one warehouse. `reports`: the folder in which each tenant has its own."""
+    """The work on one warehouse. `folders`: by name those in which each tenant has one of its own, e.g. `reports`."""
 
     warehouse: Warehouse
-    reports: Path
+    folders: Mapping[str, Path]
     clock: Clock = SYSTEM
 
     async def export(self, tenant: str, folder: Path, who: str, reason: str, say: Callable[[str], None]) -> Exported:
-        """Write every row of the tenant into `folder`: a file of JSON lines per table, its reports, and a manifest.
+        """Write every row of the tenant into `folder`: a file of JSON lines per table, its folders, and a manifest.
 
         The manifest is written last: a folder without one is not whole. The export stands in the audit, and so in
         itself. Raises UnknownTenant; SettingsError: the folder is not empty or cannot be written.
@@ -66,8 +66,9 @@ class Departure:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             written = {name: await self._table(tenant, name, folder / f"{name}.jsonl.gz", say) for name in names}
-            if (self.reports / tenant).is_dir():
-                shutil.copytree(self.reports / tenant, folder / "reports")
+            for name, parent in self.folders.items():
+                if (parent / tenant).is_dir():
+                    shutil.copytree(parent / tenant, folder / name)
             exported = Exported(tenant, folder, now, written)
             manifest = {"tenant": tenant, "taken": now.isoformat(), "by": who, "reason": reason, "tables": written}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -96,7 +97,7 @@ class Departure:
         reason: str,
         say: Callable[[str], None],
     ) -> dict[str, int]:
-        """Export everything, end every key, then remove every row, live picture and report; rows removed by table.
+        """Export everything, end every key, then remove every row, picture, report and case; rows removed by table.
 
         What is left is the export with a receipt in it. An offboarding that broke off is begun anew, with a new folder.
         Raises what `export` does; WarehouseError: no right to remove.
@@ -114,7 +115,8 @@ class Departure:
             name: count for name, count in removed.items() if count > exported.tables.get(name, {"rows": 0})["rows"]
         }
         await cache.forget(tenant)
-        shutil.rmtree(self.reports / tenant, ignore_errors=True)
+        for parent in self.folders.values():
+            shutil.rmtree(parent / tenant, ignore_errors=True)
         receipt = {
             "tenant": tenant,
             "removed": removed,

@@ -107,7 +107,7 @@ def settings(
 @app.command()
 def export(
     tenant: Slug,
-    to: Annotated[Path, typer.Option("--to", help="A new folder: a file per table, the reports, a manifest.")],
+    to: Annotated[Path, typer.Option("--to", help="A new folder: a file per table, reports and cases, a manifest.")],
     reason: Why = "",
     author: Author = None,
     as_json: Json = False,
@@ -116,8 +116,8 @@ def export(
     """Write out everything that is kept of a tenant, as JSON lines; only the hashes of its keys are left out."""
     from console.departure import Departure
 
-    reports, by = _reports(state_dir), (author or user(), reason)
-    exported = run(state_dir, lambda warehouse: Departure(warehouse, reports).export(tenant, to, *by, _say))
+    folders, by = _folders(state_dir), (author or user(), reason)
+    exported = run(state_dir, lambda warehouse: Departure(warehouse, folders).export(tenant, to, *by, _say))
     count = len(exported.tables)
     print(as_json_text(exported) if as_json else f"{exported.rows:,} rows of {count} tables are in {exported.folder}")
 
@@ -132,7 +132,7 @@ def offboard(
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Export a tenant, end its keys, and remove every row, report and picture of it. It cannot be taken back.
+    """Export a tenant, end its keys, and remove every row, report, case and picture of it. It cannot be taken back.
 
     Not while the watcher that runs here serves it.
     """
@@ -151,12 +151,12 @@ def offboard(
         print("nothing was removed", file=sys.stderr)
         return
     admin = beside(settings.admin_database_url.get_secret_value(), settings.database_url.get_secret_value())
-    reports, by = _reports(state_dir), (author or user(), reason)
+    folders, by = _folders(state_dir), (author or user(), reason)
 
     async def work(warehouse: Warehouse) -> dict[str, int]:
         cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         try:
-            return await Departure(warehouse, reports).offboard(tenant, to, admin, cache, *by, _say)
+            return await Departure(warehouse, folders).offboard(tenant, to, admin, cache, *by, _say)
         finally:
             await cache.close()
 
@@ -164,10 +164,12 @@ def offboard(
     print(as_json_text(removed) if as_json else f"{sum(removed.values()):,} rows removed; the export is in {to}")
 
 
-def _reports(state_dir: Path | None) -> Path:
+def _folders(state_dir: Path | None) -> dict[str, Path]:
+    """Where each tenant has a folder of its own."""
     from console.commands import settings_for
 
-    return settings_for(state_dir).state_dir / "reports"
+    settings = settings_for(state_dir)
+    return {"reports": settings.state_dir / "reports", "cases": settings.cases_dir}
 
 
 def _say(line: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
+from tasks.keep_cases import keep_closed
 from tasks.recalibrate import recalibrate
 from tasks.retain import Retained, drop_days, end_features, retain
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import TonewatchError, WarehouseError
-from tonewatch.settings import read
+from tonewatch.settings import Settings, read
 from warehouse import tenants
 from warehouse.database import Warehouse
 
@@ -23,7 +24,8 @@ from warehouse.database import Warehouse
 class Round:
     """What a round did: per tenant, which tenants failed and why, and how many days of samples were dropped.
 
-    eased: tenant -> thresholds that were raised after what people said; features: tenant -> rows of features ended.
+    eased: tenant -> thresholds that were raised after what people said; features: tenant -> rows of features ended;
+    cases: tenant -> incidents that were kept as cases.
     """
 
     done: list[Retained]
@@ -31,10 +33,11 @@ class Round:
     failed: dict[str, str]
     dropped: int
     features: dict[str, int]
+    cases: dict[str, int]
 
 
-async def keep_house(warehouse: Warehouse, now: datetime) -> Round:
-    """Roll up and end for every tenant, drop the days that nobody needs, ease thresholds.
+async def keep_house(warehouse: Warehouse, now: datetime, settings: Settings) -> Round:
+    """Roll up and end for every tenant, drop the days that nobody needs, ease thresholds, keep incidents as cases.
 
     One tenant that fails keeps no other from its turn; but no day is dropped before all of it is rolled up. Rows of
     features, of which there may be millions, end last: nothing else waits for them. Raises WarehouseAway.
@@ -42,6 +45,7 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Round:
     done: list[Retained] = []
     eased: dict[str, int] = {}
     features: dict[str, int] = {}
+    cases: dict[str, int] = {}
     failed: dict[str, str] = {}
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db)
@@ -55,17 +59,19 @@ async def keep_house(warehouse: Warehouse, now: datetime) -> Round:
         try:
             eased[slug] = len(await recalibrate(slug, warehouse, now))
             features[slug] = await end_features(slug, warehouse, now)
+            cases[slug] = await keep_closed(slug, warehouse, settings.cases_dir / slug, now, settings.cases_kept)
         except TonewatchError as error:
             failed.setdefault(slug, str(error))
-    return Round(done, eased, failed, dropped, features)
+    return Round(done, eased, failed, dropped, features, cases)
 
 
 @flow(name="maintenance", flow_run_name="maintenance", log_prints=False)
 async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
     """A round of housekeeping. Raises WarehouseError at the end, naming the tenants that failed."""
-    warehouse = Warehouse.from_settings(read())
+    settings = read()
+    warehouse = Warehouse.from_settings(settings)
     try:
-        kept = await keep_house(warehouse, as_of or SYSTEM.now())
+        kept = await keep_house(warehouse, as_of or SYSTEM.now(), settings)
     finally:
         await warehouse.close()
     for slug, why in kept.failed.items():
@@ -75,6 +81,7 @@ async def maintenance(as_of: datetime | None = None) -> Mapping[str, Any]:
             "tenant": each.tenant,
             "rolled_up": each.rolled_up,
             "eased": kept.eased.get(each.tenant, 0),
+            "cases": kept.cases.get(each.tenant, 0),
             "feature_row": kept.features.get(each.tenant, 0),
             **each.ended,
         }

@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tonewatch.cases import RECORDING, Case, Expected, write_case
 from tonewatch.clock import stretches
-from tonewatch.errors import RecordingError, UnknownIncident
+from tonewatch.errors import RecordingError
 from tonewatch.keeping import CHANGES, ENTITIES, SESSIONS, Keeper, series_key
-from tonewatch.records import Change, Entity, Incident, IncidentState, SessionReport
+from tonewatch.records import Change, Entity, SessionReport
 from tonewatch.watched import watched
-from warehouse import changes, entities, incidents, labels, samples, sessions, tenants
+from warehouse import changes, entities, samples, sessions, tenants
 from warehouse.database import Warehouse
 from warehouse.rows import row
 
@@ -22,12 +21,6 @@ from warehouse.rows import row
 SLICE = timedelta(minutes=5)
 #: A stretch whose first sample comes later than this after its beginning is only partly there.
 LATE = timedelta(minutes=1)
-#: Where a case comes from that is kept here.
-SOURCE = "warehouse"
-#: What people said of an incident by which it is a calm period: nothing was wrong.
-FALSE_ALARM = "verdict:false-alarm"
-#: As far as its incident must have come for a case to have an end.
-OVER = (IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED)
 
 Say = Callable[[str], None]
 
@@ -53,10 +46,13 @@ async def keep(
     end: datetime,
     folder: Path,
     say: Say,
+    *,
+    people: bool = True,
 ) -> Kept:
     """Write all that the warehouse holds of start <= time < end into a new folder. No tenant's name is in it.
 
-    Where it holds only a later part of that, the recording begins with the first sample, and that is said.
+    Where it holds only a later part of that, the recording begins with the first sample, and that is said. people:
+    whether players' session reports are written, too.
 
     Raises UnknownTenant, WarehouseAway; RecordingError: there is no such stretch of samples, or no such folder can be.
     """
@@ -67,7 +63,7 @@ async def keep(
         series = await samples.series_between(tenant, db, start, end)
         parts = await entities.load(tenant, db, end)
         announced = await changes.read(tenant, db, start, end)
-        told = await sessions.between(tenant, db, start, end)
+        told = await sessions.between(tenant, db, start, end) if people else []
     if not series:
         raise RecordingError(
             f"the warehouse holds no sample of {start.isoformat()} to {end.isoformat()}: samples are kept for some days"
@@ -94,43 +90,6 @@ async def keep(
     return Kept(
         str(folder.absolute()), start, end, len(keeper.series), keeper.samples, len(announced), len(told), digest
     )
-
-
-async def keep_incident(
-    tenant: str, warehouse: Warehouse, incident_id: str, folder: Path, around_minutes: tuple[float, float], say: Say
-) -> Case:
-    """Keep an incident as a case: its telemetry from so many minutes before its onset until so many after its end.
-
-    What people closed as a false alarm is a calm period. Raises UnknownIncident; RecordingError: it is not over, or its
-    samples are gone, or the folder is not new.
-    """
-    async with warehouse.as_tenant(tenant) as db:
-        incident = await incidents.get(tenant, db, incident_id)
-        if incident is None:
-            raise UnknownIncident(f"{tenant} has no incident {incident_id}; `tonewatch incidents list` shows them")
-        causes = await incidents.causes(tenant, db, incident_id)
-        said = [label.value for label in await labels.of_incident(tenant, db, incident_id)]
-        profile = await tenants.profile(tenant, db)
-    until = incident.impact_ended or incident.closed
-    if incident.state not in OVER or until is None:
-        raise RecordingError(f"incident {incident_id} is {incident.state}: a case has an end; wait until it is over")
-    before, after = (timedelta(minutes=minutes) for minutes in around_minutes)
-    false = [value for value in said if value.startswith("verdict:")][-1:] == [FALSE_ALARM]
-    expected = None if false else _expected(incident, max(until, incident.opened), causes[0].name if causes else "")
-    await keep(tenant, warehouse, incident.onset - before, max(until, incident.opened) + after, folder / RECORDING, say)
-    return write_case(folder, SOURCE, profile, expected)
-
-
-def _expected(incident: Incident, until: datetime, cause: str) -> Expected:
-    return Expected(incident.onset, until, incident.entities, cause)
-
-
-async def keep_calm(tenant: str, warehouse: Warehouse, start: datetime, end: datetime, folder: Path, say: Say) -> Case:
-    """Keep a period in which nothing was wrong as a case. Raises as `keep`."""
-    async with warehouse.as_tenant(tenant) as db:
-        profile = await tenants.profile(tenant, db)
-    await keep(tenant, warehouse, start, end, folder / RECORDING, say)
-    return write_case(folder, SOURCE, profile, None)
 
 
 def _entity(part: Entity) -> dict[str, Any]:

@@ -153,7 +153,16 @@ class Settings(BaseSettings):
     )
     slack_channel: str | None = Field(None, description="Slack channel (its id) to which the bot writes.")
 
+    cases_kept: int = Field(
+        100, ge=0, le=10_000, description="Incidents that are over and kept as cases, per tenant, the newest. 0: none."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @property
+    def cases_dir(self) -> Path:
+        """Where each tenant has a library of cases (docs/recordings.md)."""
+        return self.state_dir / "cases"
 
     @property
     def named_state_dir(self) -> Path | None:

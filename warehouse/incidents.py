@@ -41,6 +41,9 @@ ACTIVE = text(f"""
 OPENED_SINCE = text(f"""
     select {COLUMNS} from incident where tenant = :tenant and opened >= :time order by opened, id
 """)  # noqa: S608 - a constant
+CLOSED_BETWEEN = text(f"""
+    select {COLUMNS} from incident where tenant = :tenant and closed >= :since and closed < :until order by closed, id
+""")  # noqa: S608 - a constant
 FORGET_CAUSES = text("delete from cause where tenant = :tenant and incident = :incident")
 ADD_CAUSES = text("""
     insert into cause (tenant, incident, rank, entity, kind, confidence, evidence, path, named)
@@ -109,6 +112,11 @@ async def active(tenant: str, db: Connection) -> list[Incident]:
 async def opened_since(tenant: str, db: Connection, time: datetime) -> list[Incident]:
     """The incidents opened at `time` or later, oldest first."""
     return await _read(tenant, db, OPENED_SINCE, {"time": utc(time)})
+
+
+async def closed_between(tenant: str, db: Connection, since: datetime, until: datetime) -> list[Incident]:
+    """The incidents closed at since <= time < until, in the order in which they were."""
+    return await _read(tenant, db, CLOSED_BETWEEN, {"since": utc(since), "until": utc(until)})
 
 
 async def set_causes(

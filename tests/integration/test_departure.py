@@ -47,7 +47,7 @@ def counts(database: Database, tenant: str) -> dict[str, int]:
 
 @pytest.fixture
 def leaving(warehouse: Warehouse, tmp_path: Path) -> Departure:
-    return Departure(warehouse, tmp_path / "reports")
+    return Departure(warehouse, {"reports": tmp_path / "reports", "cases": tmp_path / "cases"})
 
 
 async def test_an_export_holds_every_row_of_the_tenant_and_no_other(

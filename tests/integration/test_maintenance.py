@@ -21,6 +21,7 @@ from flows.maintenance import keep_house
 from tests.conftest import Database, new_tenant
 from tests.integration.furnished import furnish, report
 from tests.integration.test_retention import add, count, days
+from tonewatch.settings import Settings
 from warehouse import sessions
 from warehouse.database import Warehouse
 
@@ -71,7 +72,7 @@ async def test_the_flow_serves_every_tenant(
 
 
 async def test_rows_of_features_that_cannot_end_keep_nothing_else_from_ending(
-    warehouse: Warehouse, tenant: str, database: Database
+    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
 ) -> None:
     now = datetime(2026, 7, 6, tzinfo=UTC)  # near the other test's time: days in between would all be rolled up
     await furnish(warehouse, tenant)
@@ -82,7 +83,7 @@ async def test_rows_of_features_that_cannot_end_keep_nothing_else_from_ending(
     with psycopg.connect(database.admin_url, autocommit=True) as connection:
         connection.execute(f"{stuck} execute function refuse_change()")
         try:
-            kept = await keep_house(warehouse, now)
+            kept = await keep_house(warehouse, now, Settings(state_dir=tmp_path))
         finally:
             connection.execute("drop trigger stuck on feature_row")
         assert "20260702" not in days(connection)
@@ -90,6 +91,6 @@ async def test_rows_of_features_that_cannot_end_keep_nothing_else_from_ending(
     assert tenant in {each.tenant for each in kept.done}
     assert kept.dropped >= 1
     assert [await count(warehouse, tenant, table) for table in ("session_report", "feature_row")] == [0, 1]
-    again = await keep_house(warehouse, now)
+    again = await keep_house(warehouse, now, Settings(state_dir=tmp_path))
     assert again.features[tenant] == 1
     assert again.failed == {}

@@ -9,27 +9,15 @@ import pytest
 
 from flows.detection import Batch, DetectionState, tick
 from flows.replay import batches, replay
-from tasks.keep import keep, keep_calm, keep_incident
+from tasks.keep import keep
 from tests.unit.flows.test_replay import DEMO, soundstage
 from tests.unit.platform_parts import START, at
-from tonewatch.cases import Expected, library
-from tonewatch.errors import RecordingError, UnknownIncident, UnknownTenant
+from tonewatch.errors import RecordingError, UnknownTenant
 from tonewatch.keeping import series_key
 from tonewatch.recording import open_recording
-from tonewatch.records import (
-    Cause,
-    CauseKind,
-    Change,
-    Finding,
-    Incident,
-    IncidentState,
-    Label,
-    Sample,
-    Series,
-    SessionReport,
-)
+from tonewatch.records import Change, Finding, Sample, Series, SessionReport
 from tonewatch.topology import Topology
-from warehouse import changes, entities, incidents, labels, sessions
+from warehouse import changes, entities, sessions
 from warehouse import samples as samples_kept
 from warehouse.database import Warehouse
 
@@ -121,56 +109,3 @@ async def test_another_tenants_samples_stay_where_they_are(tenant: str, warehous
             await samples_kept.append(name, db, [Sample(Series(entity, "up"), at(1), 1.0)])
     await keep(tenant, warehouse, START, END, tmp_path / "a", lambda _: None)
     assert [each.entity for each in open_recording(tmp_path / "a").series] == ["component:ours"]
-
-
-async def incident(tenant: str, warehouse: Warehouse, **changed: object) -> Incident:
-    """One of the crash in the minute, over unless something else is said."""
-    fields: dict[str, object] = {
-        "state": IncidentState.CLOSED,
-        "onset": at(30),
-        "opened": at(35),
-        "title": "crash",
-        "entities": ("component:transcoder-ch1",),
-        "impact_ended": at(42),
-        "closed": at(50),
-    }
-    opened = Incident("i1", tenant, **(fields | changed))  # type: ignore[arg-type]
-    async with warehouse.as_tenant(tenant) as db:
-        await incidents.save(tenant, db, opened)
-        cause = Cause("i1", 1, "component:transcoder-ch1", CauseKind.CRASH, 0.9)
-        await incidents.set_causes(tenant, db, "i1", [cause])
-    return opened
-
-
-async def test_an_incident_that_is_over_is_a_case(tenant: str, warehouse: Warehouse, tmp_path: Path) -> None:
-    await watch(tenant, warehouse)
-    await incident(tenant, warehouse)
-    await keep_incident(tenant, warehouse, "i1", tmp_path / "crash", (0.25, 0.1), lambda _: None)
-    await keep_calm(tenant, warehouse, START, at(20), tmp_path / "calm", lambda _: None)
-    calm, crash = library(tmp_path)
-    assert calm.expected is None
-    assert crash.expected == Expected(at(30), at(42), ("component:transcoder-ch1",), "component:transcoder-ch1:crash")
-    recording = crash.recording()
-    assert (recording.start, recording.end) == (at(15), at(48))
-
-
-async def test_a_false_alarm_is_kept_as_calm(tenant: str, warehouse: Warehouse, tmp_path: Path) -> None:
-    await watch(tenant, warehouse)
-    await incident(tenant, warehouse)
-    said = Label("l1", "incident", "i1", "verdict:false-alarm", "ops", "a test", at(50))
-    async with warehouse.as_tenant(tenant) as db:
-        await labels.put(tenant, db, [said])
-    case = await keep_incident(tenant, warehouse, "i1", tmp_path / "a", (0.25, 0.1), lambda _: None)
-    assert case.expected is None
-
-
-async def test_an_incident_that_lasts_or_is_unknown_is_no_case(
-    tenant: str, warehouse: Warehouse, tmp_path: Path
-) -> None:
-    await watch(tenant, warehouse)
-    await incident(tenant, warehouse, state=IncidentState.ACTING, impact_ended=None, closed=None)
-    with pytest.raises(RecordingError, match="is acting"):
-        await keep_incident(tenant, warehouse, "i1", tmp_path / "a", (1.0, 1.0), lambda _: None)
-    with pytest.raises(UnknownIncident, match="no incident i2"):
-        await keep_incident(tenant, warehouse, "i2", tmp_path / "a", (1.0, 1.0), lambda _: None)
-    assert not (tmp_path / "a").exists()
