@@ -44,11 +44,11 @@ check: setup ## Lint, format, types, import contracts
 format: setup ## Let ruff put the files in order
 	@$(RUN)/ruff check --fix . ; $(RUN)/ruff format .
 
-bench: setup ## Run a benchmark: make bench NAME=file; without NAME, which there are
+bench: setup ## Run a benchmark: make bench NAME=file, written to docs/results; without NAME, which there are
 	@names=$$(cd tests/benchmarks 2>/dev/null && ls *.py 2>/dev/null | grep -v '^_' | sed 's/\.py$$//'); \
 	if [ -z "$$names" ]; then echo 'There are no benchmarks yet; they will live in tests/benchmarks/.'; [ -z '$(NAME)' ]; \
 	elif [ -z '$(NAME)' ]; then echo 'Benchmarks (make bench NAME=...):'; printf '  %s\n' $$names; \
-	else OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN)/python -m tests.benchmarks.$(NAME) $(ARGS); fi
+	else OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN)/python -m tests.benchmarks.$(NAME) --json docs/results/$(NAME).json $(ARGS); fi
 
 campaign: setup ## The demo with three seeds, with Prefect killed and frozen: 40 minutes; writes docs/results/campaign.json
 	@$(RUN)/python tests/campaign/campaign.py $(ARGS)

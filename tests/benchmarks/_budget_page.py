@@ -115,7 +115,7 @@ def page(document: dict[str, Any]) -> str:
         "# Page budget",
         "",
         f"{document['machine']}, {document['date']}; {document['data']}. One page a week over all detectors together.",
-        'Made by `make bench NAME=budget ARGS="--json docs/results/budget.json"`.',
+        "Made by `make bench NAME=budget`.",
         "",
         f"Weeks within the budget: {ours['weeks_within']:.1%} of {ours['weeks']} whole tenant-weeks "
         f"(95 % interval {ours['interval'][0]:.1%} to {ours['interval'][1]:.1%}; must 95 %); of what is left of each "

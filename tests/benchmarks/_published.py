@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import _overview
+
 
 def say(line: str) -> None:
     """Progress, to those who wait."""
@@ -30,3 +32,4 @@ def publish(told: dict[str, Any], seconds: float, path: Path | None, page: Calla
     if path is not None:
         path.write_text(written, encoding="utf-8")
         path.with_suffix(".md").write_text(page(document), encoding="utf-8")
+        _overview.write(path.parent)

@@ -1,7 +1,7 @@
 """What each part of the ensemble for rows adds, on SMD's development machines.
 
 Each variant is measured twice: on faults injected into train halves, by which the default was chosen, and on the test
-halves. `make bench NAME=ablation ARGS="--json docs/results/ablation.json"`; --no-lstm where TensorFlow is missing.
+halves. `make bench NAME=ablation`; --no-lstm where TensorFlow is missing.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def page(document: dict[str, Any]) -> str:
         "# What each part adds",
         "",
         f"{document['machine']}, {document['date']}; {document['data']}; seed {document['seed']}. Macro means over "
-        'machines. Made by `make bench NAME=ablation ARGS="--json docs/results/ablation.json"`.',
+        "machines. Made by `make bench NAME=ablation`.",
         "",
         "| variant | " + " | ".join(f"injected {name}" for name in SHOWN) + " | " + " | ".join(SHOWN) + " | s |",
         "|---" * (2 * len(SHOWN) + 2) + "|",

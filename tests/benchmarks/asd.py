@@ -1,6 +1,6 @@
 """ASD: application servers, 19 series every 5 minutes; the ensemble as for SMD, beside baselines of the same run.
 
-`make bench NAME=asd ARGS="--json docs/results/asd.json"`, with DATA=folder for other machines.
+`make bench NAME=asd`, with DATA=folder for other machines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"{document['machine']}, {document['date']}; {document['data']}; seed {document['seed']}. Macro means over "
         "machines, no point adjustment; `f1_best` and `pa*` see the labels, `f1_auto`, `event_f1` and `delay_rows` "
-        'do not. Made by `make bench NAME=asd ARGS="--json docs/results/asd.json"`; one configuration with '
+        "do not. Made by `make bench NAME=asd`; one configuration with "
         "[smd.md](smd.md).",
         "",
         *_machines.table(document["details"]["macro"], "by"),

@@ -4,7 +4,7 @@ Each seed is a platform of 100 series read once a minute: 28 calm days, then 30 
 does by default (common factors, releases, holidays, growth, planned work, missing scrapes); and the same platform with
 the whole catalogue of faults in those 30. Thresholds come from the calm days alone. All series of several seeds are
 scored side by side by the streaming ensemble; forests are learned per family as the product learns them.
-`make bench NAME=budget ARGS="--json docs/results/budget.json"`.
+`make bench NAME=budget`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A million labels get 50 features from a million rows in PostgreSQL, late versions and gaps among them; a join by loops
 over the same rows says what is right, bit for bit. The same rows and labels go through Feast's local offline stores, in
 an environment that the benchmark makes in a temporary folder: dask, its default, with as many as it can hold, and
-duckdb with all. `make bench NAME=features ARGS="--json docs/results/features.json"`.
+duckdb with all. `make bench NAME=features`.
 """
 
 from __future__ import annotations
@@ -346,7 +346,7 @@ def page(document: dict[str, Any]) -> str:
         "# Features",
         "",
         f"{document['machine']}, {document['date']}, seed {document['seed']}; {document['data']}. Made by "
-        '`make bench NAME=features ARGS="--json docs/results/features.json"`.',
+        "`make bench NAME=features`.",
         "",
         "| labels | rows | ours, s | Feast by | s | memory, MiB | times as long | labels left out | other numbers |",
         "|---|---|---|---|---|---|---|---|---|",

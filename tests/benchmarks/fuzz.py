@@ -3,7 +3,7 @@
 The gateway is a process of its own on a real PostgreSQL, without Redis, so that no rate limit turns anything away. Of
 each operation that the description names, schemathesis makes requests that fit it and requests that do not; a third
 of all are remote writes of both formats, damaged in every layer. An answer of 5xx, or none, is an error, with the
-request written down. `make bench NAME=fuzz ARGS="--json docs/results/fuzz.json"`.
+request written down. `make bench NAME=fuzz`.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def page(document: dict[str, Any]) -> str:
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(details["statuses"].items()))
     return (
         f"# Fuzz\n\n{document['machine']}, {document['date']}, seed {document['seed']}. "
-        'Made by `make bench NAME=fuzz ARGS="--json docs/results/fuzz.json"`.\n\n'
+        "Made by `make bench NAME=fuzz`.\n\n"
         f"{figures['requests']:,} requests, **{figures['errors_5xx']} errors** (5xx, or no answer). "
         f"Answers: {statuses}. The gateway's memory: {details['memory_mib'][0]} MiB when every route had been asked, "
         f"{max(details['memory_mib'])} at most, {details['memory_mib'][-1]} at the end.\n\n"

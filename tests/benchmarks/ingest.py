@@ -4,7 +4,7 @@ The same bodies (snappy, remote write 1.0) go by four connections, each with ser
 do: to a gateway process on a real PostgreSQL, which answers once it has committed; to Debian's Prometheus as
 remote-write receiver; and the same numbers by COPY into a table with the warehouse's key. Rounds alternate between
 the three; the best of five unstarved rounds counts, and all are told.
-`make bench NAME=ingest ARGS="--json docs/results/ingest.json"`.
+`make bench NAME=ingest`.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def page(document: dict[str, Any]) -> str:
         "# Ingest",
         "",
         f"{document['machine']}, {document['date']}; {document['data']}. Best of five rounds in turns; "
-        'made by `make bench NAME=ingest ARGS="--json docs/results/ingest.json"`.',
+        "made by `make bench NAME=ingest`.",
         "",
         "| series x samples | by | samples/s | CPU s per million | ratio of ours |",
         "|---|---|---|---|---|",

@@ -4,7 +4,7 @@ Attempts are generated from the database's catalogue and the gateway's routes, s
 Redis keys and folders hold a tenant's name, so names that would reach into another's are tried as well. A leak is a
 row, a number or a changed row of another tenant. `--break TABLE` drops that table's policies first: then there must be
 leaks (it is how the benchmark is itself tested). Row-level security is timed beside a hand-written WHERE: reads of
-10,000 rows of one tenant among 100. `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.
+10,000 rows of one tenant among 100. `make bench NAME=isolation`.
 """
 
 from __future__ import annotations
@@ -427,7 +427,7 @@ def page(document: dict[str, Any]) -> str:
     tried = ", ".join(f"{count:,} on a {what}" for what, count in details["attempts"].items())
     return (
         f"# Isolation\n\n{document['machine']}, {document['date']}, seed {document['seed']}. "
-        'Made by `make bench NAME=isolation ARGS="--json docs/results/isolation.json"`.\n\n'
+        "Made by `make bench NAME=isolation`.\n\n"
         f"{figures['attempts']:,} attempts across tenants ({tried}), **{figures['leaks']} leaks**; "
         f"{details['refused']:,} were refused outright, the others found nothing.\n\n"
         f"A read of 10,000 rows of one tenant among 100: {price.get('policy_ms')} ms by policy, "

@@ -2,7 +2,7 @@
 
 One configuration for all 58 files; the detector sees no file's minimum, maximum or length, and no label. Thresholds by
 two folds: each half of the files is scored at the threshold that is best on the other. All files are followed at once:
-row t of each is one round of a batch of 58 series. `make bench NAME=nab ARGS="--json docs/results/nab.json"`, with
+row t of each is one round of a batch of 58 series. `make bench NAME=nab`, with
 DATA=folder where the data does not lie in ../shared/data; red below what must be shown.
 """
 
@@ -132,7 +132,7 @@ def page(told: dict[str, Any]) -> str:
         "# NAB",
         "",
         f"{told['machine']}, {told['date']}; no chance in it, so no seed; {told['data']}. "
-        'Made by `make bench NAME=nab ARGS="--ablate --json docs/results/nab.json"` (DATA=folder).',
+        'Made by `make bench NAME=nab ARGS="--ablate"` (DATA=folder).',
         "",
         f"The default ensemble ({', '.join(told['details']['looks'])}), by two folds: "
         f"**standard {figures['standard_2fold']}** ({told['goals']['standard_2fold']}), "

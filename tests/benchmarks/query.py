@@ -4,7 +4,7 @@ A gateway process on a real PostgreSQL and a real Redis; 10 M samples, 1,000 inc
 notices and audit, and a day of listening. Questions come by chance, 50 a second on average (a Poisson process, seeded),
 from tenants and to routes by weight. The load is open: each is sent when it is due, on a connection of its own if need
 be, and its time counts from when it was due. Baseline of the same run: the commonest question's bare SQL by psycopg.
-`make bench NAME=query ARGS="--json docs/results/query.json"`; red when the 95th percentile or the errors are too high.
+`make bench NAME=query`; red when the 95th percentile or the errors are too high.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def page(document: dict[str, Any]) -> str:
         "# Query",
         "",
         f"{document['machine']}, {document['date']}, seed {document['seed']}; {document['data']}. Made by "
-        '`make bench NAME=query ARGS="--json docs/results/query.json"`.',
+        "`make bench NAME=query`.",
         "",
         f"{details['requests']:,} questions, {details['per_s']} a second by chance, counted from when each was due: "
         f"**P95 {figures['p95_ms']} ms** (must: below {MUST_MS:.0f}), P50 {figures['p50_ms']} ms, "

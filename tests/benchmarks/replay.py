@@ -3,7 +3,7 @@
 At least 200 incidents (docs/recordings.md, "Cases"): real ones of the soundstage as its watcher recorded them, each
 fault of three seeds, and simulated ones, judged by rules and by forests that learned from the platform's calm days.
 Every case is replayed in two processes. Then changes that make things worse are planted, and held against it.
-`make bench NAME=replay ARGS="--json docs/results/replay.json"`; DATA=folder: a library in place of the real ones.
+`make bench NAME=replay`; DATA=folder: a library in place of the real ones.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ per round. The figure counts seconds that the one core worked for it (CPU time o
 a machine that others use as well leaves alone; the same by wall clock, median and best, stands beside it.
 Baselines of the same run on the same samples: scikit-learn's IsolationForest and PyOD's HBOS, ECOD and IForest, each
 fitted once on windows of 8 and asked for the newest window of every series. PyOD lives in an environment that is made
-for this run and never in the project. `make bench NAME=scoring ARGS="--json docs/results/scoring.json"`; red below
+for this run and never in the project. `make bench NAME=scoring`; red below
 what must be shown.
 """
 
@@ -186,8 +186,7 @@ def page(told: dict[str, Any]) -> str:
     lines = [
         "# Scoring",
         "",
-        f"{told['machine']}, {told['date']}, seed {told['seed']}; {told['data']}. "
-        'Made by `make bench NAME=scoring ARGS="--json docs/results/scoring.json"`.',
+        f"{told['machine']}, {told['date']}, seed {told['seed']}; {told['data']}. Made by `make bench NAME=scoring`.",
         "",
         f"**{told['figures']['evaluations_per_s']:,} series a second** ({told['goals']['evaluations_per_s']}), "
         f"**{told['figures']['state_bytes']:,} bytes of state per series** ({told['goals']['state_bytes']}). "

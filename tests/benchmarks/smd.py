@@ -1,6 +1,6 @@
 """SMD: server machines, 38 series every minute; the ensemble for rows beside baselines of the same run.
 
-`make bench NAME=smd ARGS="--json docs/results/smd.json --check-vus"`, with DATA=folder for other machines.
+`make bench NAME=smd ARGS="--check-vus"`, with DATA=folder for other machines.
 --check-vus makes an environment of its own for a while and puts our VUS-PR beside the package TSB-AD's.
 """
 
@@ -112,7 +112,7 @@ def page(document: dict[str, Any]) -> str:
         "machines, no point adjustment. Models, weights and thresholds come from the unlabelled train halves; "
         "`f1_best` and `pa*` choose their threshold by the labels, `f1_auto`, `event_f1` and `delay_rows` (minutes) "
         "do not. "
-        'Made by `make bench NAME=smd ARGS="--json docs/results/smd.json --check-vus"`.',
+        'Made by `make bench NAME=smd ARGS="--check-vus"`.',
         "",
         *_machines.table(details["macro"], "by"),
         "",

@@ -3,7 +3,7 @@
 Real telemetry of a soundstage, recorded and copied under new names, goes through flows.detection.tick on a real
 PostgreSQL, with champions that learned from the same platform. Everything runs on one core, the database included.
 A run is `TICKS` ticks in steady state; a run in which a sleeper woke late is void. Beside each run the same samples
-go by a bare COPY into a table without keys. `make bench NAME=tick ARGS="--json docs/results/tick.json"`.
+go by a bare COPY into a table without keys. `make bench NAME=tick`.
 """
 
 from __future__ import annotations
