@@ -48,7 +48,7 @@ def tonewatch(*words: str) -> str:
 class Demo:
     """A demo that stays up after its fault. Close it."""
 
-    def __init__(self, folder: Path, minutes: float, fault: str, seed: int) -> None:
+    def __init__(self, folder: Path, minutes: float, fault: str, seed: int, patience_s: float = PATIENCE_S) -> None:
         self.state, self.result = folder / "state", folder / "result.json"
         self.state.mkdir(mode=0o711)
         calm = max(0.0, minutes - AROUND_MINUTES)
@@ -56,7 +56,7 @@ class Demo:
         command += ["--seed", str(seed), "--out", str(folder / "out"), "--json", str(self.result)]
         command += ["--state-dir", str(self.state)]
         self.began = datetime.now(UTC)
-        self._until = time.monotonic() + minutes * 60 + PATIENCE_S
+        self._until = time.monotonic() + minutes * 60 + patience_s
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
 
     def wait(self) -> dict[str, Any]:
