@@ -261,6 +261,8 @@ async def _sum_up(options: Options, run: Run) -> summary.Summary:
     status = await asyncio.to_thread(run.stack.status)
     addresses = {part.name: part.url for part in status.parts if part.url and part.url.startswith("http")}
     paths = {f"report {number}": path for number, path in enumerate(reports, 1)}
+    if options.keep:  # with the truth of its faults, as long as it stays up
+        paths["soundstage"] = run.key_file.parent / "stage"
     return summary.Summary(
         seed=options.seed,
         faults=tuple(faults),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -35,11 +34,9 @@ def record(seed: int, library: Path) -> list[Case]:
     """One demo with all faults; its cases. Raises SystemExit: it gave no result."""
     folder = Path(tempfile.mkdtemp(prefix="tonewatch-recorded-"))
     folder.chmod(0o711)  # the embedded database of a root's run belongs to another user
-    os.environ["TMPDIR"] = str(folder)  # where the demo puts its soundstage
     demo = Demo(folder, 0.0, "all", seed, PATIENCE_S)
     try:
-        demo.wait()
-        truth = next(folder.glob("*/stage/truth.jsonl"))
+        truth = Path(demo.wait()["paths"]["soundstage"]) / "truth.jsonl"
         return keep_cases(demo.state, truth, library, seed)
     finally:
         demo.close()
