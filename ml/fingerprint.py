@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
+import numpy as np
+
 from ml import episodes, lasting, prior
 from ml.detectors import memory, stream
 from ml.ensemble import Ensemble
@@ -27,6 +29,5 @@ def fingerprint(ensemble: Ensemble) -> str:
 
 
 def _constants(module: ModuleType) -> list[tuple[str, float]]:
-    return sorted(
-        (name, float(value)) for name, value in vars(module).items() if name.isupper() and not callable(value)
-    )
+    numbers = (int, float, np.floating)
+    return sorted((name, float(value)) for name, value in vars(module).items() if isinstance(value, numbers))

@@ -48,7 +48,7 @@ class Rounds:
         """
         self.ends.append(end)
         self.starved.append(self.lame > end - span)
-        old = np.searchsorted(self.ends, end - REMEMBERED)
+        old = np.searchsorted(self.ends, end - REMEMBERED) - 1  # one stays, so that what lies before it is told apart
         if old > len(self.ends) // 2:  # seldom, and then many
             del self.ends[:old], self.starved[:old]
             self.first += int(old)

@@ -8,23 +8,25 @@ is reported again meanwhile is the same episode, with its beginning and its word
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from ml.ensemble import QUIET
+from ml.ensemble import QUIET, default_ensemble
 from ml.episodes import HALFWAY
+from ml.fingerprint import fingerprint
 from ml.lasting import kept_way
 from policy.conditions import Condition
 from policy.strange import Strange, condition
 from tasks.follow import Floats, Follower, Heard, family_of
+from tonewatch.keeping import EPOCH
 from tonewatch.records import Series
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse.calibrations import Calibrated
+from warehouse.calibrations import SERIES, Calibrated
 
 
 @dataclass(slots=True)
@@ -146,4 +148,10 @@ def _condition(series: Series, episode: Episode, told: Told, detector: str) -> C
 
 
 def _time(seconds: float) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def thresholds_of(mine: Iterable[Calibrated]) -> dict[str, Calibrated]:
+    """By family, the thresholds of single series that today's ensemble may use: those that its like was judged by."""
+    today = fingerprint(default_ensemble())
+    return {each.family: each for each in mine if each.family.startswith(SERIES) and each.version == today}

@@ -1,0 +1,166 @@
+"""Following: the watcher's single series are brought back, caught up with from what is stored, and kept.
+
+A tick waits for none of it: what lies in the past is played again a little in each tick, in the same rounds, and the
+series speak once it is done. The snapshot is saved right after a tick, in a transaction of its own: findings and
+cursor do not wait for megabytes, nor fail with them, and a snapshot that was not saved only leaves more to be played.
+It is never ahead of the samples, which the tick has committed before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from feature_store.history import STARVED, WATCHER
+from flows.ticks import TICKED, DetectionState
+from tasks.follow import Follower
+from tasks.preserve import restored, snapshot
+from tasks.rounds import moments
+from tasks.tell import Teller, thresholds_of
+from tonewatch.clock import Clock
+from tonewatch.errors import ModelError
+from tonewatch.keeping import EPOCH
+from tonewatch.records import Sample
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+from warehouse import calibrations, samples, snapshots
+from warehouse.calibrations import Calibrated
+from warehouse.database import Warehouse
+
+log = logging.getLogger("tonewatch.watch")
+#: Under which the snapshot is kept.
+NAME = "series"
+#: Seconds between two snapshots: so much is played again after a crash, in a second or two.
+SAVED_EVERY = 300.0
+#: The share of a tick's time that the past may take, and rounds that are read at once.
+SHARE, READ_ROUNDS = 0.2, 20
+#: Samples may be stored so many seconds after the round that they belong to; played twice they change nothing.
+LATE = 60.0
+#: Where nothing is known, so many days of the past are played, and rounds enough for the ensemble to judge at all.
+DAYS, LEAST_ROUNDS = 1.0, 300
+
+
+class Following:
+    """What a watcher does about its tenant's single series, around its ticks."""
+
+    def __init__(self, tenant: str, warehouse: Warehouse, clock: Clock) -> None:
+        self.tenant, self.warehouse, self.clock = tenant, warehouse, clock
+        self.thresholds: dict[str, Calibrated] = {}
+        self.teller: Teller | None = None
+        self._saved: float | None = None
+
+    def fits(self, mine: Sequence[Calibrated]) -> None:
+        """The tenant's thresholds that hold; those of another ensemble are not used."""
+        self.thresholds = thresholds_of(mine)
+        if self.teller is not None:
+            self.teller.thresholds = self.thresholds
+
+    async def before(
+        self, state: DetectionState, now: datetime, last: datetime | None, topology: Topology, profile: Profile
+    ) -> None:
+        """Before the tick at `now`, the one before being `last`: catch up, and speak from now on where that is done.
+
+        Raises WarehouseAway: nothing is lost, it goes on with the next tick.
+        """
+        if not profile.followed_series:
+            state.teller = self.teller = None
+            return
+        if self.teller is None:
+            self.teller = await self._begin(now, profile)
+        self.teller.follower.limit = profile.followed_series
+        if state.teller is None:
+            until = self.clock.monotonic() + SHARE * profile.tick_seconds
+            end = last or now - timedelta(microseconds=1)
+            if await self._catch_up(self.teller, end, topology, profile, lambda: self.clock.monotonic() >= until):
+                # What an earlier tick could not commit is in no warehouse yet.
+                self.teller.follower.hear(state.unsaved)
+                state.teller = self.teller
+
+    async def after(self) -> None:
+        """After a tick that was committed: keep what is known, every few minutes. Raises WarehouseAway: kept later."""
+        now = self.clock.monotonic()
+        if self._saved is None:
+            self._saved = now
+        if self.teller is not None and now - self._saved >= SAVED_EVERY:
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Save the snapshot. Not while a tick is under way. Raises WarehouseAway: the one before it stays."""
+        teller = self.teller
+        if teller is None or not teller.follower.rounds.ends:
+            return
+        state = await asyncio.to_thread(snapshot, teller)
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            await snapshots.save(self.tenant, db, NAME, _moment(teller.follower.rounds.end), state)
+        self._saved = self.clock.monotonic()
+
+    async def _begin(self, now: datetime, profile: Profile) -> Teller:
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            self.fits(await calibrations.newest(self.tenant, db))
+            kept = await snapshots.load(self.tenant, db, NAME)
+        teller = None
+        if kept is not None:
+            try:
+                teller = await asyncio.to_thread(restored, kept[1], profile.followed_series)
+            except ModelError as error:
+                log.warning("the series are followed anew, from the samples that are stored: %s", error)
+        if teller is None:
+            teller = Teller(Follower(profile.followed_series))
+            past = max(DAYS * profile.day_seconds, LEAST_ROUNDS * profile.tick_seconds)
+            teller.follower.rounds.begin(now.timestamp() - past, 0.0)
+        teller.thresholds = self.thresholds
+        return teller
+
+    async def _catch_up(
+        self, teller: Teller, end: datetime, topology: Topology, profile: Profile, enough: Callable[[], bool]
+    ) -> bool:
+        """Play the stored samples up to `end`; whether that is done. Stops early, not at once, when it is enough."""
+        rounds = teller.follower.rounds
+        left = await self._moments(rounds.end, end, profile)
+        while left:
+            some, left = left[:READ_ROUNDS], left[READ_ROUNDS:]
+            start = _moment(max(rounds.end, some[0] - 2 * LATE) - LATE)
+            read = await self._read(start, _moment(some[-1]) + timedelta(microseconds=1), topology)
+            await asyncio.to_thread(play, teller, read, some, topology, profile)
+            if enough():
+                break
+        return not left
+
+    async def _moments(self, start: float, end: datetime, profile: Profile) -> list[float]:
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            told = await samples.read(
+                self.tenant,
+                db,
+                _moment(start),
+                end + timedelta(microseconds=1),
+                entities=[TICKED.entity],
+                metrics=[TICKED.metric],
+            )
+        ticks = sorted(sample.time.timestamp() for sample in told)
+        return list(moments(ticks, start, end.timestamp(), profile.tick_seconds))
+
+    async def _read(self, start: datetime, end: datetime, topology: Topology) -> list[Sample]:
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            read = await samples.read(self.tenant, db, start, end, entities=list(topology.entities))
+            read += await samples.read(self.tenant, db, start, end, entities=[WATCHER], metrics=[STARVED])
+        return read
+
+
+def play(teller: Teller, read: Sequence[Sample], ends: Sequence[float], topology: Topology, profile: Profile) -> None:
+    """Let the teller have its ticks at `ends` (epoch seconds, in order), each with the samples up to it."""
+    ordered = sorted(read, key=lambda sample: sample.time)
+    times = np.fromiter((sample.time.timestamp() for sample in ordered), np.float64, len(ordered))
+    first = 0
+    for end in ends:
+        cut = int(np.searchsorted(times, end, "right"))
+        teller.follower.hear(ordered[first:cut])
+        teller.tick(_moment(end), topology, profile)
+        first = cut
+
+
+def _moment(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
