@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-import numpy as np
-
-from feature_store.history import STARVED, WATCHER
-from flows.ticks import TICKED, DetectionState
+from flows.ticks import DetectionState
 from tasks.follow import Follower
 from tasks.preserve import restored, snapshot
-from tasks.rounds import moments
+from tasks.recall import by_round, rounds_of, told_of
+from tasks.rounds import moment
 from tasks.tell import Teller, thresholds_of
 from tonewatch.clock import Clock
 from tonewatch.errors import ModelError
-from tonewatch.keeping import EPOCH
 from tonewatch.records import Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import calibrations, samples, snapshots
+from warehouse import calibrations, snapshots
 from warehouse.calibrations import Calibrated
 from warehouse.database import Warehouse
 
@@ -95,7 +92,7 @@ class Following:
             return
         state = await asyncio.to_thread(snapshot, teller)
         async with self.warehouse.as_tenant(self.tenant) as db:
-            await snapshots.save(self.tenant, db, NAME, _moment(teller.follower.rounds.end), state)
+            await snapshots.save(self.tenant, db, NAME, moment(teller.follower.rounds.end), state)
         self._saved = self.clock.monotonic()
 
     async def _begin(self, now: datetime, profile: Profile) -> Teller:
@@ -120,47 +117,19 @@ class Following:
     ) -> bool:
         """Play the stored samples up to `end`; whether that is done. Stops early, not at once, when it is enough."""
         rounds = teller.follower.rounds
-        left = await self._moments(rounds.end, end, profile)
+        left = await rounds_of(self.tenant, self.warehouse, moment(rounds.end), end, profile.tick_seconds)
         while left:
             some, left = left[:READ_ROUNDS], left[READ_ROUNDS:]
-            start = _moment(max(rounds.end, some[0] - 2 * LATE) - LATE)
-            read = await self._read(start, _moment(some[-1]) + timedelta(microseconds=1), topology)
-            await asyncio.to_thread(play, teller, read, some, topology, profile)
+            start = moment(rounds.end - LATE)
+            read = await told_of(self.tenant, self.warehouse, start, moment(some[-1]), topology)
+            await asyncio.to_thread(play, teller, by_round(read, some), topology, profile)
             if enough():
                 break
         return not left
 
-    async def _moments(self, start: float, end: datetime, profile: Profile) -> list[float]:
-        async with self.warehouse.as_tenant(self.tenant) as db:
-            told = await samples.read(
-                self.tenant,
-                db,
-                _moment(start),
-                end + timedelta(microseconds=1),
-                entities=[TICKED.entity],
-                metrics=[TICKED.metric],
-            )
-        ticks = sorted(sample.time.timestamp() for sample in told)
-        return list(moments(ticks, start, end.timestamp(), profile.tick_seconds))
 
-    async def _read(self, start: datetime, end: datetime, topology: Topology) -> list[Sample]:
-        async with self.warehouse.as_tenant(self.tenant) as db:
-            read = await samples.read(self.tenant, db, start, end, entities=list(topology.entities))
-            read += await samples.read(self.tenant, db, start, end, entities=[WATCHER], metrics=[STARVED])
-        return read
-
-
-def play(teller: Teller, read: Sequence[Sample], ends: Sequence[float], topology: Topology, profile: Profile) -> None:
-    """Let the teller have its ticks at `ends` (epoch seconds, in order), each with the samples up to it."""
-    ordered = sorted(read, key=lambda sample: sample.time)
-    times = np.fromiter((sample.time.timestamp() for sample in ordered), np.float64, len(ordered))
-    first = 0
-    for end in ends:
-        cut = int(np.searchsorted(times, end, "right"))
-        teller.follower.hear(ordered[first:cut])
-        teller.tick(_moment(end), topology, profile)
-        first = cut
-
-
-def _moment(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)
+def play(teller: Teller, rounds: Iterable[tuple[datetime, list[Sample]]], topology: Topology, profile: Profile) -> None:
+    """Let the teller have these rounds, each with what it heard in it."""
+    for end, heard in rounds:
+        teller.follower.hear(heard)
+        teller.tick(end, topology, profile)

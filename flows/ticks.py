@@ -15,13 +15,11 @@ from ml.champion import Champion
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import HORIZON, detect
+from tasks.rounds import TICKED as TICKED  # whoever ticks tells so
 from tasks.tell import Teller
-from tonewatch.records import Finding, FindingKind, Sample, Series
+from tonewatch.records import Finding, FindingKind, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-
-#: A sample per tick of the watcher, at its time: seconds since the one before. A replay ticks when the watcher did.
-TICKED = Series("host:watcher", "host_tick_seconds", unit="s")
 
 
 @dataclass(slots=True)

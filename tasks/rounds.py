@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from tonewatch.keeping import EPOCH
+from tonewatch.records import Series
+
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
+#: A sample per tick of the watcher, at its time: seconds since the one before. A replay ticks when the watcher did.
+TICKED = Series("host:watcher", "host_tick_seconds", unit="s")
 #: Rounds are remembered for so many seconds: no sample that keeps its contract is later (policy/contracts.py).
 REMEMBERED = 3600.0
 #: Where nobody ticked for longer than so many ticks take, rounds are even.
@@ -91,3 +97,8 @@ def moments(told: Sequence[float], start: float, end: float, every: float) -> It
 def _evenly(start: float, end: float, every: float) -> Iterator[float]:
     if end - start > (PAUSE_TICKS - 1) * every:
         yield from (start + every * step for step in range(1, int((end - start) / every) + 1))
+
+
+def moment(seconds: float) -> datetime:
+    """The time so many seconds after the epoch."""
+    return EPOCH + timedelta(seconds=seconds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ml.lasting import kept_way
 from policy.conditions import Condition
 from policy.strange import Strange, condition
 from tasks.follow import Floats, Follower, Heard, family_of
-from tonewatch.keeping import EPOCH
+from tasks.rounds import moment
 from tonewatch.records import Series
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -144,11 +144,7 @@ class Teller:
 def _condition(series: Series, episode: Episode, told: Told, detector: str) -> Condition:
     said = asdict(told)
     del said["back"]
-    return condition(Strange(series, **said), _time(episode.since), _time(episode.met), detector)
-
-
-def _time(seconds: float) -> datetime:
-    return EPOCH + timedelta(seconds=seconds)
+    return condition(Strange(series, **said), moment(episode.since), moment(episode.met), detector)
 
 
 def thresholds_of(mine: Iterable[Calibrated]) -> dict[str, Calibrated]:
