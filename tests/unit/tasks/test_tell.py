@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from ml.ensemble import QUIET
 from policy.conditions import Condition
@@ -14,6 +15,7 @@ from tasks.follow import family_of
 from tasks.preserve import restored, snapshot
 from tasks.tell import Teller, thresholds_of
 from tests.unit.tasks.followed import EDGES, LAG, PROFILE, RUN, TICK, ended, fit, noise, played, sampled, teller
+from tonewatch.errors import ModelError
 from tonewatch.records import FindingKind, Series
 
 CALM, ONSET = 150, 150
@@ -131,3 +133,31 @@ def test_from_a_snapshot_it_goes_on_as_if_it_had_never_stopped() -> None:
         again.thresholds = begun.thresholds
         assert played(again, ticks[cut:], cut) == told[cut:]
         assert same(again, whole)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (b'"layout": 1', b'"layout": 0'),
+        (b'"fingerprint": "', b'"fingerprint": "0'),
+        (b'"edge:edge-1", ', b""),
+        (b'"episodes": ', b'"episodes": 3, "was": '),
+        (b"\n", b""),
+    ],
+)
+def test_a_snapshot_of_something_else_or_a_broken_one_is_refused(found: bytes, told: bytes) -> None:
+    made = teller("lag_seconds")
+    played(made, sampled(LAG, noise(2, 5)))
+    kept = snapshot(made)
+    changed = kept.replace(found, told, 1)
+    assert changed != kept
+    with pytest.raises(ModelError):
+        restored(changed, 1_000)
+
+
+@pytest.mark.parametrize("cut", [0, 10, -5])
+def test_a_snapshot_that_was_cut_off_is_refused(cut: int) -> None:
+    made = teller("lag_seconds")
+    played(made, sampled(LAG, noise(2, 5)))
+    with pytest.raises(ModelError):
+        restored(snapshot(made)[:cut], 1_000)
