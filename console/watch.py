@@ -263,6 +263,7 @@ class Watcher:
             | {
                 "sources": sources(self.profile.sources, self.settings.inventory_url, topology, readings, held, now),
                 "lacking": lacking(addressed(self.settings, self.profile)),
+                "series": self.following.figures(self.detection) if self.following is not None else None,
             },
         )
 

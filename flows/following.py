@@ -56,6 +56,18 @@ class Following:
         if self.teller is not None:
             self.teller.thresholds = self.thresholds
 
+    def figures(self, state: DetectionState) -> dict[str, int | bool]:
+        """For the live picture: how many series and families there are, and how many can tell anything."""
+        follower = self.teller.follower if self.teller is not None else Follower(0)
+        families = [family for family, rows in follower.rows_of.items() if rows]
+        return {
+            "followed": len(follower),
+            "refused": follower.refused,
+            "families": len(families),
+            "thresholds": sum(family in self.thresholds for family in families),
+            "caught_up": state.teller is not None,
+        }
+
     async def before(
         self, state: DetectionState, now: datetime, last: datetime | None, topology: Topology, profile: Profile
     ) -> None:

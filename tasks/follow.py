@@ -35,6 +35,8 @@ SILENT = 3600.0
 SET_BACK = 60.0
 #: Series that are left aside are looked at again after so many rounds.
 LOOK_AGAIN = 100
+#: What the programme does, quiet passages and all, is no fault (docs/decisions/0005): rules look at it, no model does.
+PROGRAMME = frozenset({"source_level_dbfs", "probe_loudness_lufs", "probe_silence_seconds", "transcode_segment_bytes"})
 #: A series that is not followed.
 ASIDE = -1
 _series = attrgetter("series")
@@ -179,7 +181,7 @@ class Follower:
             name = (series.entity, series.metric, series.labels)
             if name in self._rows:
                 self._rename(self._rows[name], series)
-            elif series.entity == WATCHER or series.entity not in topology.entities:
+            elif series.metric in PROGRAMME or series.entity == WATCHER or series.entity not in topology.entities:
                 self._leave(series)
             else:
                 new[name] = series

@@ -81,10 +81,11 @@ def test_late_samples_and_their_order_change_nothing() -> None:
     assert same(plain, slow)
 
 
-def test_series_of_the_watchers_host_and_of_no_part_of_the_platform_are_not_followed() -> None:
+def test_the_watchers_host_strangers_to_the_platform_and_the_programme_are_not_followed() -> None:
     made = teller()
-    strangers = [Series("host:watcher", "host_tick_seconds"), Series("service:prometheus", "up"), *LAG]
-    played(made, sampled(strangers, noise(4, 3)))
+    strangers = [Series("host:watcher", "host_tick_seconds"), Series("service:prometheus", "up")]
+    strangers += [Series("rendition:ch1/aac-128", "probe_loudness_lufs"), *LAG]
+    played(made, sampled(strangers, noise(5, 3)))
     assert made.follower.series == sorted(LAG, key=lambda each: each.entity)
 
 
