@@ -141,11 +141,11 @@ def page(told: dict[str, Any]) -> str:
             f"{told['machine']}, {told['date']}, seeds {told['seed'][0]} to {told['seed'][-1]}; {told['data']}. "
             'Made by `make bench NAME=coldstart ARGS="--json docs/results/coldstart.json"`.',
             "",
-            f"A new series with nothing (*alone*) and with what its family lends (*lent*, `ml/prior.py`): false reports "
-            f"in its first {EARLY} rounds, and of shifts of {SHIFT:g} robust standard deviations that begin so many "
-            f"rounds after it, the share noticed within {MISSED} rounds and the median of how many that took. A report "
-            f"is confirmed {RUN - 1} rounds after what it tells; the threshold is the highest confirmed score of the "
-            "siblings' second day.",
+            "A new series with nothing (*alone*) and with what its family lends (*lent*, `ml/prior.py`): "
+            f"false reports in its first {EARLY} rounds; of shifts of {SHIFT:g} robust standard deviations that "
+            f"begin so many rounds after it, the share noticed within {MISSED} rounds, and the median of how many "
+            f"that took. A report is confirmed {RUN - 1} rounds after what it tells; the threshold is the highest "
+            "confirmed score of the siblings' second day.",
             "",
             "| | newcomers | false reports | " + " | ".join(f"shift at {onset}" for onset in ONSETS) + " |",
             "|---|---|---|" + "---|" * len(ONSETS),
