@@ -81,6 +81,7 @@ class Watcher:
         self.collected_since: datetime | None = None
         self.stop = asyncio.Event()
         self._last_tick: datetime | None = None
+        self._ticking = self.began
         self._starved_before = 0.0
         self._loop = asyncio.get_running_loop()
         shows = {
@@ -143,7 +144,8 @@ class Watcher:
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()
         if self.collected_since is None:
             self.collected_since = first_collected(samples)
-        await self._guarded(lambda: self._follow(now))
+        self._ticking = now
+        await self._guarded(self._follow)
         began = await tick(
             self.tenant,
             self.warehouse,
@@ -164,10 +166,12 @@ class Watcher:
         if self.following is not None:
             await self._guarded(self.following.after)
 
-    async def _follow(self, now: datetime) -> None:
+    async def _follow(self) -> None:
         """Single series are caught up with, or speak in the tick that follows; a tick does without them."""
         if self.following is not None:
-            await self.following.before(self.detection, now, self._last_tick, self.collector.topology, self.profile)
+            await self.following.before(
+                self.detection, self._ticking, self._last_tick, self.collector.topology, self.profile
+            )
 
     async def _follow_settings(self) -> None:
         """Take over what was changed of the tenant's settings; settings that do not fit change nothing."""

@@ -104,7 +104,7 @@ class Follower:
             return []
         self.lasting.run = run_of(profile)
         heard, self._heard = self._heard, []
-        self.rounds.lame = max((s.time.timestamp() for s in heard if _starved(s)), default=self.rounds.lame)
+        self.rounds.lame = max([self.rounds.lame, *(s.time.timestamp() for s in heard if _starved(s))])
         number = self.rounds.begin(end, profile.window_seconds + (profile.debounce_windows - 1) * profile.tick_seconds)
         if number % LOOK_AGAIN == 0 or topology is not self._topology:
             self._look_again(topology)
@@ -229,7 +229,8 @@ class Follower:
     def _rename(self, row: int, series: Series) -> None:
         """The same series as another object; told in another unit, it is another series."""
         held = self.series[row]
-        if (held.unit, held.kind) != (series.unit, series.kind):
+        told_anew = held.unit and series.unit and held.unit != series.unit
+        if told_anew or held.kind is not series.kind:
             self.drop([row])
             self._name(row, series)
             return
