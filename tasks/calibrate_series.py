@@ -179,10 +179,10 @@ def calibrated_together(
     calm = series.calm(chains) if series else {}
     if not calm:
         return calibrated(lessons, platform, stretch, families=families, seed=seed)
-    kept = max(0, families - len(lessons)) / max(families, 1)
+    kept = max(0, families - len(lessons)) / (families + 1)  # all single series are one more
     budget = stretch.profile.budget
     less = budget.model_copy(update={"pages_per_week": budget.pages_per_week * (1.0 - kept)})
-    shared = replace(stretch, profile=stretch.profile.model_copy(update={"budget": less if kept < 1.0 else budget}))
+    shared = replace(stretch, profile=stretch.profile.model_copy(update={"budget": less}))
     return together(lessons, calm, chains, shared, seed=seed)
 
 
