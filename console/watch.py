@@ -81,7 +81,6 @@ class Watcher:
         self.collected_since: datetime | None = None
         self.stop = asyncio.Event()
         self._last_tick: datetime | None = None
-        self._ticking = self.began
         self._starved_before = 0.0
         self._loop = asyncio.get_running_loop()
         shows = {
@@ -144,8 +143,6 @@ class Watcher:
         samples, pushed = self.collector.drain(), self.collector.drain_pushed()
         if self.collected_since is None:
             self.collected_since = first_collected(samples)
-        self._ticking = now
-        await self._guarded(self._follow)
         began = await tick(
             self.tenant,
             self.warehouse,
@@ -163,15 +160,12 @@ class Watcher:
             now, self.profile.shift_seconds, self._shift_figures(len(samples) + len(pushed), len(began))
         )
         await self._show(now)
-        if self.following is not None:
-            await self._guarded(self.following.after)
+        await self._guarded(self._follow)
 
     async def _follow(self) -> None:
-        """Single series are caught up with, or speak in the tick that follows; a tick does without them."""
-        if self.following is not None:
-            await self.following.before(
-                self.detection, self._ticking, self._last_tick, self.collector.topology, self.profile
-            )
+        """Single series are caught up with after a tick, and kept; findings do not wait for it."""
+        if self.following is not None and self._last_tick is not None:
+            await self.following.after(self.detection, self._last_tick, self.collector.topology, self.profile)
 
     async def _follow_settings(self) -> None:
         """Take over what was changed of the tenant's settings; settings that do not fit change nothing."""

@@ -1,7 +1,7 @@
 """Following: the watcher's single series are brought back, caught up with from what is stored, and kept.
 
-A tick waits for none of it: what lies in the past is played again a little in each tick, in the same rounds, and the
-series speak once it is done. The snapshot is saved right after a tick, in a transaction of its own: findings and
+No finding waits for any of it: what lies in the past is played again a little after each tick, in the same rounds, and
+the series speak once it is done. The snapshot is saved right after a tick, in a transaction of its own: findings and
 cursor do not wait for megabytes, nor fail with them, and a snapshot that was not saved only leaves more to be played.
 It is never ahead of the samples, which the tick has committed before.
 """
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from flows.ticks import DetectionState
 from tasks.follow import Follower
 from tasks.preserve import restored, snapshot
-from tasks.recall import by_round, rounds_of, told_of
+from tasks.recall import by_round, rounds_of, ticks_of, told_of
 from tasks.rounds import moment
 from tasks.tell import Teller, thresholds_of
 from tonewatch.clock import Clock
@@ -68,12 +68,11 @@ class Following:
             "caught_up": state.teller is not None,
         }
 
-    async def before(
-        self, state: DetectionState, now: datetime, last: datetime | None, topology: Topology, profile: Profile
-    ) -> None:
-        """Before the tick at `now`, the one before being `last`: catch up, and speak from now on where that is done.
+    async def after(self, state: DetectionState, now: datetime, topology: Topology, profile: Profile) -> None:
+        """After the tick at `now` was committed: catch up with it, and keep what is known every few minutes.
 
-        Raises WarehouseAway: nothing is lost, it goes on with the next tick.
+        Once that is done, the series speak from the next tick on. Raises WarehouseAway: nothing is lost, it goes on
+        after the next one.
         """
         if not profile.followed_series:
             state.teller = self.teller = None
@@ -83,18 +82,11 @@ class Following:
         self.teller.follower.limit = profile.followed_series
         if state.teller is None:
             until = self.clock.monotonic() + SHARE * profile.tick_seconds
-            end = last or now - timedelta(microseconds=1)
-            if await self._catch_up(self.teller, end, topology, profile, lambda: self.clock.monotonic() >= until):
-                # What an earlier tick could not commit is in no warehouse yet.
-                self.teller.follower.hear(state.unsaved)
+            if await self._catch_up(self.teller, now, topology, profile, lambda: self.clock.monotonic() >= until):
                 state.teller = self.teller
-
-    async def after(self) -> None:
-        """After a tick that was committed: keep what is known, every few minutes. Raises WarehouseAway: kept later."""
-        now = self.clock.monotonic()
         if self._saved is None:
-            self._saved = now
-        if self.teller is not None and now - self._saved >= SAVED_EVERY:
+            self._saved = self.clock.monotonic()
+        if self.clock.monotonic() - self._saved >= SAVED_EVERY:
             await self.keep()
 
     async def keep(self) -> None:
@@ -120,7 +112,9 @@ class Following:
         if teller is None:
             teller = Teller(Follower(profile.followed_series))
             past = max(DAYS * profile.day_seconds, LEAST_ROUNDS * profile.tick_seconds)
-            teller.follower.rounds.begin(now.timestamp() - past, 0.0)
+            oldest = now - timedelta(seconds=past)
+            ticks = await ticks_of(self.tenant, self.warehouse, oldest, now)
+            teller.follower.rounds.begin(min(ticks, default=now.timestamp()) - profile.tick_seconds, 0.0)
         teller.thresholds = self.thresholds
         return teller
 

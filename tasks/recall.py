@@ -15,15 +15,19 @@ from warehouse import samples
 from warehouse.database import Warehouse
 
 
+async def ticks_of(tenant: str, warehouse: Warehouse, start: datetime, end: datetime) -> list[float]:
+    """When the watcher ticked from `start` up to `end`, in epoch seconds. Raises WarehouseAway."""
+    until = end + timedelta(microseconds=1)
+    async with warehouse.as_tenant(tenant) as db:
+        told = await samples.read(tenant, db, start, until, entities=[TICKED.entity], metrics=[TICKED.metric])
+    return sorted(sample.time.timestamp() for sample in told)
+
+
 async def rounds_of(
     tenant: str, warehouse: Warehouse, start: datetime, end: datetime, tick_seconds: float
 ) -> list[float]:
     """When the rounds after `start` up to `end` ended, in epoch seconds. Raises WarehouseAway."""
-    async with warehouse.as_tenant(tenant) as db:
-        told = await samples.read(
-            tenant, db, start, end + timedelta(microseconds=1), entities=[TICKED.entity], metrics=[TICKED.metric]
-        )
-    ticks = sorted(sample.time.timestamp() for sample in told)
+    ticks = await ticks_of(tenant, warehouse, start, end)
     return list(moments(ticks, start.timestamp(), end.timestamp(), tick_seconds))
 
 
