@@ -20,6 +20,7 @@ from console.starvation import Sleeper
 from flows.casework import Scene, Work, load_work
 from flows.correlation import round_of_correlation, show_correlation
 from flows.detection import Batch, DetectionState, restore, show_shift, tick
+from flows.following import Following
 from flows.recorder import Recorder
 from flows.remediation import show_remediation, step
 from flows.ticks import TICKED
@@ -69,6 +70,8 @@ class Watcher:
         self.controls = Controls(control) if control else None
         self.began = clock.now()
         self.detection = DetectionState()
+        judges = settings.ai_anomaly_detection and not self.light
+        self.following = Following(self.tenant, self.warehouse, clock) if judges else None
         self.bench = Bench(self.tenant, settings.mlflow_tracking_uri or "")
         self.host = Sleeper(works=True)
         self.lag = 0.0
@@ -124,7 +127,7 @@ class Watcher:
         ]
         around = self._look_around if self.settings.inventory_url else self._remember
         loops.append((lambda: INVENTORY_SECONDS, around))
-        if self.settings.ai_anomaly_detection and not self.light:
+        if self.following is not None:
             loops.append((lambda: CHAMPION_SECONDS, self._fetch_champions))
         return loops
 
@@ -157,6 +160,12 @@ class Watcher:
             now, self.profile.shift_seconds, self._shift_figures(len(samples) + len(pushed), len(began))
         )
         await self._show(now)
+        await self._guarded(self._follow)
+
+    async def _follow(self) -> None:
+        """Single series are caught up with after a tick, and kept; findings do not wait for it."""
+        if self.following is not None and self._last_tick is not None:
+            await self.following.after(self.detection, self._last_tick, self.collector.topology, self.profile)
 
     async def _follow_settings(self) -> None:
         """Take over what was changed of the tenant's settings; settings that do not fit change nothing."""
@@ -252,6 +261,7 @@ class Watcher:
             | {
                 "sources": sources(self.profile.sources, self.settings.inventory_url, topology, readings, held, now),
                 "lacking": lacking(addressed(self.settings, self.profile)),
+                "series": self.following.figures(self.detection) if self.following is not None else None,
             },
         )
 
@@ -274,6 +284,8 @@ class Watcher:
         """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""
         async with self.warehouse.as_tenant(self.tenant) as db:
             mine = await calibrations.newest(self.tenant, db)
+        if self.following is not None:
+            self.following.fits(mine)
         self.detection.champions = await asyncio.to_thread(self.bench.champions, mine)
 
     async def _resume(self) -> None:
@@ -325,6 +337,8 @@ class Watcher:
             return
 
     async def _finish(self) -> None:
+        if self.following is not None:
+            await self._guarded(self.following.keep)
         await self.runs.close_all()
         await asyncio.to_thread(self.recorder.stop, 3.0)
         await self.collector.close()

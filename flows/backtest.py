@@ -19,6 +19,8 @@ from policy.grouping import OPENING, explained
 from tasks.backtest import Episode, PastIncident, incidents
 from tasks.fetch import Bench
 from tasks.keep import keep
+from tasks.publish_series import NAME
+from tasks.tell import thresholds_of
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import SettingsError
 from tonewatch.recording import Recording, open_recording
@@ -71,8 +73,10 @@ def _watched(
 ) -> tuple[Replayed, dict[str, str]]:
     uri = settings.mlflow_tracking_uri
     champions = Bench(tenant, uri).champions(mine) if uri and settings.ai_anomaly_detection else {}
-    found = replay(recording, profile, champions)
-    return found, {family: champion.version for family, champion in sorted(champions.items())}
+    series = thresholds_of(mine) if settings.ai_anomaly_detection else {}
+    found = replay(recording, profile, champions, series=series)
+    ensemble = {NAME: next(iter(series.values())).version} if series else {}
+    return found, {family: champion.version for family, champion in sorted(champions.items())} | ensemble
 
 
 def pages(

@@ -12,12 +12,15 @@ from datetime import datetime, timedelta
 from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge, take_in
 from ml.champion import Champion
 from policy.conditions import Conditions
+from tasks.follow import Follower
+from tasks.tell import Teller
 from tonewatch.clock import ManualClock, moment
 from tonewatch.recording import Recording
 from tonewatch.records import Finding, Sample, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
+from warehouse.calibrations import Calibrated
 
 #: A recording tells of no tenant; its findings are this one's.
 TENANT = "replay"
@@ -60,16 +63,20 @@ def replay(
     profile: Profile,
     champions: Mapping[str, Champion] | None = None,
     say: Callable[[str], None] = lambda _: None,
+    series: Mapping[str, Calibrated] | None = None,
 ) -> Replayed:
     """Watch the recording from its beginning to its end.
 
     profile: by which it is judged, but for what the recording tells of its own. It ticks when the recorded watcher did,
-    or evenly where that is not told; a sample arrives with the first tick after its time. Raises RecordingError: the
-    recording is damaged.
+    or evenly where that is not told; a sample arrives with the first tick after its time. series: thresholds by family
+    of single series, which become known in the recording itself. Raises RecordingError: the recording is damaged.
     """
     judged_as = judged_by(profile, recording.watched)
     clock, topology = ManualClock(recording.start), Topology(recording.entities)
     state = DetectionState(champions=champions or {})
+    if series:
+        state.teller = Teller(Follower(judged_as.followed_series))
+        state.teller.thresholds = series
     found: dict[str, Finding] = {}
     held: dict[str, Held] = {}
     doubted: dict[str, None] = {}

@@ -15,12 +15,11 @@ from ml.champion import Champion
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
 from tasks.detect import HORIZON, detect
-from tonewatch.records import Finding, FindingKind, Sample, Series
+from tasks.rounds import TICKED as TICKED  # whoever ticks tells so
+from tasks.tell import Teller
+from tonewatch.records import Finding, FindingKind, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-
-#: A sample per tick of the watcher, at its time: seconds since the one before. A replay ticks when the watcher did.
-TICKED = Series("host:watcher", "host_tick_seconds", unit="s")
 
 
 @dataclass(slots=True)
@@ -32,6 +31,8 @@ class DetectionState:
     champions: Mapping[str, Champion] = field(default_factory=dict)
     unsaved: list[Sample] = field(default_factory=list)
     lost: int = 0
+    #: Follows single series and tells what is strange about them; None: nobody does, or the past is not caught up with.
+    teller: Teller | None = None
     #: What `restore` read: what arrives once more is known by it.
     restored: Sequence[Sample] = ()
     #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
@@ -60,6 +61,9 @@ def take_in(state: DetectionState, batch: Batch) -> tuple[list[Sample], list[Con
     state.recent.add(good)
     state.recent.add(pushed)
     state.recent.forget(batch.window[1])
+    if state.teller is not None:
+        state.teller.follower.hear(good)
+        state.teller.follower.hear(pushed)
     return good, [*broken, *broken_too]
 
 
@@ -68,6 +72,8 @@ def judge(
 ) -> dict[tuple[str, str], Condition]:
     """Everything that is wrong now. broken: what `take_in` said."""
     found = detect(state.conditions, state.recent, state.champions, topology, batch.window[1], profile)
+    if state.teller is not None:
+        found |= {each.key: each for each in state.teller.tick(batch.window[1], topology, profile)}
     return found | carried_on(state.conditions, [*broken, *batch.alerts])
 
 

@@ -13,7 +13,10 @@ from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact,
 from prefect.cache_policies import NO_CACHE
 
 from ml.calibration import Calibration
-from tasks.train import Lesson, Stretch, Trained, calibrated, families_of, platform_of, publish, train
+from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
+from tasks.publish_series import NAME as SERIES_NAME
+from tasks.publish_series import publish_series
+from tasks.train import Lesson, Stretch, Trained, families_of, platform_of, publish, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
@@ -49,7 +52,8 @@ async def training(
         known = families_of(platform)
         wanted = _wanted(known, families)
         lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed)
-        trained = await _crown(warehouse, settings, stretch, lessons, platform, len(known), seed, failed)
+        series = await learned_series(warehouse, stretch, platform, failed) if families is None else None
+        trained = await _crown(warehouse, settings, stretch, lessons, series, platform, len(known), seed, failed)
     finally:
         await warehouse.close()
     await acreate_table_artifact(_table(trained, failed), key="training-figures", description=_words(stretch, lessons))
@@ -78,18 +82,25 @@ async def _crown(
     settings: Settings,
     stretch: Stretch,
     lessons: Sequence[Lesson],
+    series: SeriesLesson | None,
     platform: Topology,
     families: int,
     seed: int,
     failed: dict[str, str],
 ) -> list[Trained]:
     """Set all thresholds together, then make each model champion; why one is none goes into `failed`."""
-    if not lessons:
-        return []
-    try:
-        calibration = await asyncio.to_thread(calibrated, lessons, platform, stretch, families=families, seed=seed)
-    except ModelError as error:
-        failed |= {lesson.family: str(error) for lesson in lessons}
+    calibration = None
+    if lessons or (series and series.ready()):
+        try:
+            calibration = await asyncio.to_thread(
+                calibrated_together, lessons, series, platform, stretch, families=families, seed=seed
+            )
+        except ModelError as error:
+            failed |= {lesson.family: str(error) for lesson in lessons} or {SERIES_NAME: str(error)}
+            return []
+    if series is not None:
+        await attempted(SERIES_NAME, told_series(warehouse, settings, stretch, series, calibration), failed)
+    if calibration is None:
         return []
     if len(lessons) < families:
         get_run_logger().warning(
@@ -105,6 +116,32 @@ async def _crown(
             trained.append(one)
             _warn_of_blindness(one)
     return trained
+
+
+async def learned_series(
+    warehouse: Warehouse, stretch: Stretch, platform: Topology, failed: dict[str, str]
+) -> SeriesLesson | None:
+    """What single series told in the stretch; None: they are not followed, or it failed, and why is in `failed`."""
+    if not stretch.profile.followed_series:
+        return None
+    return await attempted(SERIES_NAME, learn_all_series(warehouse, stretch, platform), failed)
+
+
+@task(name="learn-series", cache_policy=NO_CACHE, persist_result=False)
+async def learn_all_series(warehouse: Warehouse, stretch: Stretch, platform: Topology) -> SeriesLesson:
+    """All single series of the tenant: read and play."""
+    return await learn_series(warehouse, stretch, platform)
+
+
+@task(name="publish-series", cache_policy=NO_CACHE, persist_result=False)
+async def told_series(
+    warehouse: Warehouse, settings: Settings, stretch: Stretch, series: SeriesLesson, calibration: Calibration | None
+) -> None:
+    """Their thresholds in force, and an artifact that says which families have one, and why others have none."""
+    uri = settings.mlflow_tracking_uri or ""
+    lines = await publish_series(warehouse, uri, stretch, series, calibration, now=SYSTEM.now())
+    words = f"{len(series.names)} single series, {len(series.ready())} of {len(series.judged)} families calibrated."
+    await acreate_table_artifact(lines, key="training-series", description=words)
 
 
 async def attempted(family: str, step: Awaitable[Done], failed: dict[str, str]) -> Done | None:

@@ -38,7 +38,8 @@ class Judged:
 
     score: what is reported, in [0, 1), 0: nothing (new), NaN: cannot judge; strangeness: the same before repeats are
     left out; look: the place of the look that was most surprised, -1: none; expected, actual: by that look, in the
-    series' unit, expected the nearest of what is known; since: epoch seconds of the episode's first report, NaN: none.
+    series' unit, expected the nearest of what is known; since: epoch seconds of the episode's first report, NaN: none;
+    value: what was judged or learned, of a counter its growth per second, NaN: nothing came.
     """
 
     score: Floats
@@ -47,6 +48,7 @@ class Judged:
     expected: Floats
     actual: Floats
     since: Floats
+    value: Floats
 
 
 class Ensemble:
@@ -100,7 +102,9 @@ class Ensemble:
             self._block(state.rows(which), times[which], values[which])
             for which in (slice(first, first + BLOCK) for first in range(0, len(state), BLOCK))
         ]
-        fields = zip(*((p.score, p.strangeness, p.look, p.expected, p.actual, p.since) for p in parts), strict=True)
+        fields = zip(
+            *((p.score, p.strangeness, p.look, p.expected, p.actual, p.since, p.value) for p in parts), strict=True
+        )
         return state, Judged(*(np.concatenate(field) for field in fields))
 
     def explain(self, judged: Judged, series: int) -> dict[str, Any]:
@@ -129,7 +133,7 @@ class Ensemble:
         mean = surprise.sum(axis=1) / np.maximum(able @ self.weights, TINY)
         strangeness = np.where(judged, mean / (1.0 + mean), np.nan)
         score, since = self._reported(state, now.time, strangeness)
-        return self._told(seen, surprise, nearest, (score, strangeness, since))
+        return self._told(seen, surprise, nearest, (score, strangeness, since, now.value))
 
     def _reported(self, state: StreamState, time: Floats, strangeness: Floats) -> tuple[Floats, Floats]:
         """Only what exceeds all reports of the last `quiet` samples; and since when the episode lasts."""
@@ -149,15 +153,15 @@ class Ensemble:
         seen: Sequence[tuple[Floats, Floats]],
         surprise: npt.NDArray[np.float32],
         nearest: npt.NDArray[np.float32],
-        found: tuple[Floats, Floats, Floats],
+        found: tuple[Floats, Floats, Floats, Floats],
     ) -> Judged:
-        score, strangeness, since = found
+        score, strangeness, since, value = found
         most = surprise.argmax(axis=1)
         rows = np.arange(len(most))
         numbers = np.stack([number for number, _ in seen], axis=1)[rows, most]
         bases = np.stack([base for _, base in seen], axis=1)[rows, most]
         look = np.where(np.isnan(strangeness), -1, most).astype(np.int8)
-        return Judged(score, strangeness, look, bases + nearest[rows, most], bases + numbers, since)
+        return Judged(score, strangeness, look, bases + nearest[rows, most], bases + numbers, since, value)
 
 
 def default_ensemble() -> Ensemble:

@@ -76,7 +76,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What is recorded of a backtest: ids and figures only. files: by name, e.g. the findings' ids."""
+    """What is recorded of a run without a model: ids and figures only. files: by name, e.g. the findings' ids."""
 
     tags: Mapping[str, str]
     params: Mapping[str, str | int | float]
@@ -111,13 +111,22 @@ def register(tracking_uri: str, family: str, detector: ForestDetector, training:
 
 def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
     """Log a run of the experiment of backtests; return its id. Raises ModelError: MLflow is away or refuses."""
-    with _server(tracking_uri, f"the backtest {name} was not logged", seconds=60, retries=2):
+    return _log_run(tracking_uri, BACKTESTS, name, backtest, "findings")
+
+
+def log_calibration(tracking_uri: str, name: str, told: Backtest) -> str:
+    """Log a training that made thresholds and no model; return its run's id. Raises ModelError as log_backtest."""
+    return _log_run(tracking_uri, EXPERIMENT, name, told, "pictures")
+
+
+def _log_run(tracking_uri: str, experiment: str, name: str, told: Backtest, folder: str) -> str:
+    with _server(tracking_uri, f"the run {name} was not logged", seconds=60, retries=2):
         mlflow.set_tracking_uri(tracking_uri)
-        mlflow.set_experiment(BACKTESTS)
-        with mlflow.start_run(run_name=name, tags=dict(backtest.tags)) as run:
-            mlflow.log_params(dict(backtest.params))
-            mlflow.log_metrics(dict(backtest.metrics))
-            _log_files(backtest.files, "findings")
+        mlflow.set_experiment(experiment)
+        with mlflow.start_run(run_name=name, tags=dict(told.tags)) as run:
+            mlflow.log_params(dict(told.params))
+            mlflow.log_metrics(dict(told.metrics))
+            _log_files(told.files, folder)
             return str(run.info.run_id)
 
 

@@ -18,6 +18,7 @@ from ml.ensemble import QUIET
 from ml.episodes import Span, spans
 from policy.grouping import AFTER_WORK, CAUSE_SEEN_LATER, MAINTENANCE, explained
 from tasks.backtest import Episode
+from tasks.follow import family_of as family_of  # whoever calibrates finds the families here
 from tasks.train import Lesson, Stretch, budget_of, calm_of_lessons
 from tonewatch.errors import ModelError
 from tonewatch.records import Change, Finding, FindingKind, Series
@@ -39,11 +40,6 @@ class Way:
 CAUTION, RESAMPLES = 0.95, 60
 #: The streaming ensemble's.
 STREAMED = Way(run=1, hold=QUIET)
-
-
-def family_of(series: Series) -> str:
-    """The family on whose calm a series' threshold is set: those of one metric are alike, whatever part tells it."""
-    return f"series:{series.metric}"
 
 
 def calm_of_series(

@@ -13,13 +13,16 @@ from ml.causes import ENDED, Signs, rank
 from policy.grouping import BLAMED, BREAKING, CAUSE_SEEN_LATER
 from policy.readings import Readings, entities_with
 from tonewatch.errors import BoundaryError
-from tonewatch.records import Cause, Change, Incident
+from tonewatch.records import Cause, Change, Finding, Incident
 from tonewatch.topology import Topology
 from warehouse import changes, findings, incidents
+from warehouse.calibrations import SERIES
 from warehouse.database import Connection
 
 #: Log lines quoted as evidence.
 QUOTED = 3
+#: Series named as evidence.
+STRANGEST = 2
 #: How long before the onset a line may have been logged to be part of the story.
 JUST_BEFORE = timedelta(seconds=5)
 #: How long before the onset a silent part may have ended to be its cause.
@@ -47,7 +50,8 @@ async def diagnose(
     `said`: warnings and errors that each entity logged lately; those since the onset are quoted as evidence.
     """
     symptoms: dict[str, set[str]] = defaultdict(set)
-    for finding in await findings.of_incident(tenant, db, incident.id):
+    kept = await findings.of_incident(tenant, db, incident.id)
+    for finding in kept:
         symptoms[finding.entity].add(finding.symptom)
     known = await changes.standing(tenant, db, incident.onset - BLAMED, now, besides=incident.id)
     lately = _changed(known, symptoms, incident, topology)
@@ -74,9 +78,16 @@ async def diagnose(
         for time, event in lines
         if time >= incident.onset - JUST_BEFORE and topology.related(entity, causes[0].entity)
     ]
-    causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *quoted[:QUOTED]))
+    strange = strange_series([each for each in kept if topology.related(each.entity, causes[0].entity)])
+    causes[0] = replace(causes[0], evidence=(*causes[0].evidence, *strange[:STRANGEST], *quoted[:QUOTED]))
     await incidents.set_causes(tenant, db, incident.id, causes, at=now)
     return causes
+
+
+def strange_series(found: Sequence[Finding]) -> list[str]:
+    """What single series tell, the strangest first: what was expected, what came, and since when."""
+    told = sorted((each for each in found if each.detector.startswith(SERIES)), key=lambda each: -each.score)
+    return [f"{each.summary}, since {each.started:%H:%M:%S}" for each in told]
 
 
 def strained(readings: Readings, entity: str, now: datetime) -> bool:

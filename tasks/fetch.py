@@ -40,7 +40,7 @@ class Bench:
             own = [each for each in mine if each.family == family]
             fit = next(
                 (each for each in own if each.version == newest),
-                max(own, key=lambda each: int(each.version), default=None),
+                max(own, key=_number, default=None),
             )
             try:
                 champion = self._champion(family, newest, fit)
@@ -75,3 +75,8 @@ class Bench:
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
         return None
+
+
+def _number(fit: Calibrated) -> tuple[int, str]:
+    """Versions of registered models in the order in which they were registered; others have no order but their own."""
+    return (int(fit.version), "") if fit.version.isdigit() else (-1, fit.version)

@@ -56,6 +56,19 @@ def noticed(family: str, shifts: Mapping[str, float]) -> bytes:
     return _png(figure)
 
 
+def thresholds(calm: Mapping[str, tuple[float, float]]) -> bytes:
+    """PNG: per family of series the highest score of its calm, and its threshold; (highest, threshold) by family."""
+    from matplotlib.figure import Figure
+
+    ordered = sorted(calm.items(), key=lambda item: item[1][1])
+    figure = Figure(figsize=(_SIZE[0], max(_SIZE[1], 0.22 * len(ordered))), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.barh([family for family, _ in ordered], [highest for _, (highest, _) in ordered], color=_SCORES)
+    axes.plot([threshold for _, (_, threshold) in ordered], range(len(ordered)), "|", markersize=10, color=_LIMIT)
+    axes.set(title="Single series: the highest score in the calm, and the threshold", xlabel="score", xlim=(0.0, 1.0))
+    return _png(figure)
+
+
 def _png(figure: Figure) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format="png", metadata={"Software": None})

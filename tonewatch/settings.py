@@ -654,6 +654,11 @@ class Profile(BaseModel):
         (), description="Names of alerts of your own rules that are not heeded, whoever tells of them"
     )
     rules: tuple[MetricRule, ...] = Field((), description="Rules of your own on single metrics")
+    followed_series: int = Field(
+        20_000,
+        ge=0,
+        description="Series that are followed one by one at most, 2.5 KB each in memory and in a snapshot; 0: none",
+    )
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
     light: bool = Field(
         False,

@@ -46,6 +46,10 @@ TRAINED = text("""
 """)
 
 
+#: What the families of single series are called: this and their metric. Their version is the ensemble's fingerprint.
+SERIES = "series:"
+
+
 class Source(StrEnum):
     """What a threshold was set from."""
 
@@ -89,6 +93,8 @@ class Judged:
 
 def model_version(family: str, version: str) -> str:
     """The name of a version of a family's model in findings."""
+    if family.startswith(SERIES):
+        return f"{family}/{version}"
     return f"{family}-isolation-forest/{version}"
 
 

@@ -220,7 +220,23 @@ def finding_text(finding: Mapping[str, Any]) -> str:
 def _footer(picture: Picture) -> Text:
     models = ", ".join(f"{plain(family)} {plain(version)}" for family, version in champions(picture).items())
     host = _mapping(picture, "host")
-    return Text(f"models {models or 'none yet'} · host starved {float(host.get('starved_s') or 0):.0f} s", style="dim")
+    told = "".join(f" · {line}" for line in series_line(picture))
+    return Text(
+        f"models {models or 'none yet'}{told} · host starved {float(host.get('starved_s') or 0):.0f} s", style="dim"
+    )
+
+
+def series_line(picture: Picture) -> list[str]:
+    """How many single series are followed, and how many of their families may tell anything; none where none is."""
+    series = _mapping(picture, "series")
+    if not series:
+        return []
+    count = f"{plain(series.get('followed', 0))} series followed"
+    if not series.get("caught_up"):
+        return [f"{count}, catching up with the past"]
+    refused = f", no room for {plain(series['refused'])}" if series.get("refused") else ""
+    told, of = (plain(series.get(name, 0)) for name in ("thresholds", "families"))
+    return [f"{count}{refused}, {told} of {of} families can tell"]
 
 
 def champions(picture: Picture) -> dict[str, Any]:
@@ -293,6 +309,7 @@ def heartbeat(scene: Scene) -> str:
     if scene.picture:
         states = [str(state.get("health")) for state in _mapping(scene.picture, "entities").values()]
         parts += [f"{states.count('ok')} of {len(states)} parts ok", players_line(scene.picture)]
+        parts += series_line(scene.picture)
     return "; ".join(parts)
 
 

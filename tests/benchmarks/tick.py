@@ -43,6 +43,8 @@ from policy import rules
 from tasks import detect as detecting
 from tasks.check import check
 from tasks.detect import HORIZON
+from tasks.follow import Follower
+from tasks.tell import Teller
 from tasks.train import Stretch, judged
 from tests.benchmarks import _history
 from tests.benchmarks._published import say
@@ -109,6 +111,7 @@ def measured(split: Split, state: DetectionState) -> Iterator[None]:
         (ticking, "check", split.timed("check", check)),
         (rules, "evaluate", split.timed("rules", rules.evaluate)),
         (detecting, "anomalies", split.timed("features_scoring", detecting.anomalies)),
+        (Teller, "tick", split.timed("series", Teller.tick)),
         (samples, "append", split.awaited("append", samples.append)),
         (type(state.recent), "add", split.timed("recent_add", type(state.recent).add)),
     ]
@@ -188,7 +191,7 @@ async def ticks(
 ) -> dict[str, Any]:
     """Fill the memory, then measure `RUNS` unstarved runs of `TICKS` ticks."""
     stream = Stream(recording, series, profile.scrape_seconds, START)
-    state = DetectionState(champions=dict(taught))
+    state = DetectionState(champions=dict(taught), teller=Teller(Follower(profile.followed_series)))
     per_tick = max(1, round(profile.tick_seconds / profile.scrape_seconds))
     filling = int(HORIZON.total_seconds() / profile.tick_seconds) + 3
     async with store.warehouse.as_tenant(TENANT) as db:

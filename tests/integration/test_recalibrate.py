@@ -19,7 +19,9 @@ PART = "component:edge-1"
 TRAINED = Calibrated("edge", "3", START, 0.7, 0.6, 0.8, 0.69, 0.05, "exponential", Source.TRAINING, "calm")
 
 
-async def told(warehouse: Warehouse, tenant: str, id_: str, score: float, version: str = "3") -> None:
+async def told(
+    warehouse: Warehouse, tenant: str, id_: str, score: float, version: str = "3", family: str = "edge"
+) -> None:
     """An incident that an anomaly of that score opened, handed over to people."""
     finding = Finding(
         tenant,
@@ -33,7 +35,7 @@ async def told(warehouse: Warehouse, tenant: str, id_: str, score: float, versio
         score=score,
         rate=0.05,
         features={"hit_ratio": -9.0},
-        model_version=calibrations.model_version("edge", version),
+        model_version=calibrations.model_version(family, version),
     )
     incident = Incident(id_, tenant, IncidentState.HANDED_OVER, START, START, "unlike its calm days", (PART,))
     async with warehouse.as_tenant(tenant) as db:
@@ -115,3 +117,16 @@ async def test_a_new_training_of_the_same_version_starts_anew(warehouse: Warehou
     async with warehouse.as_tenant(tenant) as db:
         await calibrations.put(tenant, db, [TRAINED, eased, again])
     assert await held(warehouse, tenant) == [again]
+
+
+async def test_what_is_said_of_single_series_eases_their_own_threshold(warehouse: Warehouse, tenant: str) -> None:
+    """A family of series has an ensemble's fingerprint for a version, and findings name it as the row does."""
+    of_series = replace(TRAINED, family="series:queue_length", version="3fa9c01d22aa")
+    other = replace(of_series, version="000000000000")
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [TRAINED, of_series, other])
+    await told(warehouse, tenant, "i1", 0.74, version="3fa9c01d22aa", family="series:queue_length")
+    await say(warehouse, tenant, "i1", "false-alarm")
+    (raised,) = await recalibrate(tenant, warehouse, LATER)
+    assert (raised.family, raised.version, raised.threshold) == ("series:queue_length", "3fa9c01d22aa", 0.74)
+    assert raised.model_version == "series:queue_length/3fa9c01d22aa"

@@ -26,6 +26,8 @@ from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
+from ml.ensemble import default_ensemble
+from ml.fingerprint import fingerprint as ensemble_fingerprint
 from tasks.fetch import Bench
 from tasks.train import (
     Stretch,
@@ -294,9 +296,18 @@ async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_coul
     assert "1 of 2 families were not trained: edge: 0 usable rows" in told
     assert registry.champion_versions(mlflow.url)["transcode"] == str(int(before) + 1)
     artifacts = _post(f"{prefect['PREFECT_API_URL']}/artifacts/latest/filter")
-    assert {artifact["key"] for artifact in artifacts} == {"training-progress", "training-figures"}
+    assert {each["key"] for each in artifacts} == {"training-progress", "training-figures", "training-series"}
     figures = next(artifact for artifact in artifacts if artifact["key"] == "training-figures")
     assert [row["family"] for row in json.loads(figures["data"])] == ["transcode", "edge"]
+    single = json.loads(next(each for each in artifacts if each["key"] == "training-series")["data"])
+    assert all(row["silent"].startswith("judged in 0 rounds of calm") for row in single)
+    assert "series:transcode_lag_seconds" in {row["family"] for row in single}
+    client = registry.MlflowClient(mlflow.url)
+    experiment = client.get_experiment_by_name(registry.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'series-ensemble'")
+    assert run.data.tags["fingerprint"] == ensemble_fingerprint(default_ensemble())
+    assert (run.data.metrics["families_calibrated"], run.data.metrics["rounds"]) == (0.0, 2 * DAY / 5)
+    assert [each.path for each in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/thresholds.png"]
 
 
 def _post(url: str) -> list[dict[str, Any]]:

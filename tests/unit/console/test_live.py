@@ -93,6 +93,28 @@ def test_picture_tells(seen: str) -> None:
     assert seen in as_text(scene, width=120)
 
 
+@pytest.mark.parametrize(
+    ("series", "seen"),
+    [
+        (None, ""),
+        ({"followed": 90, "refused": 0, "families": 20, "thresholds": 12, "caught_up": False}, "catching up with"),
+        (
+            {"followed": 90, "refused": 0, "families": 20, "thresholds": 12, "caught_up": True},
+            "12 of 20 families can tell",
+        ),
+        (
+            {"followed": 90, "refused": 7, "families": 20, "thresholds": 0, "caught_up": True},
+            "90 series followed, no room for 7",
+        ),
+    ],
+)
+def test_it_is_told_how_many_series_are_followed(series: Any, seen: str) -> None:
+    scene = Scene("watching", 5.0, sample_picture(series=series))
+    for text in (as_text(scene, width=160), heartbeat(scene)):
+        assert ("followed" in text) == (series is not None)
+        assert seen in text
+
+
 def test_picture_fits_a_small_terminal() -> None:
     lines = as_text(Scene("watching", 5.0, sample_picture()), width=80).splitlines()
     assert len(lines) <= 30

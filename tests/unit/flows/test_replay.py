@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from flows.replay import Replayed, batches, moments, replay
 from flows.ticks import TICKED
 from tests.benchmarks import _recording
 from tests.unit.platform_parts import START, at
+from tests.unit.tasks.followed import RUN, fit, noise, sampled
 from tonewatch.clock import ManualClock
 from tonewatch.errors import RecordingError
 from tonewatch.keeping import ENTITIES, Keeper
 from tonewatch.recording import Recording, open_recording
-from tonewatch.records import Sample, Series
+from tonewatch.records import FindingKind, Sample, Series
 from tonewatch.settings import load_profile
 from tonewatch.watched import judged_by, watched
 
@@ -200,3 +202,20 @@ def test_a_damaged_recording_is_not_replayed(tmp_path: Path) -> None:
     assert said.returncode == 2
     assert "damaged or was changed" in said.stderr
     assert said.stdout == ""
+
+
+def test_single_series_are_followed_where_there_are_thresholds_and_the_same_each_time(tmp_path: Path) -> None:
+    told = replace(soundstage()[0], seconds=1_000)
+    values = noise(1, 200)
+    values[0, 150:] += 20.0
+    lag = Series(TRANSCODER, "lag_seconds", unit="s")
+    samples = [each for tick in sampled([lag], values) for each in tick]
+    kept = write(tmp_path / "a", samples, told)
+    fits = {each.family: each for each in [fit("lag_seconds")]}
+    assert [each for each in replay(kept, DEMO).findings if each.kind is FindingKind.SIGNAL] == []
+    found = replay(kept, DEMO, series=fits)
+    (strange,) = [each for each in found.findings if each.kind is FindingKind.SIGNAL]
+    assert (strange.entity, strange.detector) == (TRANSCODER, "series:lag_seconds")
+    assert strange.started == samples[150].time
+    assert (found.held[strange.id].first - strange.started).total_seconds() == (RUN - 1) * 5 + 1
+    assert replay(kept, DEMO, series=fits).hash == found.hash
