@@ -17,7 +17,7 @@ from flows.ticks import DetectionState
 from tasks.follow import Follower
 from tasks.preserve import restored, snapshot
 from tasks.recall import by_round, rounds_of, ticks_of, told_of
-from tasks.rounds import moment
+from tasks.rounds import from_seconds
 from tasks.tell import Teller, thresholds_of
 from tonewatch.clock import Clock
 from tonewatch.errors import ModelError
@@ -96,7 +96,7 @@ class Following:
             return
         state = await asyncio.to_thread(snapshot, teller)
         async with self.warehouse.as_tenant(self.tenant) as db:
-            await snapshots.save(self.tenant, db, NAME, moment(teller.follower.rounds.end), state)
+            await snapshots.save(self.tenant, db, NAME, from_seconds(teller.follower.rounds.end), state)
         self._saved = self.clock.monotonic()
 
     async def _begin(self, now: datetime, profile: Profile) -> Teller:
@@ -123,11 +123,11 @@ class Following:
     ) -> bool:
         """Play the stored samples up to `end`; whether that is done. Stops early, not at once, when it is enough."""
         rounds = teller.follower.rounds
-        left = await rounds_of(self.tenant, self.warehouse, moment(rounds.end), end, profile.tick_seconds)
+        left = await rounds_of(self.tenant, self.warehouse, from_seconds(rounds.end), end, profile.tick_seconds)
         while left:
             some, left = left[:READ_ROUNDS], left[READ_ROUNDS:]
-            start = moment(rounds.end - LATE)
-            read = await told_of(self.tenant, self.warehouse, start, moment(some[-1]), topology)
+            start = from_seconds(rounds.end - LATE)
+            read = await told_of(self.tenant, self.warehouse, start, from_seconds(some[-1]), topology)
             await asyncio.to_thread(play, teller, by_round(read, some), topology, profile)
             if enough():
                 break

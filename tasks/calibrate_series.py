@@ -21,7 +21,7 @@ from ml.ensemble import QUIET
 from tasks.calibrate import calm_of_series, disturbed, together
 from tasks.follow import Floats, Follower, Heard, family_of
 from tasks.recall import by_round, rounds_of, told_of
-from tasks.rounds import moment
+from tasks.rounds import from_seconds
 from tasks.train import Lesson, Stretch, calibrated, chains_of
 from tonewatch.records import Change, Sample, Series
 from tonewatch.topology import Topology
@@ -82,9 +82,9 @@ async def learn_series(warehouse: Warehouse, stretch: Stretch, platform: Topolog
     playing = _Playing(stretch, platform)
     for at in range(0, len(ends), READ_ROUNDS):
         some = ends[at : at + READ_ROUNDS]
-        read = await told_of(tenant, warehouse, first, moment(some[-1]), platform)
+        read = await told_of(tenant, warehouse, first, from_seconds(some[-1]), platform)
         await asyncio.to_thread(playing.play, by_round(read, some))
-        first = moment(some[-1]) + timedelta(microseconds=1)
+        first = from_seconds(some[-1]) + timedelta(microseconds=1)
     return await asyncio.to_thread(playing.lesson, known)
 
 

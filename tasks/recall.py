@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from feature_store.history import STARVED, WATCHER
-from tasks.rounds import TICKED, moment, moments
+from tasks.rounds import TICKED, from_seconds, moments
 from tonewatch.records import Sample
 from tonewatch.topology import Topology
 from warehouse import samples
@@ -48,5 +48,5 @@ def by_round(read: Sequence[Sample], ends: Sequence[float]) -> Iterator[tuple[da
     first = 0
     for end in ends:
         cut = int(np.searchsorted(times, end, "right"))
-        yield moment(end), ordered[first:cut]
+        yield from_seconds(end), ordered[first:cut]
         first = cut

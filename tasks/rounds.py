@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from tonewatch.keeping import EPOCH
+from tonewatch.clock import EPOCH
 from tonewatch.records import Series
 
 Floats = npt.NDArray[np.float64]
@@ -99,6 +99,6 @@ def _evenly(start: float, end: float, every: float) -> Iterator[float]:
         yield from (start + every * step for step in range(1, int((end - start) / every) + 1))
 
 
-def moment(seconds: float) -> datetime:
+def from_seconds(seconds: float) -> datetime:
     """The time so many seconds after the epoch."""
     return EPOCH + timedelta(seconds=seconds)

@@ -22,7 +22,7 @@ from ml.lasting import kept_way
 from policy.conditions import Condition
 from policy.strange import Strange, condition
 from tasks.follow import Floats, Follower, Heard, family_of
-from tasks.rounds import moment
+from tasks.rounds import from_seconds
 from tonewatch.records import Series
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -144,7 +144,7 @@ class Teller:
 def _condition(series: Series, episode: Episode, told: Told, detector: str) -> Condition:
     said = asdict(told)
     del said["back"]
-    return condition(Strange(series, **said), moment(episode.since), moment(episode.met), detector)
+    return condition(Strange(series, **said), from_seconds(episode.since), from_seconds(episode.met), detector)
 
 
 def thresholds_of(mine: Iterable[Calibrated]) -> dict[str, Calibrated]:
