@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml.detectors import own_scale, stream, straying, usual_day
+from ml.detectors import own_scale, straying, stream, usual_day
 from ml.detectors.stream import Flags, Floats, StreamState
 from tonewatch.errors import ModelError
 
@@ -108,7 +108,7 @@ class Course:
 
 
 def _strayed(above: Floats, expected: Floats, actual: Floats) -> Strayed:
-    judged = ~np.isnan(above).any(axis=1)
+    judged = np.asarray(~np.isnan(above).any(axis=1))
     most = np.where(judged[:, None], above, 0.0).argmax(axis=1)
     highest = above[np.arange(len(above)), most]
     score = -np.expm1(-np.clip(highest / SCALED, 0.0, MOST))

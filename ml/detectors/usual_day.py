@@ -136,9 +136,7 @@ def _profiles(arrays: Mapping[str, Array], now: Floats) -> tuple[Floats, Floats]
     first = before.astype(np.int64) % TIMES
     rows, second = np.arange(len(now)), (first + 1) % TIMES
     profile = arrays["profile"]
-    work, free = (
-        (1.0 - later) * profile[rows, kind, first] + later * profile[rows, kind, second] for kind in (0, 1)
-    )
+    work, free = ((1.0 - later) * profile[rows, kind, first] + later * profile[rows, kind, second] for kind in (0, 1))
     return work, free
 
 

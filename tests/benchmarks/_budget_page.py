@@ -38,7 +38,7 @@ def document(told: Sequence[dict[str, Any]], series: int, days: float) -> dict[s
             "seeds": {each["seed"]: of_seed(each["parties"][OURS]) for each in told},
             "pages": Counter(page for each in told for page in each["parties"][OURS]["pages"]).most_common(40),
             "fits": {each["seed"]: each["parties"][OURS]["fit"] for each in told},
-            "ensemble_cpu_s": round(sum(each["ensemble_s"] for each in told), 1),
+            "course_cpu_s": round(sum(each["course_s"] for each in told), 1),
         },
         "data": f"simulator, {len(told)} platforms of {series} series at 1 minute, 28 calm days, then {days:g}",
         "seed": [each["seed"] for each in told],
