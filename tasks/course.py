@@ -25,7 +25,7 @@ Flags = npt.NDArray[np.bool_]
 COURSE = "course"
 #: Its looks are means: one window is enough, and an episode holds on as the ensemble's do.
 FOLLOWED = Way(run=1, hold=QUIET)
-#: What the calm of platforms shows (simulator, seeds 101 to 112): at one page a week and 100 series no threshold is
+#: What the calm of platforms shows (simulator, seeds 101 to 106): at one page a week and 100 series no threshold is
 #: below so many usual differences, and pages are e times rarer for each so many more. Two weeks of one platform's calm
 #: alone would now and then promise less.
 PRIOR, RARER, OF_SERIES = 9.5, 1.5, 100

@@ -19,9 +19,9 @@ Places = npt.NDArray[np.int64]
 DAY_S = 86_400.0
 #: Times of day that are told apart; between their middles the profile is straight.
 TIMES = 96
-#: A time of day's expectation follows with this share once it is known; readings of a time that count, and how often
+#: A time of day's expectation follows with this share once it is known; and how often
 #: it is met before what comes is held against the spread; more than so many spreads at once are not believed.
-FOLLOWS, ENOUGH, MET, BELIEVED = 0.1, 3, 3, 3.0
+FOLLOWS, MET, BELIEVED = 0.1, 3, 3.0
 #: The calendar's word on what kind of day it is weighs as much as so many squared spreads; what the series tell of it
 #: is forgotten over this time.
 CALENDAR, TOLD_S = 200.0, 3_000.0
@@ -115,7 +115,7 @@ def _new_time(arrays: Mapping[str, Array], came: Flags, time: Places, weekend: A
         return
     kind, told = arrays["kind"][over], arrays["count"][over]
     # a holiday must not teach what working days are like
-    fits = (told >= ENOUGH) & (np.abs(arrays["free"][over] - kind) < 0.5)
+    fits = (told > 0) & (np.abs(arrays["free"][over] - kind) < 0.5)
     some, kind = over[fits], kind[fits]
     before = arrays["time of day"][some]
     mean = arrays["sum"][some] / told[fits]
