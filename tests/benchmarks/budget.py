@@ -48,7 +48,7 @@ RIVALS = {"netdata": Way(3, QUIET), "signoz": Way(5, QUIET)}
 DEFAULTS = {"netdata": _rivals.ANOMALOUS, "signoz": _rivals.ALERTS}
 
 
-def group(seeds: Sequence[int], series: int, days: float) -> list[dict[str, Any]]:
+def group(seeds: Sequence[int], series: int, days: float, ensemble: bool) -> list[dict[str, Any]]:
     """Some seeds, from the simulation to what was found."""
     whole = CALM_DAYS + days
     clean = [Simulated(seed, series, whole, CALM_DAYS, faults=False) for seed in seeds]
@@ -58,8 +58,10 @@ def group(seeds: Sequence[int], series: int, days: float) -> list[dict[str, Any]
     courses = _thrice(clean, faulted, _followed.begin(clean), _followed.course, (calm, end))
     took = process_time() - began
     say(f"seeds {seeds[0]} to {seeds[-1]}: {took:.0f} CPU s for the course")
-    state = default_ensemble().begin(series * len(seeds), np.concatenate([each.counters for each in clean]))
-    streams = _thrice(clean, faulted, state, _followed.stream, (calm, end))
+    streams: Sequence[tuple[Scored, Scored, Scored] | None] = [None] * len(seeds)
+    if ensemble:
+        state = default_ensemble().begin(series * len(seeds), np.concatenate([each.counters for each in clean]))
+        streams = _thrice(clean, faulted, state, _followed.stream, (calm, end))
     return [
         Seed(*each).told() | {"course_s": round(took / len(seeds), 1)}
         for each in zip(clean, faulted, courses, streams, strict=True)
@@ -85,7 +87,7 @@ class Seed:
         clean: Simulated,
         faulted: Simulated,
         courses: tuple[Singles, Singles, Singles],
-        streams: tuple[Scored, Scored, Scored],
+        streams: tuple[Scored, Scored, Scored] | None,
     ) -> None:
         profile = load_profile("platform").model_copy(
             update=_spent.MINUTES | {"budget": PageBudget(pages_per_week=1.0)}
@@ -101,14 +103,18 @@ class Seed:
     def told(self) -> dict[str, Any]:
         """The figures of each party."""
         forests = [_spent.forests(each, self.lessons, self.ticks) for each in (self.clean, self.faulted)]
-        course, lasting = self._course(), self._streamed(self.run)
+        course = self._course()
         parties = {
             "tonewatch": self._ours(forests, course=course),
             "tonewatch, the calm's own threshold": self._ours(forests, course=course, prior=False),
             "tonewatch, course alone": self._ours(None, course=course),
-            "tonewatch, the ensemble's reports as well": self._ours(forests, course=course, streamed=lasting),
-            "tonewatch, the ensemble's reports instead": self._ours(forests, streamed=lasting),
         }
+        if self.streams is not None:
+            lasting = self._streamed(self.streams)
+            parties |= {
+                "tonewatch, the ensemble's reports as well": self._ours(forests, course=course, streamed=lasting),
+                "tonewatch, the ensemble's reports instead": self._ours(forests, streamed=lasting),
+            }
         for name, way in RIVALS.items():
             scores = self._rival(name)
             parties[f"{name}, calibrated"] = self._calibrated(name, scores, way)
@@ -120,9 +126,9 @@ class Seed:
         early, late, hurt = (each.astype(np.float64) for each in self.courses)
         return self._cut(early, late), late[1:], hurt[1:]
 
-    def _streamed(self, run: int) -> Three:
-        early, late = (each.lasting(self.rates, run) for each in self.streams[:2])
-        return self._cut(early, late), late[1:], self.streams[2].lasting(self.hurt_rates, run)[1:]
+    def _streamed(self, streams: tuple[Scored, Scored, Scored]) -> Three:
+        early, late = (each.lasting(self.rates, self.run) for each in streams[:2])
+        return self._cut(early, late), late[1:], streams[2].lasting(self.hurt_rates, self.run)[1:]
 
     def _cut(self, early: Floats, late: Floats) -> Floats:
         """The calm ticks; what the calm's last tell is known with the first of the test."""
@@ -189,7 +195,7 @@ def _shown(score: float) -> float:
     return score / (1.0 + score)
 
 
-def _group(asked: tuple[list[int], int, float]) -> list[dict[str, Any]]:
+def _group(asked: tuple[list[int], int, float, bool]) -> list[dict[str, Any]]:
     return group(*asked)
 
 
@@ -203,12 +209,16 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100, help="series of each (default 100)")
     parser.add_argument("--days", type=float, default=30.0, help="days after the 28 calm ones (default 30)")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with seeds of its own (default 1)")
+    parser.add_argument("--ensemble", action="store_true", help="beside it what the ensemble's reports open, too")
     parser.add_argument("--out", type=Path, help="keep what each seed told in this file")
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
     began = monotonic()
     seeds = list(range(options.first, options.first + options.seeds))
-    asked = [(seeds[at : at + TOGETHER], options.series, options.days) for at in range(0, len(seeds), TOGETHER)]
+    asked = [
+        (seeds[at : at + TOGETHER], options.series, options.days, options.ensemble)
+        for at in range(0, len(seeds), TOGETHER)
+    ]
     told: list[dict[str, Any]] = []
     # a pool of processes that notices when one of them is killed for its memory
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
