@@ -140,7 +140,7 @@ def page(document: dict[str, Any]) -> str:
     lines += [f"- {count} x {what}" for what, count in document["details"]["pages"]]
     lines += ["", *_short()]
     tried = "../decisions/0005-thresholds-are-set-on-incidents.md"
-    lines += ["", f"Choices were made on seeds 101 to 104 ([what was tried]({tried})), never on these."]
+    lines += ["", f"Choices were made on seeds 101 to 106 and tried on 107 to 118 ([what was tried]({tried})), never on these."]
     lines += ["", "Of each seed: weeks, and the share of its faults that ours found.", ""]
     lines += [f"- {seed}: {told['weeks']}, {told['recall']}" for seed, told in document["details"]["seeds"].items()]
     return "\n".join(lines) + "\n"
