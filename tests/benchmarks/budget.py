@@ -30,7 +30,7 @@ from tasks.calibrate import CAUTION, STREAMED, Way
 from tasks.course import COURSE, least_score
 from tasks.train import budget_of
 from tests.benchmarks import _followed, _rivals, _spent
-from tests.benchmarks._budget_page import document, page
+from tests.benchmarks._budget_page import CALM_DAYS, document, page
 from tests.benchmarks._followed import Scored
 from tests.benchmarks._published import publish, say
 from tests.benchmarks._simulated import Simulated
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 #: Of the calm ticks, the clean test and the faulted one: (ticks, series) each.
 Three = tuple[Floats, Floats, Floats]
-CALM_DAYS, TOGETHER = 28.0, 5
+TOGETHER = 5
 #: A fault is found if an incident opens while it is there; of shorter ones until so long after their onset.
 LIMIT = timedelta(minutes=10)
 #: The rivals' scores become incidents like ours: runs by what each needs, and the same time in which one is one.
