@@ -85,7 +85,7 @@ def strays(arrays: Mapping[str, Array], now: Left) -> Floats:
     came = ~np.isnan(now.away)
     _day(arrays, came & (now.day != arrays["today"]), now.day)
     _spread(arrays, now, came)
-    moves = (arrays["moving"] >= MOVING) & (arrays["spread"] > NOTHING)
+    moves = moving(arrays)
     _looks(arrays, now, came, _level(arrays, now, came))
     judged = came & moves
     heights = np.abs(arrays["looks"])
@@ -94,6 +94,16 @@ def strays(arrays: Mapping[str, Array], now: Left) -> Floats:
     able = judged & (arrays["days"] >= LEARNED)
     usual, differ = _scale(arrays)
     return np.where(able[:, None], (heights - usual) / differ, np.nan)
+
+
+def moving(arrays: Mapping[str, Array]) -> Flags:
+    """Which series move by themselves, (series,): of the others nothing is expected, and they say nothing of others."""
+    return np.asarray((arrays["moving"] >= MOVING) & (arrays["spread"] > NOTHING))
+
+
+def spread(arrays: Mapping[str, Array]) -> Floats:
+    """How far each series' readings usually lie from what is expected, (series,); 0: not known, or it does not move."""
+    return np.where(moving(arrays), arrays["spread"], 0.0).astype(np.float64)
 
 
 def level(arrays: Mapping[str, Array]) -> Array:

@@ -56,8 +56,8 @@ def begin(series: int, platforms: Places) -> dict[str, Array]:
 def expected(arrays: Mapping[str, Array], times: Floats, placed: Floats, spread: Floats, pause: Floats) -> Floats:
     """Where each series should lie on its axis now, (series,); NaN: not known. Learns from where it does, in place.
 
-    times: epoch seconds; placed: NaN where there is nothing; spread: how far readings usually lie from this, NaN or 0:
-    not known; pause: seconds between readings.
+    times: epoch seconds; placed: NaN where there is nothing; spread: how far readings usually lie from this, 0: not
+    known, or the series does not move; pause: seconds between readings.
     """
     came = ~np.isnan(placed)
     clock = np.where(came, times, 0.0)

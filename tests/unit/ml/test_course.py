@@ -137,6 +137,19 @@ def test_what_never_moves_is_not_judged() -> None:
     assert np.isfinite(np.delete(found[-1], 5)).all()
 
 
+def test_what_never_moves_has_no_word_in_what_the_others_do() -> None:
+    """More of them than of those with a day, each once away for a moment: a profile that is clear only of noise."""
+    still = np.ones((len(platform()), 2 * SERIES))
+    for row in range(still.shape[1]):
+        still[(8 + row % 4) * PER_DAY + 40 + row, row] = 0.0
+    values = np.concatenate([platform(), still], axis=1)
+    course = Course()
+    state = course.begin(values.shape[1])
+    _on(course, state, values, 0, {})
+    assert (state.arrays["share"][:SERIES] > 0).all()
+    assert (state.arrays["share"][SERIES:] == 0).all()
+
+
 def test_a_counter_is_judged_by_its_growth_and_a_reset_is_none() -> None:
     values = np.cumsum(platform(), axis=0)
     reset = BEGIN + NOON
