@@ -268,12 +268,14 @@ def calibrate(
     caution: float = 0.95,
     resamples: int = 200,
     seed: int = 0,
+    least: Mapping[str, float] | None = None,
 ) -> Calibration:
     """The thresholds that together keep to `budget`, from all families' calm scores on one common axis of time.
 
     `phases` windows lie in one tick: closer windows than the watcher will score show the same process from more sides.
-    `caution`: a threshold is this quantile of those of the resamples. Raises ModelError: too few windows of a family,
-    too few runs of all together, or families of different lengths.
+    `caution`: a threshold is this quantile of those of the resamples; `least`: by family, below which it is never set:
+    what other platforms' calm has shown and this stretch may be too short to show. Raises ModelError: too few windows
+    of a family, too few runs of all together, or families of different lengths.
     """
     runs = _runs(calm, budget, phases)
     marginals = {family: _marginal(one.levels, phases) for family, one in runs.items()}
@@ -291,7 +293,7 @@ def calibrate(
     low, high = np.quantile([own, *drawn], [0.05, 0.95])
     thresholds = {
         family: Threshold(
-            value=_score(marginal.level(level)),
+            value=max(_score(marginal.level(level)), (least or {}).get(family, 0.0)),
             low=_score(marginal.level(min(low, level))),
             high=_score(marginal.level(max(high, level))),
             highest=_score(float(np.nanmax(runs[family].levels))),

@@ -90,15 +90,16 @@ def together(
     *,
     seed: int,
     caution: float = CAUTION,
+    least: Mapping[str, float] | None = None,
 ) -> Calibration:
     """Thresholds of the families that have a forest and of single series, which spend one budget in the same windows.
 
-    chains: of each entity of either. caution: a threshold is this quantile of those of the resamples. Raises
-    ModelError: too little calm telemetry, or windows that are not the same.
+    chains: of each entity of either. caution: a threshold is this quantile of those of the resamples; least: by family,
+    below which none is set. Raises ModelError: too little calm telemetry, or windows that are not the same.
     """
     calm = calm_of_lessons(lessons, chains) | dict(series)
     budget = budget_of(stretch.profile)
-    return calibrate(calm, budget, phases=stretch.phases, caution=caution, resamples=RESAMPLES, seed=seed)
+    return calibrate(calm, budget, phases=stretch.phases, caution=caution, resamples=RESAMPLES, seed=seed, least=least)
 
 
 def episodes_of(

@@ -14,6 +14,7 @@ from feature_store.windows import FeatureFrame
 from ml.calibration import Calibration, Calm, calibrate
 from tasks.backtest import PastIncident, incidents
 from tasks.calibrate import Way, calm_of_series, disturbed, episodes_of, family_of, together, unexplained
+from tasks.course import COURSE, FOLLOWED, calm_of_course
 from tasks.detect import NOTABLE
 from tasks.train import Lesson, Stretch, budget_of, chains_of, judged, learn
 from tests.benchmarks._simulated import TENANT, Simulated
@@ -100,15 +101,30 @@ def series_told(platform: Simulated, scores: Floats, way: Way, name: str) -> lis
     ]
 
 
+def course_told(platform: Simulated, scores: Floats) -> Told:
+    """The course's scores, (ticks, series)."""
+    rows = [(series.entity, f"{COURSE}:{row}") for row, series in enumerate(platform.names)]
+    return Told(COURSE, rows, scores.T, FOLLOWED)
+
+
 def series_calm(platform: Simulated, scores: Floats, ticks: Stretches, way: Way) -> dict[str, Calm]:
     """The families' calm of scores (calm ticks, series), without what announced work explains."""
-    linked = chains(platform)
+    mask = _worked(platform, ticks)
+    return calm_of_series(platform.names, scores.T.astype(np.float64), chains(platform), mask, way)
+
+
+def course_calm(platform: Simulated, scores: Floats, ticks: Stretches) -> dict[str, Calm]:
+    """The same of the course's."""
+    return calm_of_course(platform.names, scores.T.astype(np.float64), chains(platform), _worked(platform, ticks))
+
+
+def _worked(platform: Simulated, ticks: Stretches) -> npt.NDArray[np.bool_]:
+    """Where announced work explains what is strange, (series, calm ticks)."""
     entities = [series.entity for series in platform.names]
     known = sorted(set(entities))
     worked = disturbed(known, ticks.calm, platform.changes, platform.topology)
     place = {entity: row for row, entity in enumerate(known)}
-    mask = worked[[place[entity] for entity in entities]]
-    return calm_of_series(platform.names, scores.T.astype(np.float64), linked, mask, way)
+    return np.asarray(worked[[place[entity] for entity in entities]])
 
 
 def chains(platform: Simulated) -> dict[str, int]:
@@ -122,11 +138,14 @@ def thresholds_of(calibration: Calibration) -> dict[str, float]:
 
 
 def ours(
-    platform: Simulated, lessons: Sequence[Lesson], scores: Floats, ticks: Stretches, way: Way, caution: float
+    platform: Simulated,
+    lessons: Sequence[Lesson],
+    calm: Mapping[str, Calm],
+    ticks: Stretches,
+    least: Mapping[str, float],
 ) -> Calibration:
-    """The product's calibration of everything together; scores: (calm ticks, series)."""
-    calm = series_calm(platform, scores, ticks, way)
-    return together(lessons, calm, chains(platform), ticks.stretch, seed=platform.seed, caution=caution)
+    """The product's calibration of everything together."""
+    return together(lessons, calm, chains(platform), ticks.stretch, seed=platform.seed, least=least)
 
 
 def rival(platform: Simulated, scores: Floats, ticks: Stretches, way: Way, caution: float) -> Calibration:

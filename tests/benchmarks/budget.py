@@ -13,7 +13,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,19 +23,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml.ensemble import QUIET, StreamState, default_ensemble
-from ml.episodes import confirmed
+from ml.calibration import Calm
+from ml.detectors.stream import StreamState
+from ml.ensemble import QUIET, default_ensemble
 from tasks.calibrate import CAUTION, STREAMED, Way
-from tasks.train import Lesson, budget_of
-from tests.benchmarks import _rivals, _spent
-from tests.benchmarks._budget_page import document, page
+from tasks.course import COURSE, least_score
+from tasks.train import budget_of
+from tests.benchmarks import _followed, _rivals, _spent
+from tests.benchmarks._budget_page import CALM_DAYS, document, page
+from tests.benchmarks._followed import Scored
 from tests.benchmarks._published import publish, say
 from tests.benchmarks._simulated import Simulated
 from tonewatch.settings import PageBudget, load_profile
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
-CALM_DAYS, TOGETHER = 28.0, 5
+#: Of the calm ticks, the clean test and the faulted one: (ticks, series) each.
+Three = tuple[Floats, Floats, Floats]
+TOGETHER = 5
 #: A fault is found if an incident opens while it is there; of shorter ones until so long after their onset.
 LIMIT = timedelta(minutes=10)
 #: The rivals' scores become incidents like ours: runs by what each needs, and the same time in which one is one.
@@ -43,61 +48,47 @@ RIVALS = {"netdata": Way(3, QUIET), "signoz": Way(5, QUIET)}
 DEFAULTS = {"netdata": _rivals.ANOMALOUS, "signoz": _rivals.ALERTS}
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What the ensemble said of one platform, (ticks, series) each, from tick `first` on."""
-
-    first: int
-    score: Singles
-    expected: Singles
-    actual: Singles
-
-    def lasting(self, rates: Floats, run: int) -> Floats:
-        """The scores that count: of what lasted."""
-        values = rates[self.first : self.first + len(self.score)].T
-        told = (np.asarray(each.T, np.float64) for each in (self.score, self.expected, self.actual))
-        return confirmed(*told, values, run).T
-
-
-def stream(platforms: Sequence[Simulated], first: int, until: int, state: StreamState, kept: int) -> list[Scored]:
-    """Score the steps first..until of all platforms side by side; keep what was said from `kept` on."""
-    ensemble, width = default_ensemble(), platforms[0].series
-    every = platforms[0].simulation.wish.every_s
-    shape = (len(platforms), until - kept, width)
-    score, expected, actual = (np.empty(shape, np.float32) for _ in range(3))
-    for step in range(first, until):
-        values = np.concatenate([each.values[step] for each in platforms])
-        state, judged = ensemble.score(state, np.full(len(values), step * every), values)
-        if step >= kept:
-            for into, told in ((score, judged.score), (expected, judged.expected), (actual, judged.actual)):
-                into[:, step - kept] = told.reshape(len(platforms), width)
-    return [Scored(kept, *each) for each in zip(score, expected, actual, strict=True)]
-
-
-def group(seeds: Sequence[int], series: int, days: float) -> list[dict[str, Any]]:
+def group(seeds: Sequence[int], series: int, days: float, ensemble: bool) -> list[dict[str, Any]]:
     """Some seeds, from the simulation to what was found."""
     whole = CALM_DAYS + days
     clean = [Simulated(seed, series, whole, CALM_DAYS, faults=False) for seed in seeds]
     faulted = [Simulated(seed, series, whole, CALM_DAYS, faults=True) for seed in seeds]
-    state = default_ensemble().begin(series * len(seeds), np.concatenate([each.counters for each in clean]))
     calm, end = clean[0].calm_steps, clean[0].simulation.wish.steps
     began = process_time()
-    early = stream(clean, 0, calm, state, calm // 2)
-    forked = state.copy()
-    late = stream(clean, calm, end, state, calm)
-    hurt = stream(faulted, calm, end, forked, calm)
+    courses = _thrice(clean, faulted, _followed.begin(clean), _followed.course, (calm, end))
     took = process_time() - began
-    say(f"seeds {seeds[0]} to {seeds[-1]}: {took:.0f} CPU s for the ensemble")
+    say(f"seeds {seeds[0]} to {seeds[-1]}: {took:.0f} CPU s for the course")
+    streams: Sequence[tuple[Scored, Scored, Scored] | None] = [None] * len(seeds)
+    if ensemble:
+        state = default_ensemble().begin(series * len(seeds), np.concatenate([each.counters for each in clean]))
+        streams = _thrice(clean, faulted, state, _followed.stream, (calm, end))
     return [
-        Seed(*each).told() | {"ensemble_s": round(took / len(seeds), 1)}
-        for each in zip(clean, faulted, zip(early, late, hurt, strict=True), strict=True)
+        Seed(*each).told() | {"course_s": round(took / len(seeds), 1)}
+        for each in zip(clean, faulted, courses, streams, strict=True)
     ]
+
+
+def _thrice(
+    clean: Sequence[Simulated], faulted: Sequence[Simulated], state: StreamState, by: Any, steps: tuple[int, int]
+) -> list[tuple[Any, Any, Any]]:
+    """What `by` says of each platform: in the second half of its calm, in the clean test and in the faulted one."""
+    calm, end = steps
+    early = by(clean, 0, calm, state, calm // 2)
+    forked = state.copy()
+    late = by(clean, calm, end, state, calm)
+    return list(zip(early, late, by(faulted, calm, end, forked, calm), strict=True))
 
 
 class Seed:
     """One platform, clean and with faults, and everything that is asked of it."""
 
-    def __init__(self, clean: Simulated, faulted: Simulated, scored: tuple[Scored, Scored, Scored]) -> None:
+    def __init__(
+        self,
+        clean: Simulated,
+        faulted: Simulated,
+        courses: tuple[Singles, Singles, Singles],
+        streams: tuple[Scored, Scored, Scored] | None,
+    ) -> None:
         profile = load_profile("platform").model_copy(
             update=_spent.MINUTES | {"budget": PageBudget(pages_per_week=1.0)}
         )
@@ -105,20 +96,25 @@ class Seed:
         self.ticks = _spent.Stretches.of(clean, profile)
         self.first, self.last = self.ticks.steps(clean)
         self.rates, self.hurt_rates = clean.rates(), faulted.rates()
-        self.early, self.late, self.hurt = scored
+        self.courses, self.streams = courses, streams
         self.lessons = _spent.lessons_of(clean, self.ticks)
         self.run = budget_of(profile).run
 
     def told(self) -> dict[str, Any]:
         """The figures of each party."""
         forests = [_spent.forests(each, self.lessons, self.ticks) for each in (self.clean, self.faulted)]
-        lasting = self._streamed(self.run)
+        course = self._course()
         parties = {
-            "tonewatch": self._ours(self.lessons, lasting, forests, CAUTION),
-            "tonewatch, median of the resamples": self._ours(self.lessons, lasting, forests, 0.5),
-            "tonewatch, each report at once": self._ours(self.lessons, self._streamed(1), forests, CAUTION),
-            "tonewatch, series alone": self._ours([], lasting, ([], []), CAUTION),
+            "tonewatch": self._ours(forests, course=course),
+            "tonewatch, the calm's own threshold": self._ours(forests, course=course, prior=False),
+            "tonewatch, course alone": self._ours(None, course=course),
         }
+        if self.streams is not None:
+            lasting = self._streamed(self.streams)
+            parties |= {
+                "tonewatch, the ensemble's reports as well": self._ours(forests, course=course, streamed=lasting),
+                "tonewatch, the ensemble's reports instead": self._ours(forests, streamed=lasting),
+            }
         for name, way in RIVALS.items():
             scores = self._rival(name)
             parties[f"{name}, calibrated"] = self._calibrated(name, scores, way)
@@ -126,27 +122,39 @@ class Seed:
         say(f"seed {self.clean.seed}: " + json.dumps({name: each["weeks"] for name, each in parties.items()}))
         return {"seed": self.clean.seed, "parties": parties}
 
-    def _streamed(self, run: int) -> tuple[Floats, Floats, Floats]:
-        """Of the calm ticks, the clean test and the faulted one."""
-        early, late = (each.lasting(self.rates, run) for each in (self.early, self.late))
-        both = np.concatenate([early, late])
-        # what the calm's last ticks tell is known with the first of the test
-        calm = both[self.first - self.early.first : self.last - self.early.first + 1]
-        return calm, late[1:], self.hurt.lasting(self.hurt_rates, run)[1:]
+    def _course(self) -> Three:
+        early, late, hurt = (each.astype(np.float64) for each in self.courses)
+        return self._cut(early, late), late[1:], hurt[1:]
+
+    def _streamed(self, streams: tuple[Scored, Scored, Scored]) -> Three:
+        early, late = (each.lasting(self.rates, self.run) for each in streams[:2])
+        return self._cut(early, late), late[1:], streams[2].lasting(self.hurt_rates, self.run)[1:]
+
+    def _cut(self, early: Floats, late: Floats) -> Floats:
+        """The calm ticks; what the calm's last tell is known with the first of the test."""
+        both, first = np.concatenate([early, late]), self.clean.calm_steps - len(early)
+        return both[self.first - first : self.last - first + 1]
 
     def _ours(
-        self, lessons: Sequence[Lesson], scores: tuple[Floats, Floats, Floats], forests: Any, caution: float
+        self, forests: Any, *, course: Three | None = None, streamed: Three | None = None, prior: bool = True
     ) -> dict[str, Any]:
-        calm, test, hurt = scores
-        fit = _spent.ours(self.clean, lessons, calm, self.ticks, STREAMED, caution)
-        told = [
-            [*forest, *_spent.series_told(platform, each, STREAMED, "series")]
-            for forest, platform, each in zip(forests, (self.clean, self.faulted), (test, hurt), strict=True)
-        ]
+        calm: dict[str, Calm] = {}
+        told: list[list[_spent.Told]] = [[], []] if forests is None else [list(each) for each in forests]
+        if course is not None:
+            calm |= _spent.course_calm(self.clean, course[0], self.ticks)
+            for into, platform, scores in zip(told, (self.clean, self.faulted), course[1:], strict=True):
+                into.append(_spent.course_told(platform, scores))
+        if streamed is not None:
+            calm |= _spent.series_calm(self.clean, streamed[0], self.ticks, STREAMED)
+            for into, platform, scores in zip(told, (self.clean, self.faulted), streamed[1:], strict=True):
+                into += _spent.series_told(platform, scores, STREAMED, "series")
+        pages = self.ticks.stretch.profile.budget.pages_per_week
+        least = {COURSE: least_score(self.clean.series, pages)} if prior else {}
+        fit = _spent.ours(self.clean, [] if forests is None else self.lessons, calm, self.ticks, least)
         fitted = {name: getattr(fit, name) for name in ("rate", "aim", "seen", "tail")}
         return self._lived(told, _spent.thresholds_of(fit)) | {"fit": fitted}
 
-    def _rival(self, name: str) -> tuple[Floats, Floats, Floats]:
+    def _rival(self, name: str) -> Three:
         every, calm = self.clean.simulation.wish.every_s, self.clean.calm_steps
         judge, warm = getattr(_rivals, name), 5 * 1440
         clean = judge(self.rates, every)
@@ -154,18 +162,18 @@ class Seed:
         clean, hurt = (np.maximum(each, 0.0) / (1.0 + np.maximum(each, 0.0)) for each in (clean, hurt))
         return clean[self.first : self.last + 1], clean[calm + 1 :], hurt[1:]
 
-    def _calibrated(self, name: str, scores: tuple[Floats, Floats, Floats], way: Way) -> dict[str, Any]:
+    def _calibrated(self, name: str, scores: Three, way: Way) -> dict[str, Any]:
         fit = _spent.rival(self.clean, scores[0], self.ticks, way, CAUTION)
         # below this the vote is not told exactly
         least = _shown(DEFAULTS[name]) if name == "netdata" else 0.0
         thresholds = {family: max(value, least) for family, value in _spent.thresholds_of(fit).items()}
         return self._lived(self._series(scores, way, name), thresholds)
 
-    def _default(self, name: str, scores: tuple[Floats, Floats, Floats]) -> dict[str, Any]:
+    def _default(self, name: str, scores: Three) -> dict[str, Any]:
         told = self._series(scores, Way(1, QUIET), name)
         return self._lived(told, {each.family: _shown(DEFAULTS[name]) for each in told[0]})
 
-    def _series(self, scores: tuple[Floats, Floats, Floats], way: Way, name: str) -> list[list[_spent.Told]]:
+    def _series(self, scores: Three, way: Way, name: str) -> list[list[_spent.Told]]:
         return [
             _spent.series_told(platform, each, way, name)
             for platform, each in zip((self.clean, self.faulted), scores[1:], strict=True)
@@ -187,7 +195,7 @@ def _shown(score: float) -> float:
     return score / (1.0 + score)
 
 
-def _group(asked: tuple[list[int], int, float]) -> list[dict[str, Any]]:
+def _group(asked: tuple[list[int], int, float, bool]) -> list[dict[str, Any]]:
     return group(*asked)
 
 
@@ -201,12 +209,16 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100, help="series of each (default 100)")
     parser.add_argument("--days", type=float, default=30.0, help="days after the 28 calm ones (default 30)")
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with seeds of its own (default 1)")
+    parser.add_argument("--ensemble", action="store_true", help="beside it what the ensemble's reports open, too")
     parser.add_argument("--out", type=Path, help="keep what each seed told in this file")
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
     began = monotonic()
     seeds = list(range(options.first, options.first + options.seeds))
-    asked = [(seeds[at : at + TOGETHER], options.series, options.days) for at in range(0, len(seeds), TOGETHER)]
+    asked = [
+        (seeds[at : at + TOGETHER], options.series, options.days, options.ensemble)
+        for at in range(0, len(seeds), TOGETHER)
+    ]
     told: list[dict[str, Any]] = []
     # a pool of processes that notices when one of them is killed for its memory
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
