@@ -122,11 +122,11 @@ class Following:
         self, teller: Teller, end: datetime, topology: Topology, profile: Profile, enough: Callable[[], bool]
     ) -> bool:
         """Play the stored samples up to `end`; whether that is done. Stops early, not at once, when it is enough."""
-        rounds = teller.follower.rounds
-        left = await rounds_of(self.tenant, self.warehouse, from_seconds(rounds.end), end, profile.tick_seconds)
+        begun = from_seconds(teller.follower.rounds.end)
+        left = await rounds_of(self.tenant, self.warehouse, begun, end, profile.tick_seconds)
         while left:
             some, left = left[:READ_ROUNDS], left[READ_ROUNDS:]
-            start = from_seconds(rounds.end - LATE)
+            start = from_seconds(teller.follower.rounds.end - LATE)
             read = await told_of(self.tenant, self.warehouse, start, from_seconds(some[-1]), topology)
             await asyncio.to_thread(play, teller, by_round(read, some), topology, profile)
             if enough():
