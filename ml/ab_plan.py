@@ -59,11 +59,15 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """One thing that must not get worse. tolerance: by how much it may, in the guard's own unit."""
+    """One thing that must not get worse. tolerance: by how much it may, in the guard's own unit.
+
+    least: values from which on its estimate says anything.
+    """
 
     name: str
     tolerance: float
     proof: Proof
+    least: int = 0
 
     def judged(self, seen: Interval) -> Guarded:
         """By the interval of the harm."""
@@ -87,7 +91,7 @@ class Guarded:
         if self.state is not Held.OPEN:
             return self.state is Held.HELD
         if self.guard.proof is Proof.LIKELY:
-            return self.seen.count == 0 or self.seen.estimate <= self.guard.tolerance
+            return self.seen.count >= self.guard.least and self.seen.estimate <= self.guard.tolerance
         return self.guard.proof is Proof.NOTHING
 
     def __str__(self) -> str:
@@ -197,13 +201,13 @@ def conclude(
     broken = [str(each) for each in guards if each.state is Held.BROKEN]
     lacking = [str(each) for each in guards if not each.allows]
     told = f"effect {effect}"
-    small = effect.count > 0 and effect.high < plan.minimum_effect
+    small = -plan.minimum_effect < effect.low and effect.high < plan.minimum_effect
     if crashes or broken or effect.high < 0:
         answer, final, reasons = Answer.WORSE, True, [*crashes, *broken, told]
     elif effect.low > 0 and effect.estimate >= plan.minimum_effect and not lacking:
         answer, final, reasons = Answer.BETTER, True, [told, *map(str, guards)]
     elif small:
-        why = f"it is less than {plan.minimum_effect:g}, below which a change is not worth it"
+        why = f"either way it is less than {plan.minimum_effect:g}, below which a change is not worth it"
         answer, final, reasons = Answer.INCONCLUSIVE, True, [f"{told}: {why}"]
     else:
         when = f"the longest duration, {plan.longest}, is over" if over else "not enough is known yet"

@@ -28,8 +28,8 @@ from tonewatch.errors import ModelError
 PAGED, SLOW = "paged", "slow"
 #: Shares of the units, and of what a tenant is served.
 GUARDS = (
-    Guard(PAGED, 0.1, Proof.LIKELY),
-    Guard(SLOW, 0.1, Proof.LIKELY),
+    Guard(PAGED, 0.1, Proof.LIKELY, least=40),
+    Guard(SLOW, 0.1, Proof.LIKELY, least=40),
     Guard(FAIRNESS, 0.3, Proof.NOTHING),
 )
 #: A secret shorter than this can be tried out.

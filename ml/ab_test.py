@@ -6,7 +6,7 @@ tenant within one burst may have one cause, so a burst is one value, the mean of
 over; each tenant's bursts weigh alike, however large the tenant. If neither detector is better no value is expected to
 lie on either side of 0 given those before it, whatever both find hard together: that is what ml/betting.py needs.
 Guards: calm days on which the challenger pages and the champion does not (per week, less the opposite), latency and
-memory (the median of the ratios, by signs: no outlier weighs more than one), and no tenant loses recall.
+memory (the median of the bursts' ratios, by signs: no outlier weighs more than one), and no tenant loses recall.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from tonewatch.errors import ModelError
 PAGES, LATENCY, MEMORY, FAIRNESS = "pages", "latency", "memory", "fairness"
 #: Calm days a week more; times as long; times as much; of a tenant's recall.
 GUARDS = (
-    Guard(PAGES, 0.5, Proof.LIKELY),
+    Guard(PAGES, 0.5, Proof.LIKELY, least=14),
     Guard(LATENCY, 1.5, Proof.SHOWN),
     Guard(MEMORY, 1.5, Proof.SHOWN),
     Guard(FAIRNESS, 0.15, Proof.NOTHING),
@@ -159,9 +160,10 @@ def _guarded(
             days = effect_of(_days(plan, calm, until), plan.alpha_of_guard)
             return guard.judged(scaled(days, DAYS_PER_WEEK))
         case "latency":
-            return guard.judged(_ratio([each.challenger_s / each.champion_s for each in costs], plan.alpha_of_guard))
+            seconds = [(each, each.challenger_s / each.champion_s) for each in costs]
+            return guard.judged(_ratio(plan, seconds, until))
         case "memory":
-            return guard.judged(_ratio([each.challenger_mb / each.champion_mb for each in costs], plan.alpha_of_guard))
+            return guard.judged(_ratio(plan, [(each, each.challenger_mb / each.champion_mb) for each in costs], until))
         case "fairness":
             return fairness(plan, guard, [tenant for _, tenant in bursts], np.array(list(bursts.values())))
         case _:
@@ -181,11 +183,19 @@ def _days(plan: Plan, calm: Sequence[Calm], until: datetime) -> Floats:
     return np.sign(np.array(kept, np.float64))
 
 
-def _ratio(ratios: Sequence[float], alpha: float) -> Interval:
-    if not ratios:
+def _ratio(plan: Plan, ratios: Sequence[tuple[Cost, float]], until: datetime) -> Interval:
+    """The median ratio; what was measured within one burst is one value, their median."""
+    over = plan.closed(plan.burst, until)
+    bursts: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for cost, ratio in ratios:
+        number = plan.number(cost.time, plan.burst)
+        if number < over:
+            bursts[number, cost.tenant].append(ratio)
+    if not bursts:
         return Interval(1.0, 0.0, math.inf, 0)
-    low, high = median_interval(np.array(ratios), alpha)
-    return Interval(float(np.median(ratios)), max(low, 0.0), high, len(ratios))
+    values = np.array([median(found) for found in bursts.values()])
+    low, high = median_interval(values, plan.alpha_of_guard)
+    return Interval(float(np.median(values)), max(low, 0.0), high, len(values))
 
 
 def scaled(seen: Interval, by: float) -> Interval:
