@@ -36,12 +36,12 @@ class Proof(StrEnum):
     """What a guard asks of a challenger that is to be called better, besides that it is not shown to break it.
 
     shown: it is shown to keep to the tolerance; likely: its estimate does, where a proof would take a year (pages are
-    few); nothing more: where even an estimate is chance (the smallest of many tenants).
+    few); harmless: no harm at all is shown, where even an estimate is chance (the smallest of many tenants).
     """
 
     SHOWN = "shown"
     LIKELY = "likely"
-    NOTHING = "nothing more"
+    HARMLESS = "harmless"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Guarded:
             return self.state is Held.HELD
         if self.guard.proof is Proof.LIKELY:
             return self.seen.count >= self.guard.least and self.seen.estimate <= self.guard.tolerance
-        return self.guard.proof is Proof.NOTHING
+        return self.guard.proof is Proof.HARMLESS and self.seen.low <= 0
 
     def __str__(self) -> str:
         of = f" ({self.about})" if self.about else ""

@@ -30,7 +30,7 @@ PAGED, SLOW = "paged", "slow"
 GUARDS = (
     Guard(PAGED, 0.1, Proof.LIKELY, least=40),
     Guard(SLOW, 0.1, Proof.LIKELY, least=40),
-    Guard(FAIRNESS, 0.3, Proof.NOTHING),
+    Guard(FAIRNESS, 0.3, Proof.HARMLESS),
 )
 #: A secret shorter than this can be tried out.
 LEAST_SECRET = 16

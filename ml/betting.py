@@ -53,7 +53,7 @@ def interval(values: Floats, alpha: float) -> tuple[float, float]:
 
 
 def _low(values: Floats, alpha: float) -> float:
-    if not len(values):
+    if not len(values) or values.mean() <= -1.0:
         return -1.0
     refuted, possible, enough = -1.0, float(values.mean()), -math.log(alpha)
     for _ in range(_HALVINGS):

@@ -48,6 +48,11 @@ def page(told: dict[str, Any]) -> str:
         if "worse" in of:
             lines.append(f"| {name} | {of['better']:.1%} | {of['worse']:.1%} | {of['median_days']} |")
     edge = details["harmful"]["latency on the edge"]["shown_broken"]
+    stress = details["luck_of_12_hours"]
+    lines += [
+        "",
+        f"Equal detectors whose luck lasts for 12 hours, two bursts, instead of 2: {stress['wrong']:.2%} wrong.",
+    ]
     lines += ["", f"A latency exactly on what is tolerated was called broken in {edge:.2%}.", "", *SHORT]
     return "\n".join(lines) + "\n"
 
@@ -55,14 +60,15 @@ def page(told: dict[str, Any]) -> str:
 WAYS = [
     "The effect alone, 5 % for both sides together, each way on the same outcomes and asked after each value. Betting:",
     "ours (Waudby-Smith & Ramdas 2024). Empirical Bernstein: Howard et al. 2021. mSPRT: Johari et al. 2017, with the",
-    "variance so far, so valid in the limit only. The fixed test is meant for one look; peeked it is what dashboards do.",
+    "variance so far, so valid in the limit only. The fixed test is meant for one look; peeked, dashboards do it.",
     "A *burst* is all that began in a tenant's six hours; an *incident* by itself takes what belongs together as many.",
 ]
 SHORT = [
-    "Where it falls short. All outcomes are made. Between bursts the detectors' luck is nearly independent; luck that",
-    "lasts for days would need longer ones. On one platform small gains take months, and calm days with a page are so",
-    "few that pages are not *shown* to keep to what is tolerated: they must not be shown to break it, and their",
-    "estimate must keep to it. Incidents whose label comes late change a burst that is over.",
+    "Where it falls short. All outcomes are made. Neighbouring bursts are not quite independent here: the fixed test",
+    "is wrong in more than 5 % even at one look. Luck that lasts for days needs longer bursts (a plan's `burst`). On",
+    "one platform small gains take months, and calm days with a page are so few that pages are not *shown* to keep to",
+    "what is tolerated: they must not be shown to break it, and after 14 calm days their estimate must keep to it.",
+    "Incidents whose label comes late change a burst that is over.",
 ]
 
 

@@ -39,7 +39,7 @@ def empirical_bernstein(values: Floats, alpha: float) -> Said:
 
 
 def mixture(values: Floats, alpha: float) -> Said:
-    """mSPRT with a normal mixture and the variance so far (Johari, Koomen, Pekelis & Walsh 2017): valid in the limit."""
+    """mSPRT with a normal mixture and the variance so far (Johari et al. 2017): valid in the limit."""
     _, count, total = _sums(values)
     variance = _variance(values, count, total)
     spread = EXPECTED**2

@@ -36,12 +36,13 @@ class World:
     slow: float = 1.0
     tenants: int = 8
     days: int = 28
+    luck_h: float = LUCK_H
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """items: (replicates, hours, tenants, at once), +1, 0, -1 or NaN; days: (replicates, days, tenants), pages more, NaN
-    not calm; ratios: (replicates, hours, tenants), seconds of the challenger per second of the champion.
+    """items: (replicates, hours, tenants, at once), +1, 0, -1 or NaN; days: (replicates, days, tenants), pages more,
+    NaN: not calm; ratios: (replicates, hours, tenants), seconds of the challenger per second of the champion.
     """
 
     items: Floats
@@ -68,8 +69,8 @@ def stream(world: World, replicates: int, chance: np.random.Generator) -> Stream
     shape = (replicates, world.days * DAY, world.tenants)
     sizes = BURSTS_PER_WEEK[-world.tenants :]
     state = TENANT * chance.normal(size=(replicates, 1, world.tenants)) + STATE * _lasting(shape, STATE_H, chance)
-    champion = BASE_ODDS + state + LUCK * _lasting(shape, LUCK_H, chance)
-    challenger = BASE_ODDS + world.odds + state + LUCK * _lasting(shape, LUCK_H, chance)
+    champion = BASE_ODDS + state + LUCK * _lasting(shape, world.luck_h, chance)
+    challenger = BASE_ODDS + world.odds + state + LUCK * _lasting(shape, world.luck_h, chance)
     count = np.full(shape, INJECTED, np.int64)
     bursts = chance.random(shape) < sizes / (7 * DAY)
     count += np.where(bursts, 1 + chance.poisson(1.0, shape), 0)

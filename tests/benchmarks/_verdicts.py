@@ -65,12 +65,11 @@ def paired(plan: Plan, stream: Stream) -> Said:
     broken = beaten(pages, may, half)
     slow, quick = _median(stream.ratios, tolerated["latency"], half)
     broken |= slow
-    unfair = beaten(
-        -values.reshape(len(values), -1, tenants), tolerated["fairness"], plan.alpha_of_guard / 2 / tenants, axis=1
-    )
-    broken |= unfair.reshape(len(values), events)
+    of_tenants, share = -values.reshape(len(values), -1, tenants), half / tenants
+    broken |= beaten(of_tenants, tolerated["fairness"], share, axis=1).reshape(len(values), events)
+    fair = _current(~beaten(of_tenants, 0.0, share, axis=1)).reshape(len(values), events)
     enough = np.cumsum(~np.isnan(pages), axis=1) >= least["pages"]
-    return _said(plan, values, broken, quick & enough & (_mean(pages) <= may), plan.alpha_of_effect / 2)
+    return _said(plan, values, broken, quick & enough & fair & (_mean(pages) <= may), plan.alpha_of_effect / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +97,10 @@ def split(plan: Plan, units: Units) -> Said:
         calm[:, : least[name] - 1] = False
     for tenant in range(len(plan.tenants)):
         of = np.flatnonzero(units.tenants == tenant)
-        unfair = beaten(-served[:, of], tolerated["fairness"], half / len(plan.tenants))
-        broken[:, of] |= unfair
+        broken[:, of] |= beaten(-served[:, of], tolerated["fairness"], half / len(plan.tenants))
+        harmless = np.ones(served.shape, np.int8)
+        harmless[:, of] = np.where(beaten(-served[:, of], 0.0, half / len(plan.tenants)), -1, 2)
+        calm &= _carried(harmless)
     return _said(plan, served, broken, calm, plan.alpha_of_effect / 2, scale=RANGE)
 
 
@@ -107,6 +108,24 @@ def beaten(values: Floats, mean: float, alpha: float, axis: int = -1) -> Flags:
     """Where the gambler shows that the mean is above `mean`; NaN is no value."""
     turned = np.moveaxis(np.where(np.isnan(values), mean, values), axis, -1)
     return np.moveaxis(log_wealth(turned, mean) >= -math.log(alpha), -1, axis)
+
+
+def _current(fair: Flags) -> Flags:
+    """(replicates, bursts, tenants): whether all tenants are served fairly as each of them ends its burst, by the last
+    burst that each has ended.
+    """
+    before = np.concatenate([np.ones_like(fair[:, :1]), fair[:, :-1]], axis=1)
+    held = np.empty_like(fair)
+    for tenant in range(fair.shape[2]):
+        held[:, :, tenant] = fair[:, :, : tenant + 1].all(axis=2) & before[:, :, tenant + 1 :].all(axis=2)
+    return held
+
+
+def _carried(marks: Said) -> Flags:
+    """(replicates, units), 2 fair or -1 unfair at a tenant's units, 1 at others: the last that was said, carried on."""
+    place = np.where(marks == 1, -1, np.arange(marks.shape[1]))
+    last = np.maximum.accumulate(place, axis=1)
+    return np.asarray((last < 0) | (np.take_along_axis(marks, np.maximum(last, 0), axis=1) != -1))
 
 
 def _said(plan: Plan, values: Floats, broken: Flags, allowed: Flags, alpha: float, scale: float = 1.0) -> Said:
