@@ -21,7 +21,7 @@ from feature_store.windows import FeatureFrame, window_features
 from ml.champion import Champion
 from ml.episodes import spans
 from policy.grouping import REACH
-from tasks.detect import HORIZON
+from tasks.detect import HORIZON, LEAST_COVERAGE
 from tasks.inject import Anomaly, Shape, drawn, inject, movable
 from tasks.train import budget_of, notable_matrix, score_matrix
 from tonewatch.clock import Clock
@@ -146,9 +146,15 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, stopwa
         [page for page in told if start < page.met <= end and not any(_is_of(page, each) for each in stream.incidents)]
         for told in (champion, challenger)
     ]
-    judged = float(np.mean(frame.coverage > 0)) > 0
-    seconds = max(0.0, (end - start - len(within) * FOUND_WITHIN).total_seconds()) if judged else 0.0
-    return Seen(start, seconds, found, calm[0], calm[1], (his_s, its_s, his_mb, its_mb) if judged else None)
+    there = _share_judged(frame, start, end)
+    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * FOUND_WITHIN.total_seconds())
+    return Seen(start, seconds, found, calm[0], calm[1], (his_s, its_s, his_mb, its_mb) if there else None)
+
+
+def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:
+    """The share of the piece's windows that held enough samples to be judged."""
+    inside = np.array([start < each <= end for each in frame.ends])
+    return float(np.mean(frame.coverage[inside] >= LEAST_COVERAGE)) if inside.any() else 0.0
 
 
 def _frame(

@@ -30,9 +30,7 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def telemetry(
-    first: int, last: int, *, seed: int = 1, ill: Mapping[str, tuple[int, int]] | None = None
-) -> list[Sample]:
+def telemetry(first: int, last: int, *, seed: int = 1, ill: Mapping[str, tuple[int, int]] = NOBODY) -> list[Sample]:
     """A sample a second of each metric, first < second <= last; ill: part -> when it lags by three seconds."""
     chance = np.random.default_rng(seed)
     told = []
