@@ -37,10 +37,11 @@ async def judged_windows(
     read = await samples.read(tenant, db, start, until, entities=entities, metrics=sorted(metrics(family)))
     starved = await samples.read(tenant, db, start, until, entities=[WATCHER], metrics=[STARVED])
     frame = window_features(family, read, ends, seconds, entities=entities, every=every)
-    return _untainted(frame, starved, seconds)
+    return untainted(frame, starved, seconds)
 
 
-def _untainted(frame: FeatureFrame, starved: Sequence[Sample], seconds: float) -> FeatureFrame:
+def untainted(frame: FeatureFrame, starved: Sequence[Sample], seconds: float) -> FeatureFrame:
+    """The same frame, with coverage 0 where the watcher's machine was starved; starved: samples of STARVED."""
     times = np.array(sorted(sample.time.timestamp() for sample in starved if sample.value > 0))
     ends = np.array([end.timestamp() for end in frame.ends])
     inside = np.searchsorted(times, ends, "right") - np.searchsorted(times, ends - seconds, "right")

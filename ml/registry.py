@@ -35,6 +35,7 @@ from ml.detectors.isolation_forest import ForestDetector
 from tonewatch.errors import ModelError
 
 ALIAS = "champion"
+CHALLENGER = "challenger"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
 SUFFIX = "-isolation-forest"
@@ -169,11 +170,20 @@ def fetch(
 
 def champion_versions(tracking_uri: str) -> dict[str, str]:
     """Family -> version of its champion, in one cheap call. Raises ModelError: MLflow is away or silent for 3 s."""
-    with _server(tracking_uri, "the champions' versions were not read") as client:
+    return _versions(tracking_uri, ALIAS)
+
+
+def challenger_versions(tracking_uri: str) -> dict[str, str]:
+    """Family -> version that waits to be validated. Raises ModelError: MLflow is away or silent for 3 s."""
+    return _versions(tracking_uri, CHALLENGER)
+
+
+def _versions(tracking_uri: str, alias: str) -> dict[str, str]:
+    with _server(tracking_uri, f"the {alias}s' versions were not read") as client:
         return {
-            model.name.removesuffix(SUFFIX): str(model.aliases[ALIAS])
+            model.name.removesuffix(SUFFIX): str(model.aliases[alias])
             for model in client.search_registered_models(max_results=1000)
-            if model.name.endswith(SUFFIX) and ALIAS in model.aliases
+            if model.name.endswith(SUFFIX) and alias in model.aliases
         }
 
 

@@ -21,6 +21,7 @@ from feature_store.definitions import by_family, fingerprint, floors, names
 from feature_store.history import judged_windows
 from feature_store.windows import FeatureFrame
 from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
+from ml.detectors.base import Detector
 from ml.detectors.isolation_forest import ForestDetector
 from policy.grouping import REACH
 from tasks import plot
@@ -134,7 +135,7 @@ def learn(family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: i
     detector.fit(learned.values[judged(detector, learned)])
     scores = score_matrix(detector, held_out)
     refuse_short(family, scores)
-    notable = _notable_matrix(detector, held_out)
+    notable = notable_matrix(detector, held_out)
     detector.fit(np.vstack([frame.values[judged(detector, frame)] for frame in (learned, held_out)]))
     entities = tuple(dict.fromkeys(held_out.entities))
     return Lesson(family, learned, held_out, detector, entities, scores, notable)
@@ -187,12 +188,12 @@ def chains_of(platform: Topology, entities: Sequence[str]) -> dict[str, int]:
     return {entity: number for number, chain in enumerate(chains) for entity in chain}
 
 
-def judged(detector: ForestDetector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
+def judged(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
     """The rows that would be judged live: enough samples, enough features."""
     return np.asarray(detector.usable(frame.values) & (frame.coverage >= LEAST_COVERAGE))
 
 
-def score_matrix(detector: ForestDetector, frame: FeatureFrame) -> Floats:
+def score_matrix(detector: Detector, frame: FeatureFrame) -> Floats:
     """Scores by entity and time, (entities, windows); NaN where a window is not judged."""
     scores = np.full(len(frame.ends), np.nan)
     rows = judged(detector, frame)
@@ -200,7 +201,7 @@ def score_matrix(detector: ForestDetector, frame: FeatureFrame) -> Floats:
     return scores.reshape(len(set(frame.entities)), -1)
 
 
-def _notable_matrix(detector: ForestDetector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
+def notable_matrix(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
     """Which judged windows hold a feature far enough from the calm ones to be told, (entities, windows)."""
     notable = np.zeros(len(frame.ends), dtype=np.bool_)
     rows = judged(detector, frame)

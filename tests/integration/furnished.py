@@ -60,6 +60,7 @@ from warehouse import (
     snapshots,
     training_sets,
     used_links,
+    validations,
     verdicts,
 )
 from warehouse.database import Connection, Warehouse
@@ -70,6 +71,7 @@ PART = "component:transcoder-ch1"
 THRESHOLD = calibrations.Calibrated(
     "transcode", "1", START, 0.7, 0.6, 0.8, 0.69, 0.05, "exponential", calibrations.Source.TRAINING, "calm"
 )
+VALIDATION = validations.Validation("validation", "transcode", "1", "2", {"longest_s": 60.0}, START)
 
 
 def at(seconds: float) -> datetime:
@@ -123,6 +125,7 @@ async def furnish(warehouse: Warehouse, tenant: str) -> None:
         await _furnish_incident(tenant, db)
         await _furnish_books(tenant, db)
         await _furnish_features(tenant, db)
+        await _furnish_validations(tenant, db)
 
 
 async def _furnish_watching(tenant: str, db: Connection) -> None:
@@ -190,3 +193,18 @@ async def _furnish_features(tenant: str, db: Connection) -> None:
         made=START,
     )
     await training_sets.put(tenant, db, made)
+
+
+async def _furnish_validations(tenant: str, db: Connection) -> None:
+    await validations.begin(tenant, db, VALIDATION)
+    seen = validations.Observation("seen", "cost", START, {"champion_s": 0.1})
+    await validations.observe(tenant, db, VALIDATION.id, [seen])
+    alone = validations.Disagreement("alone", VALIDATION.id, PART, "challenger", START, at(5), 0.9, at(6))
+    await validations.queue(tenant, db, [alone])
+    await validations.look(tenant, db, looked(at(7)))
+
+
+def looked(until: datetime, *, final: bool = False) -> validations.Looked:
+    return validations.Looked(
+        VALIDATION.id, until, "inconclusive", final, 0.1, -0.2, 0.4, 3, ("why",), {"pages": "open"}
+    )

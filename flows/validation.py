@@ -1,0 +1,242 @@
+"""Validation: challengers judge in shadow beside the champions, and one that is shown to be better takes the place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_table_artifact
+
+from feature_store.definitions import fingerprint, names
+from ml.ab_plan import Answer, Judged
+from ml.champion import Champion
+from tasks.shadow import Pair
+from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, plan_for, read_back, written
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import ModelError, SettingsError, TonewatchError
+from tonewatch.settings import Profile, Settings, read
+from warehouse import audit, calibrations, tenants, validations
+from warehouse.database import Warehouse
+from warehouse.validations import Looked, Validation
+
+if TYPE_CHECKING:
+    from ml.registry import Registered  # its module imports mlflow
+
+LONGEST_DAYS = 28.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A family's two models and the tenants that have a threshold for both."""
+
+    family: str
+    champion: Registered
+    challenger: Registered
+    pairs: Mapping[str, Pair]
+    profiles: Mapping[str, Profile]
+
+    @property
+    def id(self) -> str:
+        """Of the validation."""
+        return id_of(self.family, self.champion.detector.version, self.challenger.detector.version)
+
+
+@flow(name="validation", flow_run_name="validation", log_prints=False)
+async def validation(
+    tenants: list[str] | None = None,
+    challengers: dict[str, str] | None = None,
+    as_of: datetime | None = None,
+    longest_days: float = LONGEST_DAYS,
+) -> list[dict[str, Any]]:
+    """Go on with the validation of every challenger, on what was stored since the last run; begin it where it is new.
+
+    tenants: whose streams they judge (default: the tenant of the settings); challengers: family -> version (default:
+    what the registry calls so); longest_days: of the platform, for validations that begin now. A family that fails
+    keeps no other from its turn. Raises ModelError at the end, naming those that failed; the champion stays.
+    """
+    settings = read()
+    now = as_of or SYSTEM.now()
+    if now.tzinfo is None:
+        raise SettingsError(f"no moment: {now}; give it with its zone")
+    warehouse = Warehouse.from_settings(settings)
+    failed: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    try:
+        for family, (champion, challenger) in (await _contests(settings, challengers)).items():
+            try:
+                contest = await _contest(
+                    settings, warehouse, family, champion, challenger, tenants or [settings.tenant]
+                )
+                rows.append(await _validated(settings, warehouse, contest, now, longest_days))
+            except TonewatchError as error:
+                failed[family] = str(error)
+                get_run_logger().error("the validation of %s stays as it is: %s", family, error)
+    finally:
+        await warehouse.close()
+    told = [*rows, *({"family": family, "failed": why} for family, why in failed.items())]
+    await acreate_table_artifact(told, key="validation", description=_words(rows, failed))
+    if failed:
+        raise ModelError("; ".join(f"{family}: {why}" for family, why in failed.items()))
+    return rows
+
+
+async def _contests(settings: Settings, named: Mapping[str, str] | None) -> dict[str, tuple[str, str]]:
+    """Family -> (champion, challenger). Raises ModelError: the registry is away, or a named one cannot be compared."""
+    from ml import registry  # imports mlflow: seconds that are only paid here
+
+    uri = settings.mlflow_tracking_uri or ""
+    champions = await asyncio.to_thread(registry.champion_versions, uri)
+    waiting = named if named is not None else await asyncio.to_thread(registry.challenger_versions, uri)
+    found = {}
+    for family, challenger in sorted(waiting.items()):
+        champion = champions.get(family)
+        if champion is not None and champion != challenger:
+            found[family] = (champion, challenger)
+        elif named is not None:
+            why = "it is the champion already" if champion else "the family has no champion to be held against"
+            raise ModelError(f"{family} version {challenger} is not validated: {why}")
+    return found
+
+
+async def _contest(
+    settings: Settings, warehouse: Warehouse, family: str, champion: str, challenger: str, wanted: Sequence[str]
+) -> Contest:
+    """Fetch both. Raises ModelError: a model does not fit, MLflow is away, or no tenant has thresholds for both."""
+    from ml import registry
+
+    uri = settings.mlflow_tracking_uri or ""
+    of_today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
+    his, its = [
+        await asyncio.to_thread(registry.fetch, uri, family, each, **of_today) for each in (champion, challenger)
+    ]
+    pairs, profiles = {}, {}
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            mine = await calibrations.newest(tenant, db)
+            profile = await tenants.profile(tenant, db)
+        sides = [_judge(tenant, family, each, mine) for each in (his, its)]
+        if sides[0] is None or sides[1] is None:
+            get_run_logger().warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
+            continue
+        pairs[tenant], profiles[tenant] = Pair(sides[0], sides[1]), profile
+    if not pairs:
+        raise ModelError(f"no tenant of {', '.join(wanted)} has thresholds for {champion} and {challenger}; train it")
+    return Contest(family, his, its, pairs, profiles)
+
+
+def _judge(tenant: str, family: str, model: Registered, mine: Sequence[calibrations.Calibrated]) -> Champion | None:
+    """The model with the tenant's threshold for it; None: its calm has set none."""
+    version = model.detector.version
+    own = next((each for each in mine if (each.family, each.version) == (family, version)), None)
+    if own is not None:
+        return Champion(family, model.detector, own.threshold, own.rate)
+    if model.tags.get("tenant") != tenant:
+        return None
+    return Champion(family, model.detector, float(model.tags["threshold"]), float(model.tags["rate"]))
+
+
+async def _validated(
+    settings: Settings, warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float
+) -> dict[str, Any]:
+    kept = await _begun(warehouse, contest, now, longest_days)
+    plan = read_back(kept)
+    part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
+    told: Looked | Judged | None = await _final(warehouse, kept, part)
+    done: list[Shadowed] = []
+    if told is None:
+        for tenant in part:
+            pair, profile = contest.pairs[tenant], contest.profiles[tenant]
+            done.append(await observe(tenant, warehouse, kept, pair, profile, now, SYSTEM))
+        told = await judged(part, warehouse, kept, min(each.until for each in done))
+    row = {
+        "family": contest.family,
+        "challenger": kept.challenger,
+        "champion": kept.champion,
+        "answer": str(told.answer),
+        "final": told.final,
+        "reasons": "; ".join(told.reasons),
+        "pieces": sum(each.pieces for each in done),
+        "queued": sum(each.disagreements for each in done),
+    }
+    if told.final and told.answer == Answer.BETTER and kept.promoted is None:
+        row["promoted"] = await _crowned(settings, warehouse, kept, part, told.reasons, now)
+    return row
+
+
+async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float) -> Validation:
+    """The validation as it is kept with every tenant that takes part; it begins on what neither model learned from."""
+    champion, challenger = contest.champion.detector.version, contest.challenger.detector.version
+    learned = max(datetime.fromisoformat(each.tags["data_end"]) for each in (contest.champion, contest.challenger))
+    started = min(now, max(learned, now - HOT))
+    plan = plan_for(
+        contest.family,
+        champion,
+        challenger,
+        list(contest.pairs),
+        started,
+        next(iter(contest.profiles.values())),
+        days=longest_days,
+    )
+    made = Validation(contest.id, contest.family, champion, challenger, written(plan), started)
+    for tenant in contest.pairs:
+        async with warehouse.as_tenant(tenant) as db:
+            made = await validations.begin(tenant, db, made)
+    return made
+
+
+async def _final(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
+    async with warehouse.as_tenant(part[0]) as db:
+        newest = await validations.newest(part[0], db, kept.id)
+    return newest if newest is not None and newest.final else None
+
+
+async def _crowned(
+    settings: Settings,
+    warehouse: Warehouse,
+    kept: Validation,
+    part: Sequence[str],
+    reasons: Sequence[str],
+    now: datetime,
+) -> str:
+    """Promote the challenger and write it down with every tenant; why it was not, where it was not."""
+    failure = await promoted(settings.mlflow_tracking_uri or "", kept.family, kept.challenger, now)
+    if failure:
+        get_run_logger().error("%s is better and not promoted, the next run tries again: %s", kept.family, failure)
+        return failure
+    for tenant in part:
+        async with warehouse.as_tenant(tenant) as db:
+            if await validations.promoted(tenant, db, kept.id, now):
+                await audit.write(
+                    tenant,
+                    db,
+                    who="validation",
+                    what="model.promote",
+                    subject=kept.id,
+                    before={"family": kept.family, "version": kept.champion},
+                    after={"family": kept.family, "version": kept.challenger},
+                    reason="; ".join(reasons),
+                    at=now,
+                )
+    return "yes"
+
+
+async def promoted(tracking_uri: str, family: str, version: str, at: datetime) -> str:
+    """Make the version the family's champion; why it was not, or empty. The one place that moves the alias here."""
+    from ml import registry
+
+    try:
+        await asyncio.to_thread(registry.promote, tracking_uri, family, version)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _words(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:
+    if not rows and not failed:
+        return "No family has a challenger."
+    ended = sum(bool(row["final"]) for row in rows)
+    return f"{len(rows)} validations were looked at, {ended} have ended; {len(failed)} failed."

@@ -1,0 +1,266 @@
+"""Shadow: champion and challenger judge the same windows, and copies of them with an anomaly; neither acts on it.
+
+A stretch is gone through piece by piece. Of each piece it is told which incidents either would have opened, what they
+cost, and which of the anomalies they found that were injected into copies. Both are asked as the watcher asks: a run
+of windows above the threshold that the tenant's page budget allows, each notable, opens an incident. Pure: samples come
+in, observations go out.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from feature_store.definitions import metrics
+from feature_store.history import untainted
+from feature_store.windows import FeatureFrame, window_features
+from ml.champion import Champion
+from ml.episodes import spans
+from policy.grouping import REACH
+from tasks.detect import HORIZON, LEAST_COVERAGE
+from tasks.inject import Anomaly, Shape, drawn, inject, movable
+from tasks.train import budget_of, notable_matrix, score_matrix
+from tonewatch.clock import Clock
+from tonewatch.errors import ModelError
+from tonewatch.records import Sample, digest
+from tonewatch.settings import Profile
+
+#: An incident is found by what is told within so long of its onset.
+FOUND_WITHIN = timedelta(minutes=10)
+#: Copies of a piece that get an anomaly each.
+COPIES = 4
+#: Of missing samples no model is asked: they are a finding of their own.
+SHAPES = tuple(shape for shape in Shape if shape is not Shape.DROPOUT)
+#: Ticks that an anomaly lasts beyond the run that opens an incident.
+LONGER = 4
+PIECES_PER_DAY = 24
+#: What a model may raise that does not fit the rows, whoever wrote it.
+FAILURES = (ModelError, ValueError, ArithmeticError, LookupError, TypeError)
+_LEAST_S, _LEAST_MB = 1e-6, 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Who is compared, each with the tenant's own threshold for it."""
+
+    champion: Champion
+    challenger: Champion
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An incident that needs no model to be known: a rule saw it, or people called it real. chains: where it was."""
+
+    id: str
+    onset: datetime
+    chains: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """A family's samples, from HORIZON before the piece to FOUND_WITHIN after it. chains: see tasks.train.chains_of."""
+
+    tenant: str
+    samples: Sequence[Sample]
+    starved: Sequence[Sample]
+    chains: Mapping[str, int]
+    incidents: Sequence[Known]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An incident that a model would have opened, by itself, with the run of windows first..met; until: it held."""
+
+    id: str
+    entity: str
+    chain: int
+    first: datetime
+    met: datetime
+    until: datetime
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm.
+
+    cost: seconds of either, MiB of either; None: nothing could be judged; crash: why the challenger failed, or empty.
+    """
+
+    start: datetime
+    calm_seconds: float = 0.0
+    outcomes: Mapping[str, tuple[datetime, bool, bool, bool]] = field(default_factory=dict)
+    champion_pages: Sequence[Page] = ()
+    challenger_pages: Sequence[Page] = ()
+    cost: tuple[float, float, float, float] | None = None
+    crash: str = ""
+
+    def alone(self) -> list[tuple[str, Page]]:
+        """The pages that one of the two would have sent and the other not, with whose they are."""
+        sides = (self.champion_pages, self.challenger_pages)
+        return [
+            (who, page)
+            for who, own, other in zip(("champion", "challenger"), sides, sides[::-1], strict=True)
+            for page in own
+            if not any(_met(page, each) for each in other)
+        ]
+
+
+def piece_of(profile: Profile) -> timedelta:
+    """How long a piece is: an hour of the platform's day, and long enough for an anomaly."""
+    return max(timedelta(seconds=profile.day_seconds / PIECES_PER_DAY), length_of(profile))
+
+
+def length_of(profile: Profile) -> timedelta:
+    """How long an injected anomaly lasts: it could open an incident."""
+    ticks = budget_of(profile).run + LONGER
+    return timedelta(seconds=profile.window_seconds + ticks * profile.tick_seconds)
+
+
+def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, stopwatch: Clock, *, seed: int = 0) -> Seen:
+    """What the piece that begins at `start` tells of both. stopwatch: measures what they cost.
+
+    Raises ModelError: the champion fails, so that nothing can be compared.
+    """
+    end = start + piece_of(profile)
+    frame = _frame(pair, stream, start - HORIZON, end + FOUND_WITHIN, profile, tuple(sorted(stream.chains)))
+    if frame is None:
+        return Seen(start)
+    try:
+        champion, his_s, his_mb = _measured(pair.champion, frame, stream, profile, stopwatch)
+    except FAILURES as error:
+        raise ModelError(f"the champion {pair.champion.version} of {pair.champion.family} fails: {error}") from error
+    try:
+        challenger, its_s, its_mb = _measured(pair.challenger, frame, stream, profile, stopwatch)
+        found = dict(_injected(pair, stream, start, profile, seed, [*champion, *challenger]))
+    except FAILURES as error:
+        return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
+    within = [each for each in stream.incidents if start <= each.onset < end]
+    for each in within:
+        found[each.id] = (each.onset, _finds(champion, each), _finds(challenger, each), False)
+    calm = [
+        [page for page in told if start < page.met <= end and not any(_is_of(page, each) for each in stream.incidents)]
+        for told in (champion, challenger)
+    ]
+    there = _share_judged(frame, start, end)
+    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * FOUND_WITHIN.total_seconds())
+    return Seen(start, seconds, found, calm[0], calm[1], (his_s, its_s, his_mb, its_mb) if there else None)
+
+
+def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:
+    """The share of the piece's windows that held enough samples to be judged."""
+    inside = np.array([start < each <= end for each in frame.ends])
+    return float(np.mean(frame.coverage[inside] >= LEAST_COVERAGE)) if inside.any() else 0.0
+
+
+def _frame(
+    pair: Pair, stream: Stream, start: datetime, end: datetime, profile: Profile, entities: Sequence[str]
+) -> FeatureFrame | None:
+    """The windows that end a tick apart within the time, all of them whole."""
+    tick = timedelta(seconds=profile.tick_seconds)
+    first = start + timedelta(seconds=profile.window_seconds)
+    ends = [first + number * tick for number in range(max(0, (end - first) // tick + 1))]
+    if not ends or not entities:
+        return None
+    seconds, every = profile.window_seconds, profile.scrape_seconds
+    made = window_features(pair.champion.family, stream.samples, ends, seconds, entities=entities, every=every)
+    return untainted(made, stream.starved, seconds)
+
+
+def _measured(
+    one: Champion, frame: FeatureFrame, stream: Stream, profile: Profile, stopwatch: Clock
+) -> tuple[list[Page], float, float]:
+    """What it would have told, and what that took: seconds, MiB. Memory is traced apart: tracing is slow."""
+    began = stopwatch.monotonic()
+    told = _pages(one, frame, stream.chains, profile)
+    took = stopwatch.monotonic() - began
+    tracemalloc.start()
+    try:
+        score_matrix(one.detector, frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return told, max(took, _LEAST_S), max(peak / 2**20, _LEAST_MB)
+
+
+def _pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profile: Profile) -> list[Page]:
+    """The incidents that it would have opened: what is related and near in time is one."""
+    scores = score_matrix(one.detector, frame)
+    notable = notable_matrix(one.detector, frame)
+    entities = tuple(dict.fromkeys(frame.entities))
+    ends = frame.ends[: scores.shape[1]]
+    strange = spans(np.where(notable, scores, np.nan), [one.threshold] * len(scores), run=budget_of(profile).run)
+    opened: list[Page] = []
+    open_until: dict[int, datetime] = {}
+    for span in sorted(strange, key=lambda each: (each.met, each.row)):
+        entity, met, until = entities[span.row], ends[span.met], ends[span.until]
+        chain = chains[entity]
+        joins = chain in open_until and met <= open_until[chain] + REACH
+        open_until[chain] = max(until, open_until.get(chain, until))
+        if not joins:
+            name = digest(one.family, one.version, entity, met.isoformat())
+            opened.append(Page(name, entity, chain, ends[span.first], met, until, float(scores[span.row, span.met])))
+    return opened
+
+
+def _injected(
+    pair: Pair, stream: Stream, start: datetime, profile: Profile, seed: int, told: Sequence[Page]
+) -> Iterator[tuple[str, tuple[datetime, bool, bool, bool]]]:
+    """Of each anomaly in a copy: who finds it. None goes where something was told, or known, of the live stream."""
+    family = metrics(pair.champion.family)
+    piece = piece_of(profile)
+    within = [each for each in stream.samples if start - HORIZON < each.time <= start + piece]
+    candidates = {
+        entity: [metric for metric in moved if metric in family]
+        for entity, moved in movable(within).items()
+        if entity in stream.chains
+    }
+    for copy in range(COPIES):
+        for anomaly in drawn(
+            stream.tenant,
+            seed + copy,
+            candidates,
+            start,
+            start + piece,
+            every=piece,
+            length=length_of(profile),
+            shapes=SHAPES,
+        ):
+            if not _disturbed(stream, anomaly, told):
+                yield anomaly.id, (anomaly.start, *_finders(pair, stream, anomaly, profile), True)
+
+
+def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page]) -> bool:
+    chain, start, end = stream.chains[anomaly.entity], anomaly.start - REACH, anomaly.end + REACH
+    known = any(
+        chain in each.chains and start <= each.onset + FOUND_WITHIN and each.onset <= end for each in stream.incidents
+    )
+    return known or any(page.chain == chain and page.first <= end and start <= page.until for page in told)
+
+
+def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool]:
+    mine = [sample for sample in stream.samples if sample.series.entity == anomaly.entity]
+    copy = Stream(stream.tenant, inject(mine, anomaly), stream.starved, stream.chains, ())
+    until = anomaly.end + timedelta(seconds=profile.window_seconds)
+    frame = _frame(pair, copy, anomaly.start - HORIZON, until, profile, (anomaly.entity,))
+    if frame is None:
+        return False, False
+    told = [_pages(one, frame, copy.chains, profile) for one in (pair.champion, pair.challenger)]
+    champion, challenger = (any(page.met > anomaly.start for page in pages) for pages in told)
+    return champion, challenger
+
+
+def _finds(told: Sequence[Page], incident: Known) -> bool:
+    return any(_is_of(page, incident) for page in told)
+
+
+def _is_of(page: Page, incident: Known) -> bool:
+    return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + FOUND_WITHIN
+
+
+def _met(page: Page, other: Page) -> bool:
+    return page.chain == other.chain and page.met <= other.until + REACH and other.met <= page.until + REACH

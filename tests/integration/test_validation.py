@@ -1,0 +1,192 @@
+"""Validations on a real PostgreSQL: what shadows tell is kept once, per tenant, and judged over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from ml.ab_plan import Answer
+from ml.champion import Champion
+from tasks.shadow import FOUND_WITHIN, Pair, piece_of
+from tasks.validate import id_of, judged, mask, observe, plan_for, read_back, written
+from tests.conftest import new_tenant
+from tests.integration.furnished import VALIDATION, looked
+from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import WarehouseError
+from tonewatch.records import Entity, Finding, FindingKind, Incident, IncidentState, Label
+from tonewatch.settings import load_profile
+from warehouse import cursors, entities, findings, incidents, labels, samples, validations
+from warehouse.database import Warehouse
+from warehouse.validations import Disagreement, Observation, Validation
+
+PROFILE = load_profile("demo")
+PIECE = int(piece_of(PROFILE).total_seconds())
+LATE = int(FOUND_WITHIN.total_seconds())
+
+
+@pytest.fixture(scope="module")
+def good() -> Champion:
+    return champion()
+
+
+@pytest.fixture(scope="module")
+def pair(good: Champion) -> Pair:
+    """The champion is deaf: the challenger is better."""
+    return Pair(replace(good, threshold=0.999), good)
+
+
+def new(tenants: Sequence[str], *, days: float = 28) -> Validation:
+    plan = plan_for("transcode", "1", "2", tenants, NOON, PROFILE, days=days)
+    return Validation(id_of("transcode", "1", "2"), "transcode", "1", "2", written(plan), NOON)
+
+
+async def begun(warehouse: Warehouse, tenants: Sequence[str], pieces: int, **ill: tuple[int, int]) -> Validation:
+    """A validation of tenants that have samples for so many pieces; ill: ch1 or ch2 -> when it lags."""
+    hurt = {part: ill[part[-3:]] for part in PARTS if part[-3:] in ill}
+    validation = new(tenants)
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], at(-86_400))
+            await samples.append(tenant, db, telemetry(-360, pieces * PIECE + LATE, ill=hurt))
+            validation = await validations.begin(tenant, db, validation)
+    return validation
+
+
+async def counts(warehouse: Warehouse, tenant: str) -> dict[str, int]:
+    query = "select kind, count(*)::integer as count from validation_observation where tenant = :tenant group by 1"
+    async with warehouse.as_tenant(tenant) as db:
+        found = await db.execute(text(query), {"tenant": tenant})
+        return {each["kind"]: each["count"] for each in found.mappings()}
+
+
+def when(pieces: float) -> datetime:
+    return NOON + pieces * timedelta(seconds=PIECE) + FOUND_WITHIN
+
+
+def test_a_plan_comes_back_as_it_was_written() -> None:
+    plan = plan_for("transcode", "1", "2", ["kiwi", "plum"], NOON, PROFILE, days=20)
+    kept = Validation("id", "transcode", "1", "2", written(plan), NOON)
+    assert read_back(kept) == plan
+    assert plan.longest % piece_of(PROFILE) == plan.burst % piece_of(PROFILE) == timedelta()
+    assert plan.longest >= 20 * plan.day
+    assert not {"kiwi", "plum"} & set(" ".join(plan.tenants).split())
+
+
+@pytest.mark.timeout(300)
+async def test_a_run_carries_on_where_the_last_one_ended_and_counts_nothing_twice(
+    warehouse: Warehouse, tenant: str, pair: Pair
+) -> None:
+    validation = await begun(warehouse, [tenant], 3)
+    first = await observe(tenant, warehouse, validation, pair, PROFILE, when(2.9), SYSTEM)
+    assert (first.pieces, first.until) == (2, at(2 * PIECE))
+    second = await observe(tenant, warehouse, validation, pair, PROFILE, when(3), SYSTEM)
+    assert (second.pieces, second.until) == (1, at(3 * PIECE))
+    assert (await counts(warehouse, tenant))["cost"] == 3
+    async with warehouse.as_tenant(tenant) as db:
+        await cursors.set(tenant, db, f"validation:{validation.id}", {"time": NOON.isoformat()}, when(3))
+    again = await observe(tenant, warehouse, validation, pair, PROFILE, when(3), SYSTEM)
+    assert (again.pieces, again.observations, again.disagreements) == (3, 0, 0)
+
+
+@pytest.mark.timeout(300)
+async def test_tenants_are_judged_together_and_neither_reads_of_the_other(
+    warehouse: Warehouse, tenant: str, pair: Pair
+) -> None:
+    both = [tenant, await new_tenant(warehouse)]
+    validation = await begun(warehouse, both, 2)
+    until = [(await observe(each, warehouse, validation, pair, PROFILE, when(2), SYSTEM)).until for each in both]
+    answer = await judged(both, warehouse, validation, min(until))
+    assert (answer.answer, answer.final) == (Answer.INCONCLUSIVE, False)
+    assert answer.effect.count == 4
+    assert answer.effect.estimate > 0
+    for one, other in (both, both[::-1]):
+        async with warehouse.as_tenant(one) as db:
+            kept = await validations.newest(one, db, validation.id)
+            assert kept is not None
+            assert kept.estimate == answer.effect.estimate
+            shown = str([kept, await validations.observed(one, db, validation.id), await validations.listed(one, db)])
+            assert other not in shown
+            assert mask(validation.id, other) in shown
+
+
+@pytest.mark.timeout(300)
+async def test_what_people_call_real_is_an_incident_that_one_found_and_no_page(
+    warehouse: Warehouse, tenant: str, pair: Pair
+) -> None:
+    validation = await begun(warehouse, [tenant], 1, ch1=(10, 70))
+    done = await observe(tenant, warehouse, validation, pair, PROFILE, when(1), SYSTEM)
+    assert done.disagreements == 1
+    before = await judged([tenant], warehouse, validation, done.until)
+    async with warehouse.as_tenant(tenant) as db:
+        (alone,) = await validations.queued(tenant, db, validation.id)
+        assert (alone.entity, alone.found_by, alone.verdict) == (PARTS[0], "challenger", None)
+        said = Label("l", validations.SUBJECT, alone.id, "verdict:real", "someone", "it stuttered", when(1))
+        await labels.put(tenant, db, [said])
+    after = await judged([tenant], warehouse, validation, done.until + timedelta(seconds=1))
+    pages = [next(each for each in told.guards if each.guard.name == "pages").seen for told in (before, after)]
+    assert after.effect.estimate > before.effect.estimate
+    assert [each.count for each in pages] == [0, 0]  # the day is not over
+
+
+@pytest.mark.timeout(300)
+async def test_an_incident_that_a_rule_saw_is_an_outcome_unless_people_call_it_false(
+    warehouse: Warehouse, tenant: str, pair: Pair
+) -> None:
+    validation = await begun(warehouse, [tenant], 1, ch1=(10, 70))
+    async with warehouse.as_tenant(tenant) as db:
+        for name, kind in (("ruled", FindingKind.RULE), ("guessed", FindingKind.SIGNAL), ("false", FindingKind.RULE)):
+            found = Finding(tenant, PARTS[0], f"{name}:x", kind, at(12), at(20), "a summary", "symptom")
+            await findings.save(tenant, db, [found])
+            await incidents.save(
+                tenant, db, Incident(name, tenant, IncidentState.OPEN, at(12), at(20), "a title", (PARTS[0],))
+            )
+            await incidents.attach(tenant, db, name, [found.id])
+        await labels.put(tenant, db, [Label("l", "incident", "false", "verdict:false-alarm", "x", "", at(30))])
+    await observe(tenant, warehouse, validation, pair, PROFILE, when(1), SYSTEM)
+    async with warehouse.as_tenant(tenant) as db:
+        seen = {each.id: each.content for each in await validations.observed(tenant, db, validation.id)}
+    assert seen["ruled"] == {"champion": False, "challenger": True, "injected": False}
+    assert not {"guessed", "false"} & set(seen)
+
+
+async def test_a_validation_that_is_there_keeps_its_plan(warehouse: Warehouse, tenant: str) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        first = await validations.begin(tenant, db, VALIDATION)
+        again = await validations.begin(tenant, db, replace(VALIDATION, plan={"longest_s": 1.0}))
+        assert (first, again) == (VALIDATION, VALIDATION)
+        assert await validations.promoted(tenant, db, VALIDATION.id, at(9))
+        assert not await validations.promoted(tenant, db, VALIDATION.id, at(10))
+        assert (await validations.listed(tenant, db))[0].promoted == at(9)
+
+
+async def test_of_an_observation_the_first_word_stays(warehouse: Warehouse, tenant: str) -> None:
+    first = Observation("x", "outcome", NOON, {"champion": True})
+    alone = Disagreement("d", VALIDATION.id, PARTS[0], "champion", NOON, at(1), 0.9, at(2))
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.begin(tenant, db, VALIDATION)
+        assert await validations.observe(tenant, db, VALIDATION.id, [first]) == 1
+        assert await validations.observe(tenant, db, VALIDATION.id, [replace(first, content={"champion": False})]) == 0
+        assert await validations.observed(tenant, db, VALIDATION.id) == [first]
+        assert await validations.queue(tenant, db, [alone, alone]) == 1
+        assert await validations.queued(tenant, db, VALIDATION.id) == [alone]
+
+
+async def test_a_final_look_stays_the_newest(warehouse: Warehouse, tenant: str) -> None:
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.begin(tenant, db, VALIDATION)
+        assert await validations.newest(tenant, db, VALIDATION.id) is None
+        final = looked(at(5), final=True)
+        assert await validations.look(tenant, db, final)
+        assert await validations.look(tenant, db, looked(at(6)))
+        assert await validations.newest(tenant, db, VALIDATION.id) == final
+
+
+async def test_a_challenger_that_is_the_champion_is_refused_by_the_table(warehouse: Warehouse, tenant: str) -> None:
+    with pytest.raises(WarehouseError):
+        async with warehouse.as_tenant(tenant) as db:
+            await validations.begin(tenant, db, replace(VALIDATION, challenger="1"))

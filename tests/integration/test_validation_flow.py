@@ -1,0 +1,116 @@
+"""The flow `validation` on a real PostgreSQL, MLflow and Prefect: a better challenger becomes champion, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from feature_store.definitions import fingerprint
+from ml import registry
+from tasks.shadow import FOUND_WITHIN, piece_of
+from tests.conftest import Database
+from tests.integration.test_training import Mlflow, mlflow
+from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
+from tonewatch.records import Entity
+from tonewatch.settings import load_profile
+from warehouse import audit, calibrations, entities, samples, validations
+from warehouse.calibrations import Calibrated, Source
+from warehouse.database import Warehouse
+
+__all__ = ["mlflow"]  # the fixture
+PIECES = 30
+PIECE = int(piece_of(load_profile("demo")).total_seconds())
+FLOW = """
+import asyncio, json, sys
+from datetime import datetime
+from flows.validation import validation
+print(json.dumps([asyncio.run(validation([sys.argv[1]], {"transcode": sys.argv[2]}, datetime.fromisoformat(each)))
+                  for each in sys.argv[3:]]))
+"""
+
+
+def registered(uri: str, tenant: str) -> str:
+    training = registry.Training(
+        tenant=tenant,
+        start=at(-2000),
+        end=NOON,
+        data_hash="hash",
+        fingerprint=fingerprint("transcode"),
+        threshold=0.999,
+        rate=0.01,
+        metrics={},
+        params={},
+    )
+    return registry.register(uri, "transcode", forest(), training, forest_rows())
+
+
+def forest_rows() -> registry.Floats:
+    from feature_store.windows import window_features
+
+    return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+
+
+def run(database: Database, uri: str, folder: Path, *asked: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
+    mine = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_MLFLOW_TRACKING_URI": uri,
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", FLOW, *asked],
+        cwd=Path(__file__).resolve().parents[2],
+        env=kept | mine,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(600)
+async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_changes_nothing(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    deaf, good = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, "transcode", deaf)
+    own = Calibrated("transcode", good, NOON, 0.7, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], at(-86_400))
+        await samples.append(tenant, db, telemetry(-360, PIECES * PIECE + 600))
+        await calibrations.put(tenant, db, [own])
+    early, late = (moment(pieces).isoformat() for pieces in (2, PIECES))
+
+    told = await asyncio.to_thread(run, database, "http://127.0.0.1:9", tmp_path, tenant, good, early)
+    assert told.returncode != 0
+    assert "were not read" in told.stderr
+
+    told = await asyncio.to_thread(run, database, mlflow.url, tmp_path, tenant, good, early, late)
+    assert told.returncode == 0, told.stderr[-3000:]
+    (first,), (last,) = json.loads(told.stdout.splitlines()[-1])
+    assert (first["answer"], first["final"], first["pieces"]) == ("inconclusive", False, 2)
+    assert (last["answer"], last["final"], last["pieces"]) == ("better", True, PIECES - 2), last["reasons"]
+    assert last["promoted"] == "yes"
+    assert registry.champion_versions(mlflow.url)["transcode"] == good
+    async with warehouse.as_tenant(tenant) as db:
+        (kept,) = await validations.listed(tenant, db)
+        lines = [line for line in await audit.read(tenant, db, 10) if line.what == "model.promote"]
+    assert (kept.champion, kept.challenger, kept.promoted) == (deaf, good, moment(PIECES))
+    assert [line.after for line in lines] == [{"family": "transcode", "version": good}]
+
+    told = await asyncio.to_thread(run, database, mlflow.url, tmp_path, tenant, good, late)
+    assert told.returncode != 0
+    assert "it is the champion already" in told.stderr
+
+
+def moment(pieces: int) -> datetime:
+    return NOON + pieces * timedelta(seconds=PIECE) + FOUND_WITHIN

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from tasks.inject import LEAST_SAMPLES, STRONGEST, WEAKEST, Anomaly, Shape, drawn, inject, movable
+from tonewatch.errors import ModelError
+from tonewatch.records import Sample, Series, SeriesKind
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+LAG = Series("component:a", "lag_seconds")
+FRAMES = Series("component:a", "frames_total", kind=SeriesKind.COUNTER)
+OTHER = Series("component:b", "lag_seconds")
+
+
+def samples(count: int = 100) -> list[Sample]:
+    chance = np.random.default_rng(1)
+    lag, other = chance.normal(0.3, 0.05, (2, count))
+    frames = np.cumsum(chance.poisson(50, count)).astype(float)
+    frames[60:] -= frames[59]  # it began again
+    return [
+        Sample(series, NOON + number * SECOND, float(values[number]))
+        for number in range(count)
+        for series, values in ((LAG, lag), (FRAMES, frames), (OTHER, other))
+    ]
+
+
+def anomaly(shape: Shape, metric: str = "lag_seconds", amplitude: float = 10.0) -> Anomaly:
+    return Anomaly("x", "component:a", metric, shape, NOON + 20 * SECOND, NOON + 50 * SECOND, amplitude, 7)
+
+
+def values(told: list[Sample], series: Series) -> np.ndarray:
+    return np.array([each.value for each in sorted(told, key=lambda each: each.time) if each.series == series])
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("metric", ["lag_seconds", "frames_total"])
+def test_the_original_is_untouched_and_so_is_all_that_lies_outside(shape: Shape, metric: str) -> None:
+    live = samples()
+    before = list(live)
+    copy = inject(live, anomaly(shape, metric))
+    assert all(one is other for one, other in zip(live, before, strict=True))
+    assert copy is not live
+    moved = {(each.series, each.time) for each in set(live) ^ set(copy)}
+    assert moved
+    assert {series.metric for series, _ in moved} == {metric}
+    assert {series.entity for series, _ in moved} == {"component:a"}
+    assert min(time for _, time in moved) >= NOON + 20 * SECOND
+    if metric == "lag_seconds":
+        assert max(time for _, time in moved) < NOON + 50 * SECOND
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_the_same_anomaly_gives_the_same_copy_whatever_the_order(shape: Shape) -> None:
+    assert inject(samples(), anomaly(shape)) == inject(samples(), anomaly(shape))
+    assert set(inject(samples()[::-1], anomaly(shape))) == set(inject(samples(), anomaly(shape)))
+
+
+def test_an_amplitude_counts_in_the_series_own_robust_spread() -> None:
+    moved = values(inject(samples(), anomaly(Shape.SHIFT)), LAG) - values(samples(), LAG)
+    spread = 1.4826 * np.median(np.abs(values(samples(), LAG) - np.median(values(samples(), LAG))))
+    assert moved[20:50] == pytest.approx(10 * spread)
+    assert not moved[:20].any()
+    assert not moved[50:].any()
+
+
+def test_the_shapes_are_what_their_names_say() -> None:
+    live = values(samples(), LAG)
+    spike = values(inject(samples(), anomaly(Shape.SPIKE)), LAG) - live
+    assert np.flatnonzero(spike).tolist() == [20, 21, 22]
+    drift = values(inject(samples(), anomaly(Shape.DRIFT)), LAG) - live
+    assert (np.diff(drift[20:50]) > 0).all()
+    stuck = values(inject(samples(), anomaly(Shape.STUCK)), LAG)
+    assert len(set(stuck[20:50])) == 1
+    tossed = values(inject(samples(), anomaly(Shape.VARIANCE)), LAG)
+    assert tossed[20:50].std() > 3 * live[20:50].std()
+    assert len(values(inject(samples(), anomaly(Shape.DROPOUT)), LAG)) == 70
+
+
+def test_a_counter_still_only_counts_and_begins_again_where_it_did() -> None:
+    for amplitude in (10.0, -500.0):
+        changed = values(inject(samples(), anomaly(Shape.SHIFT, "frames_total", amplitude)), FRAMES)
+        live = values(samples(), FRAMES)
+        assert np.flatnonzero(np.diff(changed) < 0).tolist() == [59]
+        assert changed[60:] == pytest.approx(live[60:])
+        assert np.diff(changed)[50:59] == pytest.approx(np.diff(live)[50:59])
+        assert (np.sign(np.diff(changed)[19:49] - np.diff(live)[19:49]) == np.sign(amplitude)).all()
+    stopped = values(inject(samples(), anomaly(Shape.SHIFT, "frames_total", -500.0)), FRAMES)
+    assert not np.diff(stopped)[20:49].any()
+
+
+def candidates() -> dict[str, list[str]]:
+    return movable(samples())
+
+
+def drawn_for(tenant: str, seed: int, hours: int = 6) -> list[Anomaly]:
+    room = timedelta(hours=1)
+    return drawn(tenant, seed, candidates(), NOON, NOON + hours * room, every=room, length=timedelta(minutes=10))
+
+
+def test_what_is_injected_follows_from_seed_and_tenant_alone() -> None:
+    assert drawn_for("kiwi", 1) == drawn_for("kiwi", 1)
+    assert drawn_for("kiwi", 1) != drawn_for("kiwi", 2)
+    assert drawn_for("kiwi", 1) != drawn_for("plum", 1)
+    assert drawn_for("kiwi", 1)[:3] == drawn_for("kiwi", 1, hours=3)
+
+
+def test_each_anomaly_has_its_own_hour_and_lies_whole_in_it() -> None:
+    told = drawn_for("kiwi", 3, hours=200)
+    assert len({each.id for each in told}) == 200
+    for number, each in enumerate(told):
+        assert NOON + number * timedelta(hours=1) <= each.start
+        assert each.end - each.start == timedelta(minutes=10)
+        assert each.end <= NOON + (number + 1) * timedelta(hours=1)
+        assert WEAKEST <= abs(each.amplitude) <= STRONGEST
+    assert {each.shape for each in told} == set(Shape)
+    assert {each.entity for each in told} == {"component:a", "component:b"}
+
+
+def test_what_never_changes_or_was_hardly_seen_is_not_moved() -> None:
+    flat = [Sample(Series("component:c", "up"), NOON + number * SECOND, 1.0) for number in range(50)]
+    few = [Sample(Series("component:d", "lag"), NOON + number * SECOND, float(number)) for number in range(9)]
+    assert len(few) < LEAST_SAMPLES
+    assert movable([*flat, *few]) == {}
+    assert drawn("kiwi", 1, {}, NOON, NOON + timedelta(hours=5), every=timedelta(hours=1), length=SECOND) == []
+
+
+def test_an_anomaly_longer_than_its_room_is_refused() -> None:
+    with pytest.raises(ModelError, match="shorter"):
+        drawn("kiwi", 1, {}, NOON, NOON, every=SECOND, length=2 * SECOND)

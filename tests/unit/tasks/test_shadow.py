@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from feature_store.definitions import floors
+from ml.champion import Champion
+from ml.detectors.isolation_forest import ForestDetector
+from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, length_of, piece_of, shadow
+from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import ModelError
+from tonewatch.records import Sample, Series
+from tonewatch.settings import load_profile
+
+PROFILE = load_profile("demo")
+PIECE = piece_of(PROFILE).total_seconds()
+ILL = {PARTS[0]: (10, 70)}
+
+
+@pytest.fixture(scope="module")
+def good() -> Champion:
+    return champion()
+
+
+@pytest.fixture(scope="module")
+def deaf(good: Champion) -> Champion:
+    return replace(good, threshold=0.999)
+
+
+def stream(samples: Sequence[Sample], incidents: Sequence[Known] = (), starved: Sequence[Sample] = ()) -> Stream:
+    return Stream("kiwi", samples, starved, {part: number for number, part in enumerate(PARTS)}, incidents)
+
+
+def seen(first: Champion, second: Champion, of: Stream) -> Seen:
+    return shadow(Pair(first, second), of, NOON, PROFILE, SYSTEM)
+
+
+def calm() -> list[Sample]:
+    return telemetry(-360, int(PIECE) + 600)
+
+
+def test_two_equal_models_find_the_same_and_disagree_on_nothing(good: Champion) -> None:
+    told = seen(good, good, stream(calm()))
+    assert len(told.outcomes) == COPIES
+    assert all(his == its and injected for _, his, its, injected in told.outcomes.values())
+    assert any(his for _, his, _, _ in told.outcomes.values())
+    assert (told.calm_seconds, told.alone(), told.crash) == (PIECE, [], "")
+    assert told.cost is not None
+    assert min(told.cost) > 0
+
+
+def test_the_same_stream_tells_the_same_and_is_not_changed(good: Champion) -> None:
+    samples = calm()
+    before = list(samples)
+    first, second = (seen(good, good, stream(samples)) for _ in range(2))
+    assert replace(first, cost=None) == replace(second, cost=None)
+    assert all(one is other for one, other in zip(samples, before, strict=True))
+
+
+def test_a_model_that_hears_finds_more_of_what_is_injected_than_a_deaf_one(good: Champion, deaf: Champion) -> None:
+    outcomes = seen(deaf, good, stream(calm())).outcomes.values()
+    assert not any(his for _, his, _, _ in outcomes)
+    assert any(its for _, _, its, _ in outcomes)
+
+
+def test_an_incident_that_is_known_is_found_by_one_and_no_page_of_calm(good: Champion, deaf: Champion) -> None:
+    known = Known("incident", at(12), frozenset({0}))
+    told = seen(deaf, good, stream(telemetry(-360, int(PIECE) + 600, ill=ILL), [known]))
+    assert told.outcomes["incident"] == (at(12), False, True, False)
+    assert (list(told.challenger_pages), told.alone()) == ([], [])
+    assert told.calm_seconds == max(0.0, PIECE - FOUND_WITHIN.total_seconds())
+
+
+def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: Champion) -> None:
+    told = seen(deaf, good, stream(telemetry(-360, int(PIECE) + 600, ill=ILL)))
+    ((who, page),) = told.alone()
+    assert (who, page.entity) == ("challenger", PARTS[0])
+    assert at(10) <= page.first <= page.met <= at(75)
+    assert page.score > good.threshold
+    assert all(injected for _, _, _, injected in told.outcomes.values())
+
+
+def test_an_anomaly_goes_into_no_copy_in_which_something_is_amiss_already(good: Champion) -> None:
+    known = [Known("incident", at(30), frozenset({0, 1}))]
+    assert set(seen(good, good, stream(calm(), known)).outcomes) == {"incident"}
+
+
+def test_a_challenger_that_fails_is_told_and_nothing_else(good: Champion) -> None:
+    other = ForestDetector(("lag_mean",), floors("transcode")[:1])
+    other.version = "2"
+    told = seen(good, replace(good, detector=other), stream(calm()))
+    assert "do not fit the model's 1 features" in told.crash
+    assert (told.outcomes, told.cost, told.calm_seconds) == ({}, None, 0.0)
+    with pytest.raises(ModelError, match="the champion 2 of transcode fails"):
+        seen(replace(good, detector=other), good, stream(calm()))
+
+
+def test_a_watcher_that_was_starved_tells_nothing_of_calm(good: Champion) -> None:
+    starved = [
+        Sample(Series("host:watcher", "host_starved_seconds"), at(second), 1.0)
+        for second in range(-360, int(PIECE) + 600, 5)
+    ]
+    told = seen(good, good, stream(calm(), starved=starved))
+    assert (told.calm_seconds, told.cost) == (0.0, None)
+
+
+def test_a_tenant_without_the_family_tells_nothing(good: Champion) -> None:
+    assert seen(good, good, replace(stream([]), chains={})) == Seen(NOON)
+
+
+def test_a_piece_is_an_hour_of_the_day_and_holds_an_anomaly() -> None:
+    platform = load_profile("platform")
+    assert piece_of(platform) == timedelta(hours=1)
+    assert length_of(platform) <= piece_of(platform)
+    assert length_of(PROFILE) == piece_of(PROFILE)

@@ -1,0 +1,173 @@
+"""A/B validations: which models were compared in shadow, what was observed, and every look at what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from warehouse.database import Connection
+from warehouse.rows import document, packed, row, utc
+
+#: What a label of a disagreement is a label of.
+SUBJECT = "disagreement"
+COLUMNS = "id, family, champion, challenger, plan, started, promoted"
+BEGIN = text("""
+    insert into validation (tenant, id, family, champion, challenger, plan, started)
+    values (:tenant, :id, :family, :champion, :challenger, cast(:plan as jsonb), :started)
+    on conflict do nothing
+""")
+GET = text(f"select {COLUMNS} from validation where tenant = :tenant and id = :id")  # noqa: S608 - a constant
+LISTED = text(f"""
+    select {COLUMNS} from validation where tenant = :tenant order by started desc, id
+""")  # noqa: S608 - a constant
+PROMOTED = text("""
+    update validation set promoted = :at where tenant = :tenant and id = :id and promoted is null
+""")
+OBSERVE = text("""
+    insert into validation_observation (tenant, validation, id, kind, time, content)
+    select :tenant, :validation, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, kind text,
+        time timestamptz, content jsonb)
+    on conflict do nothing
+""")
+OBSERVED = text("""
+    select id, kind, time, content from validation_observation
+    where tenant = :tenant and validation = :validation order by time, id
+""")
+QUEUE = text("""
+    insert into disagreement (tenant, id, validation, entity, found_by, started, ended, score, queued)
+    select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, validation text, entity text,
+        found_by text, started timestamptz, ended timestamptz, score double precision, queued timestamptz)
+    on conflict do nothing
+""")
+# What a person said of it last counts.
+QUEUED = text("""
+    select d.id, d.validation, d.entity, d.found_by, d.started, d.ended, d.score, d.queued, l.value as verdict
+    from disagreement d
+    left join lateral (
+        select value from label where tenant = :tenant and subject_kind = 'disagreement' and subject = d.id
+        order by time desc, id limit 1) l on true
+    where d.tenant = :tenant and d.validation = :validation order by d.started, d.id
+""")
+JUDGE = text("""
+    insert into validation_verdict (tenant, validation, until, answer, final, estimate, low, high, counted, reasons,
+        guards)
+    values (:tenant, :validation, :until, :answer, :final, :estimate, :low, :high, :counted, :reasons,
+        cast(:guards as jsonb))
+    on conflict do nothing
+""")
+NEWEST = text("""
+    select validation, until, answer, final, estimate, low, high, counted, reasons, guards from validation_verdict
+    where tenant = :tenant and validation = :validation order by final desc, until desc limit 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """A pair of versions of a family's model. plan: what was decided before it began; promoted: None: not by it."""
+
+    id: str
+    family: str
+    champion: str
+    challenger: str
+    plan: Mapping[str, Any]
+    started: datetime
+    promoted: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One thing that was observed. kind: outcome, calm, cost or crash; content: what tasks/shadow.py makes of it."""
+
+    id: str
+    kind: str
+    time: datetime
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """What one of the two would have told and the other not. verdict: a person's word; None: nobody said one yet."""
+
+    id: str
+    validation: str
+    entity: str
+    found_by: str
+    started: datetime
+    ended: datetime
+    score: float
+    queued: datetime
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A look at the evidence. estimate, low, high: by how much more the challenger finds; guards: name -> its words."""
+
+    validation: str
+    until: datetime
+    answer: str
+    final: bool
+    estimate: float
+    low: float
+    high: float
+    counted: int
+    reasons: tuple[str, ...]
+    guards: Mapping[str, str]
+
+
+async def begin(tenant: str, db: Connection, made: Validation) -> Validation:
+    """Keep the validation unless one of its id is kept; gives the one that is, whose plan holds."""
+    values = row(made) | {"plan": document(made.plan), "started": utc(made.started), "tenant": tenant}
+    await db.execute(BEGIN, values)
+    found = (await db.execute(GET, {"tenant": tenant, "id": made.id})).mappings().one()
+    return Validation(**found)
+
+
+async def listed(tenant: str, db: Connection) -> list[Validation]:
+    """Every validation that the tenant takes or took part in, the newest first."""
+    return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
+
+
+async def promoted(tenant: str, db: Connection, id_: str, at: datetime) -> bool:
+    """Note that its challenger became champion; False: that was noted before."""
+    return (await db.execute(PROMOTED, {"tenant": tenant, "id": id_, "at": utc(at)})).rowcount == 1
+
+
+async def observe(tenant: str, db: Connection, validation: str, seen: Sequence[Observation]) -> int:
+    """Keep what was observed; gives how much was new: of an id that is there the first stays."""
+    values = {"tenant": tenant, "validation": validation, "rows": packed(row(each) for each in seen)}
+    return (await db.execute(OBSERVE, values)).rowcount
+
+
+async def observed(tenant: str, db: Connection, validation: str) -> list[Observation]:
+    """Everything that was observed of the tenant, in order of time."""
+    found = await db.execute(OBSERVED, {"tenant": tenant, "validation": validation})
+    return [Observation(**each) for each in found.mappings()]
+
+
+async def queue(tenant: str, db: Connection, found: Sequence[Disagreement]) -> int:
+    """Queue disagreements for people; gives how many were new."""
+    rows = [row(each) for each in found]
+    return (await db.execute(QUEUE, {"tenant": tenant, "rows": packed(rows)})).rowcount
+
+
+async def queued(tenant: str, db: Connection, validation: str) -> list[Disagreement]:
+    """The validation's disagreements with what people said of them last, in order of time."""
+    found = await db.execute(QUEUED, {"tenant": tenant, "validation": validation})
+    return [Disagreement(**each) for each in found.mappings()]
+
+
+async def look(tenant: str, db: Connection, seen: Looked) -> bool:
+    """Keep a look at the evidence; False: there is one of that time already."""
+    values = row(seen) | {"reasons": list(seen.reasons), "guards": document(seen.guards), "until": utc(seen.until)}
+    return (await db.execute(JUDGE, values | {"tenant": tenant})).rowcount == 1
+
+
+async def newest(tenant: str, db: Connection, validation: str) -> Looked | None:
+    """The final look, else the last; None: nobody has looked yet."""
+    found = (await db.execute(NEWEST, {"tenant": tenant, "validation": validation})).mappings().one_or_none()
+    return None if found is None else Looked(**{**found, "reasons": tuple(found["reasons"])})
