@@ -13,7 +13,9 @@ from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact,
 from prefect.cache_policies import NO_CACHE
 
 from ml.calibration import Calibration
-from tasks.train import Lesson, Stretch, Trained, calibrated, families_of, platform_of, publish, train
+from ml.kinds import DEFAULT
+from tasks.publish import Trained, publish
+from tasks.train import Lesson, Stretch, calibrated, families_of, platform_of, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
@@ -33,12 +35,13 @@ async def training(
     end: datetime | None = None,
     families: list[str] | None = None,
     seed: int = 0,
+    kind: str | None = None,
 ) -> list[dict[str, Any]]:
     """Train the tenant's families on its calm telemetry from `start` to `end` and make the models champions.
 
-    Without them: the tenant of the settings, the two days before now, all families it has. The thresholds of all are
-    set together. A family that fails keeps its champion, and the others are trained all the same. Raises ModelError at
-    the end, naming those that failed.
+    Without them: the tenant of the settings, the two days before now, all families it has, each as the kind of model
+    that its profile names (`models`). The thresholds of all are set together. A family that fails keeps its champion,
+    and the others are trained all the same. Raises ModelError at the end, naming those that failed.
     """
     settings = read()
     warehouse = Warehouse.from_settings(settings)
@@ -48,7 +51,7 @@ async def training(
         platform = await platform_of(warehouse, stretch)
         known = families_of(platform)
         wanted = _wanted(known, families)
-        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed)
+        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed, kind)
         trained = await _crown(warehouse, settings, stretch, lessons, platform, len(known), seed, failed)
     finally:
         await warehouse.close()
@@ -60,13 +63,19 @@ async def training(
 
 
 async def _learn(
-    warehouse: Warehouse, stretch: Stretch, wanted: Mapping[str, tuple[str, ...]], seed: int, failed: dict[str, str]
+    warehouse: Warehouse,
+    stretch: Stretch,
+    wanted: Mapping[str, tuple[str, ...]],
+    seed: int,
+    failed: dict[str, str],
+    kind: str | None = None,
 ) -> list[Lesson]:
     """All families that can be learned; why the others cannot goes into `failed`."""
     progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families learned")
     lessons = []
     for number, (family, entities) in enumerate(wanted.items(), start=1):
-        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed), failed)
+        which = kind or stretch.profile.models.get(family, DEFAULT)
+        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed, which), failed)
         if lesson is not None:
             lessons.append(lesson)
         await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
@@ -119,10 +128,10 @@ async def attempted(family: str, step: Awaitable[Done], failed: dict[str, str]) 
 
 @task(name="learn", task_run_name="learn-{family}", cache_policy=NO_CACHE, persist_result=False)
 async def learn_family(
-    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int
+    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int, kind: str
 ) -> Lesson:
     """One family: read and learn."""
-    return await train(warehouse, stretch, family, entities, seed=seed)
+    return await train(warehouse, stretch, family, entities, seed=seed, kind=kind)
 
 
 @task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)

@@ -88,8 +88,8 @@ class Judged:
 
 
 def model_version(family: str, version: str) -> str:
-    """The name of a version of a family's model in findings."""
-    return f"{family}-isolation-forest/{version}"
+    """The name of a version of a family's model in findings. version: a forest's number, else its kind and number."""
+    return f"{family}-{version if '/' in version else f'isolation-forest/{version}'}"
 
 
 async def put(tenant: str, db: Connection, made: Sequence[Calibrated]) -> None:

@@ -12,8 +12,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from feature_store.windows import window_features
 from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.fetch import Bench
+from tasks.publish import publish
 from tasks.train import (
     Stretch,
     calibrated,
@@ -34,11 +35,11 @@ from tasks.train import (
     families_of,
     judged,
     platform_of,
-    publish,
     read_frame,
     score_matrix,
     train,
 )
+from tests.integration.servers import Mlflow, end, wait_until_healthy
 from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
@@ -55,57 +56,6 @@ DAY = 90
 RENDITIONS = ("aac-64", "aac-128", "opus-96")
 PREFECT_FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
 PARTS = ("component:transcoder-ch1", "component:transcoder-ch2")
-
-
-@dataclass
-class Mlflow:
-    url: str
-    process: subprocess.Popen[bytes]
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **off}, start_new_session=True
-        )
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield Mlflow(f"http://127.0.0.1:{port}", process)
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers: it leads a session of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.2)  # a server that is not there yet can only be asked again
-    pytest.fail(f"MLflow did not become healthy:\n{log.read_text()[-2000:]}")
 
 
 def telemetry(first: int, seconds: int, seed: int, *, slow_from: int | None = None) -> list[Sample]:
@@ -252,12 +202,12 @@ def prefect(tmp_path: Path) -> Iterator[dict[str, str]]:
             command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
         )
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
         _prefect(environment, "work-pool", "create", "tonewatch", "--type", "process")
         _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE))
         yield environment
     finally:
-        _end(server)
+        end(server)
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> str:
@@ -368,7 +318,7 @@ def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) ->
     assert found.tags["names"] == "a,b,c"
     assert client.get_run(found.run_id).data.metrics["threshold"] == 0.71
     assert client.get_run(found.run_id).data.metrics["rows_learned"] == 100
-    about = registry.Model.load(f"models:/{found.name}/{found.version}")
+    about = registry.mlflow.models.Model.load(f"models:/{found.name}/{found.version}")
     assert about.signature is not None
     assert about.signature.inputs.input_names() == list(COLUMNS)
     assert about.saved_input_example_info is not None

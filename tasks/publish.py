@@ -1,0 +1,164 @@
+"""Publishing: what was learned goes into the registry with all that tells where it came from, and becomes champion."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_store.definitions import fingerprint
+from feature_store.windows import FeatureFrame
+from ml.calibration import Calibration
+from ml.kinds import kind_of
+from tasks import plot
+from tasks.train import Lesson, Stretch, judged
+from warehouse import calibrations
+from warehouse.database import Warehouse
+
+if TYPE_CHECKING:
+    from ml.registry import Training  # its module imports mlflow, which only publish() needs
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A family's new champion, in figures. calm_rate: incidents per calm budget week that all families open together.
+
+    noticed: the shift in robust standard deviations that the model notices in half of its features, each alone.
+    """
+
+    family: str
+    version: str
+    entities: int
+    rows: int
+    threshold: float
+    calm_highest: float
+    calm_rate: float
+    tail: str
+    noticed: float
+
+
+async def publish(
+    warehouse: Warehouse,
+    tracking_uri: str,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    *,
+    seed: int,
+    now: datetime,
+) -> Trained:
+    """Make what was learned the family's champion, with the tenant's threshold for it.
+
+    The threshold is there before the champion: one that dies in between leaves a version that scores nothing. Raises
+    ModelError: MLflow is away or refuses; WarehouseAway.
+    """
+    from ml import registry  # imports mlflow: seconds that learning alone does not pay
+
+    rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
+    threshold = calibration.thresholds[lesson.family]
+    shifts = lesson.detector.noticed(threshold.value)
+    noticed = float(np.median(list(shifts.values())))
+    pictures = {
+        "calm-scores.png": plot.calm_scores(
+            lesson.family, lesson.scores, threshold.value, threshold.low, threshold.high
+        ),
+        "noticed.png": plot.noticed(lesson.family, shifts),
+    }
+    training = replace(_training(stretch, lesson, calibration, noticed, seed), pictures=pictures)
+    version = await asyncio.to_thread(
+        registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
+    )
+    async with warehouse.as_tenant(stretch.tenant) as db:
+        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, version, calibration, now)])
+    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, version)
+    return Trained(
+        family=lesson.family,
+        version=version,
+        entities=len(lesson.entities),
+        rows=len(lesson.learned.ends) + len(lesson.held_out.ends),
+        threshold=threshold.value,
+        calm_highest=threshold.highest,
+        calm_rate=calibration.rate,
+        tail=calibration.tail,
+        noticed=noticed,
+    )
+
+
+def _calibrated(
+    stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime
+) -> calibrations.Calibrated:
+    threshold = calibration.thresholds[family]
+    return calibrations.Calibrated(
+        family=family,
+        version=version,
+        made=now,
+        threshold=threshold.value,
+        low=threshold.low,
+        high=threshold.high,
+        highest=threshold.highest,
+        rate=calibration.rate,
+        tail=calibration.tail,
+        source=calibrations.Source.TRAINING,
+        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
+    )
+
+
+def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, noticed: float, seed: int) -> Training:
+    from ml.registry import Training
+
+    frames = (lesson.learned, lesson.held_out)
+    threshold, profile = calibration.thresholds[lesson.family], stretch.profile
+    return Training(
+        tenant=stretch.tenant,
+        start=stretch.start,
+        end=stretch.end,
+        data_hash=_hash(frames),
+        fingerprint=fingerprint(lesson.family),
+        threshold=threshold.value,
+        rate=calibration.rate,
+        metrics={
+            "calm_low": threshold.low,
+            "calm_high": threshold.high,
+            "calm_highest": threshold.highest,
+            "calm_exceedance": calibration.exceedance,
+            "calm_aim": calibration.aim,
+            "calm_seen": calibration.seen,
+            "calm_ticks": calibration.ticks,
+            "rows_learned": len(lesson.learned.ends),
+            "rows_held_out": len(lesson.held_out.ends),
+            "rows_judged": sum(int(judged(lesson.detector, frame).sum()) for frame in frames),
+            "coverage": float(np.mean([frame.coverage.mean() for frame in frames])),
+            "noticed_shift": noticed,
+        },
+        params={
+            "seed": seed,
+            "kind": lesson.detector.kind,
+            **kind_of(lesson.detector.kind).params(lesson.detector),
+            "tail": calibration.tail,
+            "families": ",".join(sorted(calibration.thresholds)),
+            "window_seconds": profile.window_seconds,
+            "tick_seconds": profile.tick_seconds,
+            "debounce_windows": profile.debounce_windows,
+            "anomaly_seconds": profile.anomaly_seconds,
+            "pages_per_week": profile.budget.pages_per_week,
+            "week_seconds": profile.budget.week_seconds,
+        },
+        description=(
+            "Learned from the first half of the data window; its threshold was set on the second half, together with "
+            f"{', '.join(sorted(set(calibration.thresholds) - {lesson.family})) or 'no other family'}, on the rate of "
+            f"incidents of all of them (tail: {calibration.tail}); then learned again from both halves."
+        ),
+    )
+
+
+def _hash(frames: Sequence[FeatureFrame]) -> str:
+    content = hashlib.blake2b(digest_size=16)
+    for frame in frames:
+        content.update(repr((frame.entities, [end.isoformat() for end in frame.ends], frame.names)).encode())
+        content.update(np.ascontiguousarray(frame.values).tobytes())
+    return content.hexdigest()
