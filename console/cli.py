@@ -22,6 +22,7 @@ from console.keys import app as keys
 from console.recordings import record, replay
 from console.report import app as report
 from console.tenants import app as tenants
+from console.training import train
 
 if TYPE_CHECKING:
     from console.stack.status import Status
@@ -47,6 +48,7 @@ app.add_typer(report)
 app.add_typer(tenants)
 app.command()(record)
 app.command()(replay)
+app.command()(train)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

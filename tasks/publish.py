@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from feature_store import training_sets
 from feature_store.definitions import fingerprint
-from feature_store.windows import FeatureFrame
+from feature_store.views import view
 from ml.calibration import Calibration
 from ml.kinds import kind_of
 from tasks import plot
 from tasks.train import Lesson, Stretch, judged
 from warehouse import calibrations
 from warehouse.database import Warehouse
+from warehouse.training_sets import TrainingSet
 
 if TYPE_CHECKING:
     from ml.registry import Training  # its module imports mlflow, which only publish() needs
@@ -69,16 +73,25 @@ async def publish(
         ),
         "noticed.png": plot.noticed(lesson.family, shifts),
     }
-    training = replace(_training(stretch, lesson, calibration, noticed, seed), pictures=pictures)
-    version = await asyncio.to_thread(
+    made = await training_sets.of_windows(
+        stretch.tenant,
+        warehouse,
+        f"training-{lesson.family}",
+        view(lesson.family, stretch.profile),
+        (lesson.learned, lesson.held_out),
+        stretch.step,
+        now,
+    )
+    training = replace(_training(stretch, lesson, calibration, made, noticed, seed), pictures=pictures)
+    number = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )
     async with warehouse.as_tenant(stretch.tenant) as db:
-        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, version, calibration, now)])
-    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, version)
+        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
+    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, number, at=now)
     return Trained(
         family=lesson.family,
-        version=version,
+        version=number,
         entities=len(lesson.entities),
         rows=len(lesson.learned.ends) + len(lesson.held_out.ends),
         threshold=threshold.value,
@@ -108,7 +121,9 @@ def _calibrated(
     )
 
 
-def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, noticed: float, seed: int) -> Training:
+def _training(
+    stretch: Stretch, lesson: Lesson, calibration: Calibration, made: TrainingSet, noticed: float, seed: int
+) -> Training:
     from ml.registry import Training
 
     frames = (lesson.learned, lesson.held_out)
@@ -117,7 +132,7 @@ def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, notice
         tenant=stretch.tenant,
         start=stretch.start,
         end=stretch.end,
-        data_hash=_hash(frames),
+        data_hash=made.hash,
         fingerprint=fingerprint(lesson.family),
         threshold=threshold.value,
         rate=calibration.rate,
@@ -138,6 +153,7 @@ def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, notice
         params={
             "seed": seed,
             "kind": lesson.detector.kind,
+            "embargo_seconds": profile.window_seconds + lesson.detector.looks_back * profile.tick_seconds,
             **kind_of(lesson.detector.kind).params(lesson.detector),
             "tail": calibration.tail,
             "families": ",".join(sorted(calibration.thresholds)),
@@ -148,6 +164,14 @@ def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, notice
             "pages_per_week": profile.budget.pages_per_week,
             "week_seconds": profile.budget.week_seconds,
         },
+        lineage={
+            "view": f"{lesson.family}/{made.definition}",
+            "training_set": f"{made.name}/{made.version}",
+            "training_rows": str(made.found),
+            "tenants": stretch.tenant,
+            "code_version": code_version(),
+            "scores_hash": hashlib.blake2b(np.ascontiguousarray(lesson.scores).tobytes(), digest_size=16).hexdigest(),
+        },
         description=(
             "Learned from the first half of the data window; its threshold was set on the second half, together with "
             f"{', '.join(sorted(set(calibration.thresholds) - {lesson.family})) or 'no other family'}, on the rate of "
@@ -156,9 +180,13 @@ def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, notice
     )
 
 
-def _hash(frames: Sequence[FeatureFrame]) -> str:
-    content = hashlib.blake2b(digest_size=16)
-    for frame in frames:
-        content.update(repr((frame.entities, [end.isoformat() for end in frame.ends], frame.names)).encode())
-        content.update(np.ascontiguousarray(frame.values).tobytes())
-    return content.hexdigest()
+@cache
+def code_version() -> str:
+    """The house's version, and a hash over the code that reads, learns and scores."""
+    house = Path(__file__).resolve().parents[1]
+    content = hashlib.blake2b(digest_size=6)
+    for room in ("feature_store", "ml"):
+        for path in sorted((house / room).rglob("*.py")):
+            content.update(path.relative_to(house).as_posix().encode() + path.read_bytes())
+    content.update((house / "tasks" / "train.py").read_bytes())
+    return f"{version('tonewatch')}+{content.hexdigest()}"

@@ -15,9 +15,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from feature_store.contracts import breaches, contract
 from feature_store.definitions import by_family, floors, names
 from feature_store.history import judged_windows
-from feature_store.windows import FeatureFrame
+from feature_store.views import View, view
+from feature_store.windows import FeatureFrame, microseconds
 from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
 from ml.detectors.base import Detector
 from ml.detectors.family import FamilyDetector, Strands
@@ -54,11 +56,15 @@ class Stretch:
         """Windows per tick: in between ticks as well, so that a short stretch tells as much as it can."""
         return max(1, int(self.profile.tick_seconds // self.profile.scrape_seconds))
 
+    @property
+    def step(self) -> timedelta:
+        """From one window to the next."""
+        return timedelta(seconds=self.profile.tick_seconds / self.phases)
+
     def ends(self, start: datetime, end: datetime) -> list[datetime]:
         """The ends of the windows that lie within (start, end]."""
-        step = timedelta(seconds=self.profile.tick_seconds / self.phases)
         first = start + timedelta(seconds=self.profile.window_seconds)
-        return [first + number * step for number in range(max(0, (end - first) // step + 1))]
+        return [first + number * self.step for number in range(max(0, (end - first) // self.step + 1))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,9 +231,12 @@ async def train(
 ) -> Lesson:
     """Read the family's calm stretch and learn from it.
 
-    Raises ModelError: too little calm telemetry, or a kind that looks back farther than the watcher does.
+    Raises ModelError: too little calm telemetry, a kind that looks back farther than the watcher does, or telemetry
+    that breaks the contract of its view.
     """
     refuse_far_sighted(kind, family, stretch.profile)
+    # The windows of the second half begin where the first ends, and its first `looks_back` ticks are the past of those
+    # that are scored: no sample that taught is in, or before, what judges.
     learned = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.start, stretch.middle))
     held_out = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.middle, stretch.end))
     if not len(learned.values) or not len(held_out.values):
@@ -235,7 +244,25 @@ async def train(
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
+    refuse_broken(view(family, stretch.profile), (learned, held_out), stretch.end)
     return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
+
+
+def refuse_broken(of: View, frames: Sequence[FeatureFrame], until: datetime) -> None:
+    """Raise ModelError where the windows that would be learned from break what the view promises of them."""
+    some = [frame.coverage >= LEAST_COVERAGE for frame in frames]
+    values = np.vstack([frame.values[rows] for frame, rows in zip(frames, some, strict=True)])
+    ends = [end for frame, rows in zip(frames, some, strict=True) for end in np.array(frame.ends)[rows]]
+    if not ends:
+        return  # there is nothing to learn from, which is told as such
+    times = np.array([microseconds(end) for end in ends], np.int64)
+    broken = breaches(contract(of), of.names, of.units, values, times, until)
+    if broken:
+        told = "; ".join(f"{each.clause}: {each.feature} {each.told}" for each in broken)
+        raise ModelError(
+            f"its windows break the contract of the view {of.name} ({told}); nothing was learned. See "
+            f"`tonewatch features show {of.name}`, mend what tells these figures or choose another stretch"
+        )
 
 
 def refuse_far_sighted(kind: str, family: str, profile: Profile) -> None:

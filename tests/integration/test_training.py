@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 90
 RENDITIONS = ("aac-64", "aac-128", "opus-96")
-PREFECT_FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+HOUSE = Path(__file__).parents[2]
+PREFECT_FILE = HOUSE / "deployments" / "prefect.yaml"
 PARTS = ("component:transcoder-ch1", "component:transcoder-ch2")
 
 
@@ -225,24 +226,42 @@ def _prefect(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def _once_asked(environment: dict[str, str]) -> str:
+    """What a worker tells that carries out the one run that is waiting, once there is one."""
+    url = f"{environment['PREFECT_API_URL']}/flow_runs/filter"
+    deadline = time.monotonic() + 120
+    while not _post(url):
+        assert time.monotonic() < deadline, "no run was asked for"
+        time.sleep(0.2)  # Prefect's API can only be asked
+    return _prefect(environment, "worker", "start", "--pool", "tonewatch", "--run-once", "--limit", "1")
+
+
 @pytest.mark.timeout(600)  # it starts five processes that import for seconds each
 async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_could_not(
     database: Database, warehouse: Warehouse, calm: Stretch, mlflow: Mlflow, prefect: dict[str, str]
 ) -> None:
     async with warehouse.as_tenant(calm.tenant) as db:
         await entities.save(tenant=calm.tenant, db=db, entities=[Entity("edge:edge-1", "edge")], at=START)
-    before = registry.champion_versions(mlflow.url).get("transcode", "0")
     settings = Settings(
         profile="demo", database_url=SecretStr(database.app_url), mlflow_tracking_uri=mlflow.url, tenant=calm.tenant
     )
     environment = prefect | to_environment(settings)
-    parameters = json.dumps({"start": calm.start.isoformat(), "end": calm.end.isoformat()})
-    await asyncio.to_thread(_prefect, environment, "deployment", "run", "training/training", "--params", parameters)
-    told = await asyncio.to_thread(
-        _prefect, environment, "worker", "start", "--pool", "tonewatch", "--run-once", "--limit", "1"
+    asked = [
+        calm.tenant,
+        calm.start.isoformat(),
+        calm.end.isoformat(),
+        json.dumps({"kind": "isolation-forest", "seed": 5}),
+    ]
+    learning = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flows.learn", *asked), stdout=subprocess.PIPE, env=environment, cwd=HOUSE
     )
+    told = await asyncio.to_thread(_once_asked, environment)
+    said, _ = await learning.communicate()
     assert "1 of 2 families were not trained: edge: 0 usable rows" in told
-    assert registry.champion_versions(mlflow.url)["transcode"] == str(int(before) + 1)
+    assert "edge: 0 usable rows" in json.loads(said.splitlines()[-1])["error"]
+    (newest, *_) = registry.MlflowClient(mlflow.url).search_model_versions("name='transcode-isolation-forest'")
+    run = registry.MlflowClient(mlflow.url).get_run(newest.run_id).data
+    assert (newest.tags["tenant"], run.params["seed"], run.params["kind"]) == (calm.tenant, "5", "isolation-forest")
     artifacts = _post(f"{prefect['PREFECT_API_URL']}/artifacts/latest/filter")
     assert {artifact["key"] for artifact in artifacts} == {"training-progress", "training-figures"}
     figures = next(artifact for artifact in artifacts if artifact["key"] == "training-figures")
