@@ -1,4 +1,4 @@
-"""Training: each component family learns what is normal from a calm stretch, and its model becomes champion."""
+"""Training: each component family learns from a calm stretch what is normal; what passes the gate is challenger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from prefect.cache_policies import NO_CACHE
 
 from ml.calibration import Calibration
 from ml.kinds import DEFAULT
+from tasks.prove import Verdict, champion_of, prove
 from tasks.publish import Trained, publish
-from tasks.train import Lesson, Stretch, calibrated, families_of, platform_of, train
+from tasks.train import Lesson, Stretch, calibrated, chains_of, families_of, platform_of, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
@@ -37,11 +38,12 @@ async def training(
     seed: int = 0,
     kind: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the tenant's families on its calm telemetry from `start` to `end` and make the models champions.
+    """Train the tenant's families on its calm telemetry from `start` to `end` and register the models.
 
     Without them: the tenant of the settings, the two days before now, all families it has, each as the kind of model
-    that its profile names (`models`). The thresholds of all are set together. A family that fails keeps its champion,
-    and the others are trained all the same. Raises ModelError at the end, naming those that failed.
+    that its profile names (`models`). The thresholds of all are set together. What passes the offline gate becomes
+    challenger, or champion where there is none. A family that fails keeps its champion, and the others are trained all
+    the same. Raises ModelError at the end, naming those that failed.
     """
     settings = read()
     warehouse = Warehouse.from_settings(settings)
@@ -92,7 +94,7 @@ async def _crown(
     seed: int,
     failed: dict[str, str],
 ) -> list[Trained]:
-    """Set all thresholds together, then make each model champion; why one is none goes into `failed`."""
+    """Set all thresholds together, hold each model against its champion and register it; why one is not: `failed`."""
     if not lessons:
         return []
     try:
@@ -108,11 +110,17 @@ async def _crown(
         )
     trained = []
     for lesson in lessons:
-        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, seed)
+        chains = chains_of(platform, lesson.entities)
+        groups = [chains[entity] for entity in lesson.entities]
+        proving = prove_family(settings, stretch, lesson, calibration, groups, families, seed)
+        verdict = await attempted(lesson.family, proving, failed)
+        if verdict is None:
+            continue
+        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, verdict, seed)
         one = await attempted(lesson.family, publishing, failed)
         if one is not None:
             trained.append(one)
-            _warn_of_blindness(one)
+            _warn_of(one)
     return trained
 
 
@@ -134,16 +142,39 @@ async def learn_family(
     return await train(warehouse, stretch, family, entities, seed=seed, kind=kind)
 
 
+@task(name="prove", task_run_name="prove-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
+async def prove_family(
+    settings: Settings,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    groups: Sequence[int],
+    families: int,
+    seed: int,
+) -> Verdict:
+    """One family: held against its champion."""
+    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family)
+    return await asyncio.to_thread(prove, lesson, calibration, champion, stretch, groups, families, seed=seed)
+
+
 @task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
 async def publish_family(
-    warehouse: Warehouse, settings: Settings, stretch: Stretch, lesson: Lesson, calibration: Calibration, seed: int
+    warehouse: Warehouse,
+    settings: Settings,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    verdict: Verdict,
+    seed: int,
 ) -> Trained:
-    """One family: its model becomes champion, with the threshold that was found for the tenant."""
-    uri = settings.mlflow_tracking_uri or ""
-    return await publish(warehouse, uri, stretch, lesson, calibration, seed=seed, now=SYSTEM.now())
+    """One family: its model is registered, with the threshold that was found for the tenant."""
+    uri, now = settings.mlflow_tracking_uri or "", SYSTEM.now()
+    return await publish(warehouse, uri, stretch, lesson, calibration, verdict=verdict, seed=seed, now=now)
 
 
-def _warn_of_blindness(one: Trained) -> None:
+def _warn_of(one: Trained) -> None:
+    if one.standing == "refused":
+        get_run_logger().warning("%s %s is refused by the gate: %s", one.family, one.version, one.gate)
     if one.noticed > BLIND:
         get_run_logger().warning(
             "%s notices shifts of %.0f robust standard deviations and more: the stretch was hardly calm; train again",

@@ -7,7 +7,6 @@ the same; its hash is kept with the version, and an artefact that has another is
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -66,8 +65,7 @@ def read_back(folder: Path, kind: Kind, expected: str | None) -> FamilyDetector:
 
     Raises ModelError: another hash or format, or a kind that cannot be used here.
     """
-    if kind.needs and importlib.util.find_spec(kind.needs) is None:
-        raise ModelError(f"a model of the kind {kind.name} needs {kind.needs}, which is not installed: make learning")
+    kind.refuse_missing()
     found = content_hash(folder)
     if expected is not None and found != expected:
         raise ModelError(

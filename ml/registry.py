@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
@@ -33,8 +33,8 @@ from tonewatch.errors import ModelError
 ALIAS = "champion"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
-#: Of a registered model, when its champion was made one: of several kinds the last judges.
-PROMOTED = "promoted"
+#: Of a registered model, whose turn it is: of several kinds of a family that with the highest judges.
+TURN = "turn"
 #: Of a version, the hash of its artefact (ml/artefacts.py).
 CONTENT = "content_hash"
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
@@ -114,17 +114,19 @@ def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
             return str(run.info.run_id)
 
 
-def promote(tracking_uri: str, family: str, version: str, *, at: datetime | None = None) -> None:
-    """Make that version the family's champion; `at`: now. It is one call of MLflow's that makes it so.
+def promote(tracking_uri: str, family: str, version: str) -> None:
+    """Make that version the family's champion: the last call to MLflow makes it so, and nothing before it.
 
     Raises ModelError: MLflow is away or knows no such version.
     """
     kind, number = parsed(version)
     name = model_name(family, kind)
     with server(tracking_uri, f"{name} version {number} was not made champion", seconds=60, retries=2) as client:
+        turns = {model.name: _turn(model) for model in client.search_registered_models(max_results=1000)}
+        last = max((turn for other, turn in turns.items() if (family_and_kind(other) or ("",))[0] == family), default=0)
         client.set_registered_model_alias(name, ALIAS, number)
-        if at is not None:
-            client.set_registered_model_tag(name, PROMOTED, at.isoformat())
+        if turns.get(name, 0) < last or last == 0:
+            client.set_registered_model_tag(name, TURN, str(last + 1))
 
 
 def fetch(
@@ -161,15 +163,19 @@ def fetch(
 def champion_versions(tracking_uri: str) -> dict[str, str]:
     """Family -> version of its champion, in one cheap call. Raises ModelError: MLflow is away or silent for 3 s."""
     with server(tracking_uri, "the champions' versions were not read") as client:
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, tuple[int, str]] = {}
         for model in client.search_registered_models(max_results=1000):
             whose = family_and_kind(model.name)
             if whose is None or ALIAS not in model.aliases:
                 continue
             family, kind = whose
-            candidate = (str(model.tags.get(PROMOTED, "")), told(kind, str(model.aliases[ALIAS])))
+            candidate = (_turn(model), told(kind, str(model.aliases[ALIAS])))
             found[family] = max(found.get(family, candidate), candidate)
         return {family: version for family, (_, version) in found.items()}
+
+
+def _turn(model: RegisteredModel) -> int:
+    return int(model.tags.get(TURN, 0))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Publishing: what was learned goes into the registry with all that tells where it came from, and becomes champion."""
+"""Publishing: what was learned goes into the registry with all that tells where it came from, as what it may be."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from feature_store.views import view
 from ml.calibration import Calibration
 from ml.kinds import kind_of
 from tasks import plot
+from tasks.promote import WHO, promote
+from tasks.prove import Verdict
 from tasks.train import Lesson, Stretch, judged
 from warehouse import calibrations
 from warehouse.database import Warehouse
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A family's new champion, in figures. calm_rate: incidents per calm budget week that all families open together.
+    """A family's new version, in figures. calm_rate: incidents per calm budget week that all families open together.
 
-    noticed: the shift in robust standard deviations that the model notices in half of its features, each alone.
+    standing: champion, challenger or refused; gate: why. noticed: the shift in robust standard deviations that the
+    model notices in half of its features, each alone.
     """
 
     family: str
@@ -44,6 +47,8 @@ class Trained:
     calm_rate: float
     tail: str
     noticed: float
+    standing: str
+    gate: str
 
 
 async def publish(
@@ -53,15 +58,17 @@ async def publish(
     lesson: Lesson,
     calibration: Calibration,
     *,
+    verdict: Verdict,
     seed: int,
     now: datetime,
 ) -> Trained:
-    """Make what was learned the family's champion, with the tenant's threshold for it.
+    """Register what was learned. What passed the gate becomes challenger; where there is no champion, champion.
 
-    The threshold is there before the champion: one that dies in between leaves a version that scores nothing. Raises
-    ModelError: MLflow is away or refuses; WarehouseAway.
+    The tenant's threshold for it is there before the champion: one that dies in between leaves a version that scores
+    nothing. What was refused is kept with the reason and scores nothing. Raises ModelError: MLflow is away or refuses;
+    WarehouseAway.
     """
-    from ml import registry  # imports mlflow: seconds that learning alone does not pay
+    from ml import registry, versions  # import mlflow: seconds that learning alone does not pay
 
     rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
     threshold = calibration.thresholds[lesson.family]
@@ -82,13 +89,23 @@ async def publish(
         stretch.step,
         now,
     )
-    training = replace(_training(stretch, lesson, calibration, made, noticed, seed), pictures=pictures)
+    training = _training(stretch, lesson, calibration, made, noticed, seed)
+    training = replace(
+        training,
+        pictures=pictures,
+        metrics={**training.metrics, **verdict.figures},
+        lineage={**training.lineage, versions.GATE: verdict.word, versions.GATE_REASON: verdict.reason},
+    )
     number = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )
-    async with warehouse.as_tenant(stretch.tenant) as db:
-        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
-    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, number, at=now)
+    if verdict.passed:
+        async with warehouse.as_tenant(stretch.tenant) as db:
+            await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
+        await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)
+    if verdict.passed and not verdict.champion:
+        first = f"the first of its family: {verdict.reason}"
+        await promote(stretch.tenant, warehouse, tracking_uri, lesson.family, number, who=WHO, reason=first, now=now)
     return Trained(
         family=lesson.family,
         version=number,
@@ -99,6 +116,12 @@ async def publish(
         calm_rate=calibration.rate,
         tail=calibration.tail,
         noticed=noticed,
+        standing="champion"
+        if verdict.passed and not verdict.champion
+        else "challenger"
+        if verdict.passed
+        else "refused",
+        gate=verdict.reason,
     )
 
 

@@ -126,7 +126,7 @@ def learn(
     pupil.teach(parts[:1])
     scores = score_matrix(pupil, held_out, phases)
     refuse_short(family, scores)
-    notable = _notable_matrix(pupil, held_out)
+    notable = notable_matrix(pupil, held_out)
     detector.teach(parts)
     entities = tuple(dict.fromkeys(held_out.entities))
     return Lesson(family, learned, held_out, detector, entities, scores, notable, pupil)
@@ -212,7 +212,7 @@ def score_matrix(detector: FamilyDetector, frame: FeatureFrame, phases: int = 1)
     return scores.reshape(-1, phases, ticks).swapaxes(1, 2).reshape(-1, ticks * phases)[:, :windows]
 
 
-def _notable_matrix(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
+def notable_matrix(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
     """Which judged windows hold a feature far enough from the calm ones to be told, (entities, windows)."""
     notable = np.zeros(len(frame.ends), dtype=np.bool_)
     rows = judged(detector, frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import zipfile
@@ -44,6 +45,13 @@ class Kind:
     packages: tuple[str, ...]
     format: int = 1
     needs: str = ""
+
+    def refuse_missing(self) -> None:
+        """Raise ModelError where what it needs is not installed."""
+        if self.needs and importlib.util.find_spec(self.needs) is None:
+            raise ModelError(
+                f"a model of the kind {self.name} needs {self.needs}, which is not installed: make learning"
+            )
 
 
 def written(state: Mapping[str, Any]) -> tuple[bytes, bytes]:

@@ -22,19 +22,28 @@ TENANT = "simulated"
 
 @dataclass(frozen=True)
 class Simulated:
-    """One seed. calm_days come first, and no fault falls into them; `days` is all."""
+    """One seed. calm_days come first, and no fault falls into them; `days` is all; per_week: faults."""
 
     seed: int
     series: int
     days: float
     calm_days: float
     faults: bool
+    per_week: float = 5.0
 
     @cached_property
     def simulation(self) -> Simulation:
         """What is simulated: all that a platform has by default, and of faults the whole catalogue or none."""
         faults = ("all",) if self.faults else ()
-        return Simulation(Wish(self.series, self.days, seed=self.seed, faults=faults, calm_days=self.calm_days))
+        wish = Wish(
+            self.series,
+            self.days,
+            seed=self.seed,
+            faults=faults,
+            calm_days=self.calm_days,
+            per_week=self.per_week,
+        )
+        return Simulation(wish)
 
     @cached_property
     def values(self) -> Floats:

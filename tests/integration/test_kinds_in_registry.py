@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from ml import registry
 from ml.detectors.family import FamilyDetector, Strands
 from ml.kinds import DEFAULT, kind_of, kinds, model_name, parsed
 from tests.integration.servers import Mlflow
-from tests.integration.test_training import START, TRAINING
+from tests.integration.test_training import TRAINING
 from tonewatch.errors import ModelError
 
 pytestmark = pytest.mark.timeout(300)
@@ -69,10 +68,9 @@ def test_the_kind_that_was_promoted_last_judges(mlflow: Mlflow) -> None:
         kind: registry.register(mlflow.url, "edge", taught(kind), TRAINING, ROWS[:3])
         for kind in (DEFAULT, "row-ensemble")
     }
-    registry.promote(mlflow.url, "edge", both[DEFAULT], at=START)
+    registry.promote(mlflow.url, "edge", both[DEFAULT])
     assert registry.champion_versions(mlflow.url)["edge"] == both[DEFAULT]
-    registry.promote(mlflow.url, "edge", both["row-ensemble"], at=TRAINING.end)
+    registry.promote(mlflow.url, "edge", both["row-ensemble"])
     assert registry.champion_versions(mlflow.url)["edge"] == both["row-ensemble"]
-    again = replace(TRAINING, end=TRAINING.end + (TRAINING.end - START)).end
-    registry.promote(mlflow.url, "edge", both[DEFAULT], at=again)
+    registry.promote(mlflow.url, "edge", both[DEFAULT])
     assert registry.champion_versions(mlflow.url)["edge"] == both[DEFAULT]

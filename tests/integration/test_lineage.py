@@ -14,6 +14,7 @@ from feature_store.windows import FeatureFrame
 from ml import registry
 from ml.kinds import model_name
 from tasks.materialize import materialize
+from tasks.prove import prove
 from tasks.publish import publish
 from tasks.train import Stretch, calibrated, platform_of, read_frame, refuse_broken, train
 from tests.conftest import Database
@@ -63,7 +64,8 @@ async def test_the_same_calm_and_seed_give_the_same_figures_and_hashes_and_one_t
     for _ in range(2):
         lesson = await train(warehouse, calm, "transcode", PARTS, seed=3, kind="row-ensemble")
         calibration = calibrated([lesson], await platform_of(warehouse, calm), calm, families=1, seed=3)
-        one = await publish(warehouse, mlflow.url, calm, lesson, calibration, seed=3, now=calm.end)
+        verdict = replace(prove(lesson, calibration, None, calm, [0, 1], 1, seed=3), champion="another")
+        one = await publish(warehouse, mlflow.url, calm, lesson, calibration, verdict=verdict, seed=3, now=calm.end)
         found = client.get_model_version(model_name("transcode", "row-ensemble"), one.version.partition("/")[2])
         runs.append((client.get_run(found.run_id).data, found.tags))
     (first, tags), (second, again) = runs

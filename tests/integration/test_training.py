@@ -27,6 +27,7 @@ from feature_store.windows import window_features
 from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.fetch import Bench
+from tasks.prove import prove
 from tasks.publish import publish
 from tasks.train import (
     Stretch,
@@ -104,7 +105,8 @@ async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     assert families_of(platform) == {"transcode": PARTS}
     lesson = await train(warehouse, calm, "transcode", PARTS, seed=1)
     calibration = calibrated([lesson], platform, calm, families=7, seed=1)
-    trained = await publish(warehouse, mlflow.url, calm, lesson, calibration, seed=1, now=calm.end)
+    verdict = prove(lesson, calibration, None, calm, [0, 1], 7, seed=1)
+    trained = await publish(warehouse, mlflow.url, calm, lesson, calibration, verdict=verdict, seed=1, now=calm.end)
     assert trained.entities == 2
     assert trained.calm_rate <= calibration.aim * 1.001 <= calm.profile.budget.pages_per_week / 7
 
