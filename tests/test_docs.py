@@ -192,7 +192,7 @@ def _help(*command: str) -> str:
 @pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
 def test_a_command_in_the_documents_exists(page: str, line: str) -> None:
     words = re.split(r"\btonewatch ", line, maxsplit=1)[1].split()
-    text = _help(*words[: 2 if words[0] in {"connect", "incidents", "keys", "report", "tenants"} else 1])
+    text = _help(*words[: 2 if words[0] in {"connect", "incidents", "keys", "models", "report", "tenants"} else 1])
     for option in (word.split("=")[0] for word in words[1:] if word.startswith("--")):
         assert re.search(rf"{re.escape(option)}\b", text), f"{page}: tonewatch {words[0]} knows no {option}"
 
