@@ -12,8 +12,9 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from feature_store.definitions import FAMILIES
 from ml.calibration import Calibration
-from ml.kinds import DEFAULT
+from ml.kinds import DEFAULT, kind_of
 from tasks.prove import Verdict, champion_of, prove
 from tasks.publish import Trained, publish
 from tasks.train import Lesson, Stretch, calibrated, chains_of, families_of, platform_of, train
@@ -51,6 +52,7 @@ async def training(
     try:
         stretch = await _stretch(tenant or settings.tenant, warehouse, start, end)
         platform = await platform_of(warehouse, stretch)
+        refuse_unknown(stretch.profile.models)
         known = families_of(platform)
         wanted = _wanted(known, families)
         lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed, kind)
@@ -191,6 +193,15 @@ async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, en
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
     return Stretch(tenant, start, end, profile)
+
+
+def refuse_unknown(models: Mapping[str, str]) -> None:
+    """Raise ModelError where a profile's `models` name a family or a kind that there is not: it would be left unheeded."""
+    strange = sorted(set(models) - set(FAMILIES))
+    if strange:
+        raise ModelError(f"the profile's `models` name {strange[0]}; families are {', '.join(FAMILIES)}")
+    for kind in models.values():
+        kind_of(kind)
 
 
 def _wanted(known: dict[str, tuple[str, ...]], families: Sequence[str] | None) -> list[str]:

@@ -44,6 +44,13 @@ class Verdict:
         """Of the version, as a tag."""
         return "passed" if self.passed else "failed"
 
+    @property
+    def standing(self) -> str:
+        """What becomes of the version: the first of a family that passes need not wait."""
+        if not self.passed:
+            return "refused"
+        return "challenger" if self.champion else "champion"
+
 
 @dataclass(frozen=True, slots=True)
 class _Side:

@@ -103,7 +103,7 @@ async def publish(
         async with warehouse.as_tenant(stretch.tenant) as db:
             await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
         await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)
-    if verdict.passed and not verdict.champion:
+    if verdict.standing == "champion":
         first = f"the first of its family: {verdict.reason}"
         await promote(stretch.tenant, warehouse, tracking_uri, lesson.family, number, who=WHO, reason=first, now=now)
     return Trained(
@@ -116,11 +116,7 @@ async def publish(
         calm_rate=calibration.rate,
         tail=calibration.tail,
         noticed=noticed,
-        standing="champion"
-        if verdict.passed and not verdict.champion
-        else "challenger"
-        if verdict.passed
-        else "refused",
+        standing=verdict.standing,
         gate=verdict.reason,
     )
 

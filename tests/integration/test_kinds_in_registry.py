@@ -48,6 +48,9 @@ def test_a_model_of_any_kind_comes_back_as_it_went_in_and_is_refused_when_it_was
         rows = pd.DataFrame(ROWS[:20], columns=list(names("ingest")))
         np.testing.assert_array_equal(served.predict(rows), detector.score(ROWS[:20]))
 
+    client.delete_model_version_tag(held.name, held.version, registry.CONTENT)  # as before there were hashes
+    assert registry.fetch(mlflow.url, "ingest", version).detector.names == names("ingest")
+    client.set_model_version_tag(held.name, held.version, registry.CONTENT, back.tags[registry.CONTENT])
     spoil(mlflow.folder)
     with pytest.raises(ModelError, match=r"were changed or damaged\. Train it again"):
         registry.fetch(mlflow.url, "ingest", version)
