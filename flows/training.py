@@ -196,7 +196,7 @@ async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, en
 
 
 def refuse_unknown(models: Mapping[str, str]) -> None:
-    """Raise ModelError where a profile's `models` name a family or a kind that there is not: it would be left unheeded."""
+    """Raise ModelError where a profile names, in `models`, what there is not: nobody would heed it."""
     strange = sorted(set(models) - set(FAMILIES))
     if strange:
         raise ModelError(f"the profile's `models` name {strange[0]}; families are {', '.join(FAMILIES)}")

@@ -85,7 +85,7 @@ def heard() -> Heard:
 
 def test_what_five_minutes_of_a_demo_teach_passes_the_gate_where_there_is_no_champion(heard: Heard) -> None:
     assert heard.verdict.passed, heard.verdict.reason
-    assert heard.verdict.figures["gate_recall"] > 0.3
+    assert heard.verdict.figures["gate_recall"] > 0.1  # at one page in twenty weeks
 
 
 def test_quiet_music_raises_no_anomaly(heard: Heard) -> None:
