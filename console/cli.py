@@ -20,9 +20,11 @@ from console.connect import app as connect
 from console.features import app as features
 from console.incidents import app as incidents
 from console.keys import app as keys
+from console.models import app as models
 from console.recordings import record, replay
 from console.report import app as report
 from console.tenants import app as tenants
+from console.training import train
 
 if TYPE_CHECKING:
     from console.stack.status import Status
@@ -45,10 +47,12 @@ app.add_typer(connect)
 app.add_typer(features)
 app.add_typer(incidents)
 app.add_typer(keys)
+app.add_typer(models)
 app.add_typer(report)
 app.add_typer(tenants)
 app.command()(record)
 app.command()(replay)
+app.command()(train)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

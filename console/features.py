@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.commands import Json, StateDir, Tenant, as_json_text, connected_settings, own_tenant, run
+from console.feature_sets import app as sets
 
 if TYPE_CHECKING:
     from feature_store.views import View
@@ -22,6 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.add_typer(sets)
 
 _KIND = Annotated[str, typer.Argument(metavar="VIEW", help="A view, as `list` shows it, e.g. edge.")]
 
@@ -180,10 +183,11 @@ def _shown_text(found: dict[str, Any]) -> str:
         lines.append(
             f"  {each['name']:<28}{each['reading']:<7}{each['low']:g} to {each['high']:g} {each['unit']}{filled}"
         )
-    for each in found["kept"]:
+    some = [each for each in found["kept"] if each["span"].rows]
+    for each in some:
         span, other = each["span"], "" if each["current"] else f" of another definition ({each['definition'][:8]})"
         lines.append(f"  {found['tenant']} has {span.rows} rows{other} of {span.entities} entities, until {span.last}")
-    if not found["kept"]:
+    if not some:
         lines.append(f"  {found['tenant']} has no rows of it: `tonewatch features materialize` makes them")
     lines += [f"  contract, {each.clause}: {each.feature} {each.told}" for each in found["broken"]]
     return "\n".join(lines)

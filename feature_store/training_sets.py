@@ -17,6 +17,7 @@ import numpy as np
 
 from feature_store.offline import Joined, Labels, grid, join
 from feature_store.views import View
+from feature_store.windows import FeatureFrame
 from tonewatch.clock import moment
 from tonewatch.errors import FeatureError
 from warehouse import features
@@ -84,6 +85,65 @@ async def build(
             made=now,
         )
         return await kept.put(tenant, db, made), joined
+
+
+async def of_windows(
+    tenant: str,
+    warehouse: Warehouse,
+    name: str,
+    view: View,
+    frames: Sequence[FeatureFrame],
+    step: timedelta,
+    now: datetime,
+) -> TrainingSet:
+    """Keep what a model was taught with: windows `step` apart, read from samples by `history.judged_windows`.
+
+    Those that lie on the view's own grid are bit for bit what `offline.frame` gives. The same windows stay one version.
+    Raises FeatureError: no name for a set, or no window that holds a sample.
+    """
+    if not NAME.fullmatch(name):
+        raise FeatureError(f"{name!r} is no name for a training set: 1 to 80 of a-z, 0-9 and -")
+    held = [(entity, end) for each in frames for entity, end in _held(each)]
+    if not held:
+        raise FeatureError(f"no window of {view.name} holds a sample: there is nothing to learn from")
+    ends = sorted({end for _, end in held})
+    span = {"first": ends[0].isoformat(), "last": ends[-1].isoformat()}
+    made = TrainingSet(
+        name=name,
+        version=0,
+        hash=frames_hash(frames),
+        view=view.id,
+        definition=view.definition,
+        started=min(each.ends[0] for each in frames),
+        ended=max(each.ends[-1] for each in frames),
+        labels=sum(len(each.ends) for each in frames),
+        found=len(held),
+        entities=tuple(sorted({entity for entity, _ in held})),
+        sources={
+            "window": {"rows": len(held)} | span,
+            "sample": {"after": (ends[0] - timedelta(seconds=view.seconds)).isoformat(), "last": span["last"]},
+        },
+        request={"windows_apart_seconds": step.total_seconds(), "parts": len(frames)},
+        made=now,
+    )
+    async with warehouse.as_tenant(tenant) as db:
+        await features.put_view(tenant, db, view.stored, now)
+        return await kept.put(tenant, db, made)
+
+
+def _held(frame: FeatureFrame) -> list[tuple[str, datetime]]:
+    told = zip(frame.entities, frame.ends, frame.coverage.tolist(), strict=True)
+    return [(entity, end) for entity, end, share in told if share > 0]
+
+
+def frames_hash(frames: Sequence[FeatureFrame]) -> str:
+    """A hash over entities, ends, features and numbers, bit for bit."""
+    content = hashlib.blake2b(digest_size=16)
+    for frame in frames:
+        content.update(repr((frame.entities, [end.isoformat() for end in frame.ends], frame.names)).encode())
+        content.update(np.ascontiguousarray(frame.values).tobytes())
+        content.update(np.ascontiguousarray(frame.coverage).tobytes())
+    return content.hexdigest()
 
 
 async def again(tenant: str, warehouse: Warehouse, made: TrainingSet, recipe: Recipe) -> Joined:

@@ -1,7 +1,8 @@
 """Learning on demand: asks Prefect for a run of the training deployment and follows it to its end.
 
-`python -m flows.learn TENANT START END` does the same for those who do not want Prefect's client in their process;
-it prints one JSON document per line: {"state": ...} as it changes, and at last {"result": {...}} or {"error": "..."}.
+`python -m flows.learn TENANT START END [PARAMETERS]` does the same for those who do not want Prefect's client in their
+process (START, END: `-` for the flow's own; PARAMETERS: further ones of the flow, as JSON). It prints one JSON document
+per line: {"state": ...} as it changes, and at last {"result": {...}} or {"error": "..."}.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
@@ -23,22 +25,32 @@ from tonewatch.errors import PartFailed, TonewatchError
 
 DEPLOYMENT = "training/training"
 PATIENCE_SECONDS = 240.0  # the worker's next look, a process's start and imports, the training: on a busy machine
+FIGURES = "training-figures"
 POLL_SECONDS = 1.0
 
 
 async def learn(
-    tenant: str, start: datetime, end: datetime, on_progress: Callable[[str], None], *, clock: Clock = SYSTEM
+    tenant: str,
+    start: datetime | None,
+    end: datetime | None,
+    on_progress: Callable[[str], None],
+    *,
+    further: Mapping[str, Any] | None = None,
+    patience: float = PATIENCE_SECONDS,
+    clock: Clock = SYSTEM,
 ) -> dict[str, Any]:
-    """Train `tenant`'s models on the samples from `start` to `end`, and wait for it.
+    """Train `tenant`'s models on the samples from `start` to `end` (None: as the flow has it), and wait for it.
 
-    `on_progress` gets the run's state in words whenever it changes. Returns {flow_run, name, state, seconds}.
-    Raises PartFailed: Prefect is away, does not know the deployment, or the run failed or took longer than 240 s.
+    further: parameters of the flow. `on_progress` gets the run's state in words whenever it changes. Returns {flow_run,
+    name, state, seconds, figures}. Raises PartFailed: Prefect is away, does not know the deployment, or the run failed
+    or took longer than `patience` seconds.
     """
     began = clock.monotonic()
     try:
         async with get_client() as client:
-            run = await _request(client, tenant, start, end)
-            run = await _follow(client, run, on_progress, clock, began + PATIENCE_SECONDS)
+            run = await _request(client, {"tenant": tenant, **_times(start, end), **(further or {})})
+            run = await _follow(client, run, on_progress, clock, began, patience)
+            figures = await _figures(client, run)
     except (TonewatchError, asyncio.CancelledError):
         raise
     except Exception as error:
@@ -47,21 +59,43 @@ async def learn(
     if run.state is None or not run.state.is_completed():
         message = f": {run.state.message}" if run.state and run.state.message else ""
         raise PartFailed(f"the training run {run.name} ended {state}{message}; its log is in the Prefect UI")
-    return {"flow_run": str(run.id), "name": run.name, "state": state, "seconds": round(clock.monotonic() - began, 1)}
+    told = {"flow_run": str(run.id), "name": run.name, "state": state, "seconds": round(clock.monotonic() - began, 1)}
+    return told | {"figures": figures}
 
 
-async def _request(client: PrefectClient, tenant: str, start: datetime, end: datetime) -> FlowRun:
-    parameters = {"tenant": tenant, "start": start.isoformat(), "end": end.isoformat()}
+def _times(start: datetime | None, end: datetime | None) -> dict[str, str]:
+    return {name: time.isoformat() for name, time in (("start", start), ("end", end)) if time is not None}
+
+
+async def _figures(client: PrefectClient, run: FlowRun) -> list[dict[str, Any]]:
+    """What the run tells of each family; empty before it has told anything."""
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[FIGURES]))
+    found = await client.read_artifacts(artifact_filter=of_run)
+    rows: list[dict[str, Any]] = json.loads(str(found[0].data)) if found else []
+    return rows
+
+
+async def _request(client: PrefectClient, parameters: dict[str, Any]) -> FlowRun:
     try:
         return await arun_deployment(
-            DEPLOYMENT, client=client, parameters=parameters, timeout=0, as_subflow=False, tags=[tenant]
+            DEPLOYMENT,
+            client=client,
+            parameters=parameters,
+            timeout=0,
+            as_subflow=False,
+            tags=[str(parameters["tenant"])],
         )
     except ObjectNotFound as error:
         raise PartFailed(f"Prefect has no deployment {DEPLOYMENT}; `tonewatch up` registers it") from error
 
 
 async def _follow(
-    client: PrefectClient, run: FlowRun, on_progress: Callable[[str], None], clock: Clock, deadline: float
+    client: PrefectClient,
+    run: FlowRun,
+    on_progress: Callable[[str], None],
+    clock: Clock,
+    began: float,
+    patience: float,
 ) -> FlowRun:
     told = ""
     while True:
@@ -71,22 +105,25 @@ async def _follow(
             on_progress(f"training run {run.name}: {told.lower()}")
         if run.state is not None and run.state.is_final():
             return run
-        if clock.monotonic() > deadline:
-            raise PartFailed(f"the training run {run.name} is still {told.lower()} after {PATIENCE_SECONDS:.0f} s")
+        if clock.monotonic() > began + patience:
+            raise PartFailed(f"the training run {run.name} is still {told.lower()} after {patience:.0f} s")
         await asyncio.sleep(POLL_SECONDS)  # Prefect's API can only be asked
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m flows.learn TENANT START END` (ISO times); exit status 0 when the run completed."""
-    if len(arguments) != 3:
-        sys.stderr.write("usage: python -m flows.learn TENANT START END\n")
+    """`python -m flows.learn TENANT START END [PARAMETERS]` (ISO times); exit status 0 when the run completed."""
+    if len(arguments) not in (3, 4):
+        sys.stderr.write("usage: python -m flows.learn TENANT START END [PARAMETERS]\n")
         return 2
-    tenant, start, end = arguments
+    tenant, *times = arguments[:3]
     try:
-        window = datetime.fromisoformat(start), datetime.fromisoformat(end)
-        result = asyncio.run(learn(tenant, *window, lambda text: _tell({"state": text})))
+        start, end = (None if time == "-" else datetime.fromisoformat(time) for time in times)
+        further: dict[str, Any] = json.loads(arguments[3]) if len(arguments) == 4 else {}
+        patience = float(further.pop("patience", PATIENCE_SECONDS))
+        telling = learn(tenant, start, end, lambda text: _tell({"state": text}), further=further, patience=patience)
+        result = asyncio.run(telling)
     except ValueError as error:
-        _tell({"error": f"no time: {error}"})
+        _tell({"error": f"no time, or no parameters: {error}"})
         return 2
     except TonewatchError as error:
         _tell({"error": str(error)})

@@ -74,7 +74,11 @@ async def materialization(as_of: datetime | None = None) -> Mapping[str, Any]:
         await cache.close()
         await warehouse.close()
     _log(round_)
-    rows = [asdict(each) | {"broken": [breach.told for breach in each.broken]} for each in round_.done]
+    rows = [
+        # an artifact holds nothing but what JSON does
+        asdict(each) | {"until": each.until.isoformat(), "broken": [breach.told for breach in each.broken]}
+        for each in round_.done
+    ]
     await acreate_table_artifact(rows, key="materialization", description=_words(round_))
     if round_.failed:
         raise WarehouseError(f"{len(round_.failed)} tenants failed: {round_.failed}")

@@ -1,4 +1,4 @@
-"""Training: each component family learns what is normal from a calm stretch, and its model becomes champion."""
+"""Training: each component family learns from a calm stretch what is normal; what passes the gate is challenger."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from feature_store.definitions import FAMILIES
 from ml.calibration import Calibration
+from ml.kinds import DEFAULT, kind_of
 from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
+from tasks.prove import Verdict, champion_of, prove
+from tasks.publish import Trained, publish
 from tasks.publish_series import NAME as SERIES_NAME
 from tasks.publish_series import publish_series
-from tasks.train import Lesson, Stretch, Trained, families_of, platform_of, publish, train
+from tasks.train import Lesson, Stretch, chains_of, families_of, platform_of, train
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
@@ -36,12 +40,14 @@ async def training(
     end: datetime | None = None,
     families: list[str] | None = None,
     seed: int = 0,
+    kind: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Train the tenant's families on its calm telemetry from `start` to `end` and make the models champions.
+    """Train the tenant's families on its calm telemetry from `start` to `end` and register the models.
 
-    Without them: the tenant of the settings, the two days before now, all families it has. The thresholds of all are
-    set together. A family that fails keeps its champion, and the others are trained all the same. Raises ModelError at
-    the end, naming those that failed.
+    Without them: the tenant of the settings, the two days before now, all families it has, each as the kind of model
+    that its profile names (`models`). The thresholds of all are set together. What passes the offline gate becomes
+    challenger, or champion where there is none. A family that fails keeps its champion, and the others are trained all
+    the same. Raises ModelError at the end, naming those that failed.
     """
     settings = read()
     warehouse = Warehouse.from_settings(settings)
@@ -49,9 +55,10 @@ async def training(
     try:
         stretch = await _stretch(tenant or settings.tenant, warehouse, start, end)
         platform = await platform_of(warehouse, stretch)
+        refuse_unknown(stretch.profile.models)
         known = families_of(platform)
         wanted = _wanted(known, families)
-        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed)
+        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed, kind)
         series = await learned_series(warehouse, stretch, platform, failed) if families is None else None
         trained = await _crown(warehouse, settings, stretch, lessons, series, platform, len(known), seed, failed)
     finally:
@@ -64,13 +71,19 @@ async def training(
 
 
 async def _learn(
-    warehouse: Warehouse, stretch: Stretch, wanted: Mapping[str, tuple[str, ...]], seed: int, failed: dict[str, str]
+    warehouse: Warehouse,
+    stretch: Stretch,
+    wanted: Mapping[str, tuple[str, ...]],
+    seed: int,
+    failed: dict[str, str],
+    kind: str | None = None,
 ) -> list[Lesson]:
     """All families that can be learned; why the others cannot goes into `failed`."""
     progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families learned")
     lessons = []
     for number, (family, entities) in enumerate(wanted.items(), start=1):
-        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed), failed)
+        which = kind or stretch.profile.models.get(family, DEFAULT)
+        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed, which), failed)
         if lesson is not None:
             lessons.append(lesson)
         await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
@@ -88,7 +101,7 @@ async def _crown(
     seed: int,
     failed: dict[str, str],
 ) -> list[Trained]:
-    """Set all thresholds together, then make each model champion; why one is none goes into `failed`."""
+    """Set all thresholds together, hold each model against its champion and register it; why one is not: `failed`."""
     calibration = None
     if lessons or (series and series.ready()):
         try:
@@ -110,11 +123,17 @@ async def _crown(
         )
     trained = []
     for lesson in lessons:
-        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, seed)
+        chains = chains_of(platform, lesson.entities)
+        groups = [chains[entity] for entity in lesson.entities]
+        proving = prove_family(settings, stretch, lesson, calibration, groups, families, seed)
+        verdict = await attempted(lesson.family, proving, failed)
+        if verdict is None:
+            continue
+        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, verdict, seed)
         one = await attempted(lesson.family, publishing, failed)
         if one is not None:
             trained.append(one)
-            _warn_of_blindness(one)
+            _warn_of(one)
     return trained
 
 
@@ -156,22 +175,45 @@ async def attempted(family: str, step: Awaitable[Done], failed: dict[str, str]) 
 
 @task(name="learn", task_run_name="learn-{family}", cache_policy=NO_CACHE, persist_result=False)
 async def learn_family(
-    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int
+    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int, kind: str
 ) -> Lesson:
     """One family: read and learn."""
-    return await train(warehouse, stretch, family, entities, seed=seed)
+    return await train(warehouse, stretch, family, entities, seed=seed, kind=kind)
+
+
+@task(name="prove", task_run_name="prove-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
+async def prove_family(
+    settings: Settings,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    groups: Sequence[int],
+    families: int,
+    seed: int,
+) -> Verdict:
+    """One family: held against its champion."""
+    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family)
+    return await asyncio.to_thread(prove, lesson, calibration, champion, stretch, groups, families, seed=seed)
 
 
 @task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
 async def publish_family(
-    warehouse: Warehouse, settings: Settings, stretch: Stretch, lesson: Lesson, calibration: Calibration, seed: int
+    warehouse: Warehouse,
+    settings: Settings,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    verdict: Verdict,
+    seed: int,
 ) -> Trained:
-    """One family: its model becomes champion, with the threshold that was found for the tenant."""
-    uri = settings.mlflow_tracking_uri or ""
-    return await publish(warehouse, uri, stretch, lesson, calibration, seed=seed, now=SYSTEM.now())
+    """One family: its model is registered, with the threshold that was found for the tenant."""
+    uri, now = settings.mlflow_tracking_uri or "", SYSTEM.now()
+    return await publish(warehouse, uri, stretch, lesson, calibration, verdict=verdict, seed=seed, now=now)
 
 
-def _warn_of_blindness(one: Trained) -> None:
+def _warn_of(one: Trained) -> None:
+    if one.standing == "refused":
+        get_run_logger().warning("%s %s is refused by the gate: %s", one.family, one.version, one.gate)
     if one.noticed > BLIND:
         get_run_logger().warning(
             "%s notices shifts of %.0f robust standard deviations and more: the stretch was hardly calm; train again",
@@ -188,6 +230,15 @@ async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, en
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
     return Stretch(tenant, start, end, profile)
+
+
+def refuse_unknown(models: Mapping[str, str]) -> None:
+    """Raise ModelError where a profile names, in `models`, what there is not: nobody would heed it."""
+    strange = sorted(set(models) - set(FAMILIES))
+    if strange:
+        raise ModelError(f"the profile's `models` name {strange[0]}; families are {', '.join(FAMILIES)}")
+    for kind in models.values():
+        kind_of(kind)
 
 
 def _wanted(known: dict[str, tuple[str, ...]], families: Sequence[str] | None) -> list[str]:

@@ -226,10 +226,14 @@ async def _crowned(
 
 async def promoted(tracking_uri: str, family: str, version: str, at: datetime) -> str:
     """Make the version the family's champion; why it was not, or empty. The one place that moves the alias here."""
-    from ml import registry
+    from ml import registry, versions
+
+    def move() -> None:
+        if registry.champion_versions(tracking_uri).get(family) != version:  # it may be that it died right after
+            versions.promote(tracking_uri, family, version, at, proven=False)  # it has proved more than the gate asks
 
     try:
-        await asyncio.to_thread(registry.promote, tracking_uri, family, version)
+        await asyncio.to_thread(move)
     except ModelError as error:
         return str(error)
     return ""

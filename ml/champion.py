@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml.detectors.base import Detector
+from ml.detectors.family import FamilyDetector
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Champion:
     """
 
     family: str
-    detector: Detector
+    detector: FamilyDetector
     threshold: float
     rate: float
 

@@ -1,8 +1,9 @@
 """The one door to MLflow: champions are logged, named and fetched here.
 
-A model is registered as `<family>-isolation-forest`; its alias `champion` says which version scores. Tags carry ids
-and figures only, never content of a tenant; what a tenant's calm made of a model are rows (warehouse/calibrations.py).
-A watcher asks often and must not wait: short timeouts; training may wait.
+A model is registered as `<family>-<kind>`; its alias `champion` says which version scores. Where several kinds of a
+family have one, the kind that was promoted last judges. Versions are told as `ml.kinds.told` does. Tags carry ids and
+figures only, never content of a tenant; what a tenant's calm made of a model are rows (warehouse/calibrations.py).
+A watcher asks often and must not wait: short timeouts; training may wait. What becomes of versions: ml/versions.py.
 """
 
 from __future__ import annotations
@@ -14,33 +15,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import mlflow
-import mlflow.sklearn
-import numpy as np
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.models.model import ModelInfo
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
+from ml import artefacts
 from ml.detectors.base import Floats
-from ml.detectors.isolation_forest import ForestDetector
+from ml.detectors.family import FamilyDetector
+from ml.kinds import family_and_kind, kind_of, model_name, parsed, told
 from tonewatch.errors import ModelError
 
 ALIAS = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
-SUFFIX = "-isolation-forest"
-#: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
-TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
+#: Of a registered model, whose turn it is: of several kinds of a family that with the highest judges.
+TURN = "turn"
+#: Of a version, the hash of its artefact (ml/artefacts.py).
+CONTENT = "content_hash"
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every call tell of what is done here on purpose
@@ -50,7 +47,7 @@ logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every cal
 class Registered:
     """A version of a family's model, as the registry holds it."""
 
-    detector: ForestDetector
+    detector: FamilyDetector
     tags: Mapping[str, str]
 
 
@@ -59,7 +56,8 @@ class Training:
     """What is recorded of a training besides the model. Ids and figures only.
 
     start, end: the data's window; data_hash: of its rows; fingerprint: of the feature definitions; threshold, rate: by
-    the calibration, for watchers that do not know its rows yet; pictures: PNGs by file name, shown with the run.
+    the calibration, for watchers that do not know its rows yet; pictures: PNGs by file name, shown with the run;
+    lineage: further tags, what it was made of and by which code.
     """
 
     tenant: str
@@ -73,6 +71,7 @@ class Training:
     params: Mapping[str, str | int | float]
     description: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +84,23 @@ class Backtest:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def model_name(family: str) -> str:
-    """The name under which a family's models are registered."""
-    return f"{family}{SUFFIX}"
-
-
-def register(tracking_uri: str, family: str, detector: ForestDetector, training: Training, example: Floats) -> str:
+def register(tracking_uri: str, family: str, detector: FamilyDetector, training: Training, example: Floats) -> str:
     """Log the model and register it; return its version, which scores nothing before it is promoted.
 
     example: a few rows, (rows, features). Raises ModelError: MLflow is away or refuses.
     """
-    if detector.pipeline is None:
-        raise ModelError(f"the detector of {family} has learned nothing; fit it before it is logged")
-    tags = _tags(family, detector.names, training)
-    with _server(tracking_uri, f"the model of {family} was not registered", seconds=60, retries=2) as client:
+    tags = _tags(family, detector, training)
+    with server(tracking_uri, f"the model of {family} was not registered", seconds=60, retries=2) as client:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
         mlflow.set_experiment(EXPERIMENT)
-        with mlflow.start_run(run_name=model_name(family), tags=tags):
+        with mlflow.start_run(run_name=model_name(family, detector.kind), tags=tags):
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
             _log_files(training.pictures, "pictures")
-            logged = _log_model(family, detector, example)
-        return _version(client, family, logged, tags, training.description)
+            written = artefacts.write(family, detector, example)
+            mlflow.set_tag(CONTENT, written.content_hash)
+        return told(detector.kind, _version(client, family, detector.kind, written, tags, training.description))
 
 
 def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
@@ -121,7 +114,7 @@ def log_calibration(tracking_uri: str, name: str, told: Backtest) -> str:
 
 
 def _log_run(tracking_uri: str, experiment: str, name: str, told: Backtest, folder: str) -> str:
-    with _server(tracking_uri, f"the run {name} was not logged", seconds=60, retries=2):
+    with server(tracking_uri, f"the run {name} was not logged", seconds=60, retries=2):
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_experiment(experiment)
         with mlflow.start_run(run_name=name, tags=dict(told.tags)) as run:
@@ -132,10 +125,18 @@ def _log_run(tracking_uri: str, experiment: str, name: str, told: Backtest, fold
 
 
 def promote(tracking_uri: str, family: str, version: str) -> None:
-    """Make that version the family's champion. Raises ModelError: MLflow is away or knows no such version."""
-    failure = f"{model_name(family)} version {version} was not made champion"
-    with _server(tracking_uri, failure, seconds=60, retries=2) as client:
-        client.set_registered_model_alias(model_name(family), ALIAS, version)
+    """Make that version the family's champion: the last call to MLflow makes it so, and nothing before it.
+
+    Raises ModelError: MLflow is away or knows no such version.
+    """
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not made champion", seconds=60, retries=2) as client:
+        turns = {model.name: _turn(model) for model in client.search_registered_models(max_results=1000)}
+        last = max((turn for other, turn in turns.items() if (family_and_kind(other) or ("",))[0] == family), default=0)
+        client.set_registered_model_alias(name, ALIAS, number)
+        if turns.get(name, 0) < last or last == 0:
+            client.set_registered_model_tag(name, TURN, str(last + 1))
 
 
 def fetch(
@@ -149,22 +150,23 @@ def fetch(
     """Fetch a version of the family's model.
 
     names, fingerprint: of the features as they are defined now, checked where given. Raises ModelError: there is no
-    such version, it was trained on others, or MLflow is away or silent for 3 s.
+    such version, it was trained on others, its artefact is not what was registered, its kind cannot be used here, or
+    MLflow is away or silent for 3 s.
     """
-    name = model_name(family)
-    with _server(tracking_uri, f"the model of {family} was not fetched") as client:
-        found = client.get_model_version(name, version)
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"the model of {family} was not fetched") as client:
+        found = client.get_model_version(name, number)
         _refuse_other_features(found, names, fingerprint)
         # What fetches the files asks besides for the process's own servers, and makes an mlflow.db where it has none.
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
         with TemporaryDirectory(prefix="tonewatch-model-") as folder:
             path = mlflow.artifacts.download_artifacts(
-                f"models:/{name}/{version}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
+                f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )
-            pipeline = mlflow.sklearn.load_model(path)
-            state: dict[str, Any] = (Model.load(path).metadata or {})["detector"]
-        detector = ForestDetector.restored(pipeline, state["names"], state["floors"], state["limits"], version)
+            detector = artefacts.read_back(Path(path), kind_of(kind), found.tags.get(CONTENT))
+        detector.version = version
         return Registered(detector, dict(found.tags))
 
 
@@ -179,16 +181,24 @@ def challenger_versions(tracking_uri: str) -> dict[str, str]:
 
 
 def _versions(tracking_uri: str, alias: str) -> dict[str, str]:
-    with _server(tracking_uri, f"the {alias}s' versions were not read") as client:
-        return {
-            model.name.removesuffix(SUFFIX): str(model.aliases[alias])
-            for model in client.search_registered_models(max_results=1000)
-            if model.name.endswith(SUFFIX) and alias in model.aliases
-        }
+    with server(tracking_uri, f"the {alias}s' versions were not read") as client:
+        found: dict[str, tuple[int, str]] = {}
+        for model in client.search_registered_models(max_results=1000):
+            whose = family_and_kind(model.name)
+            if whose is None or alias not in model.aliases:
+                continue
+            family, kind = whose
+            candidate = (_turn(model), told(kind, str(model.aliases[alias])))
+            found[family] = max(found.get(family, candidate), candidate)
+        return {family: version for family, (_, version) in found.items()}
+
+
+def _turn(model: RegisteredModel) -> int:
+    return int(model.tags.get(TURN, 0))
 
 
 @contextmanager
-def _server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 0) -> Iterator[MlflowClient]:
+def server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 0) -> Iterator[MlflowClient]:
     """A client with these timeouts; what goes wrong comes out as ModelError beginning with `failure`."""
     if not tracking_uri:
         raise ModelError(f"{failure}: no MLflow; start the stack with `tonewatch up`, or set mlflow_tracking_uri")
@@ -210,14 +220,16 @@ def _server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int =
                     os.environ[name] = value
 
 
-def _tags(family: str, names: Sequence[str], training: Training) -> dict[str, str]:
+def _tags(family: str, detector: FamilyDetector, training: Training) -> dict[str, str]:
     return {
+        **training.lineage,
         "family": family,
+        "kind": detector.kind,
         "tenant": training.tenant,
         "data_start": training.start.isoformat(),
         "data_end": training.end.isoformat(),
         "data_hash": training.data_hash,
-        "names": ",".join(names),
+        "names": ",".join(detector.names),
         "fingerprint": training.fingerprint,
         "threshold": repr(training.threshold),
         "rate": repr(training.rate),
@@ -233,37 +245,23 @@ def _log_files(files: Mapping[str, bytes], folder: str) -> None:
             mlflow.log_artifact(str(path), folder)
 
 
-def _log_model(family: str, detector: ForestDetector, example: Floats) -> ModelInfo:
-    import pandas as pd  # a second of import that only training pays, not every watcher's poll
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("double", name) for name in detector.names]),
-        outputs=Schema([TensorSpec(np.dtype(np.int64), (-1,))]),
-    )
-    state = {"names": list(detector.names), "floors": list(detector.floors), "limits": detector.limits.tolist()}
-    logged: ModelInfo = mlflow.sklearn.log_model(
-        detector.pipeline,
-        name=model_name(family),
-        signature=signature,
-        input_example=pd.DataFrame(example, columns=list(detector.names)),
-        serialization_format="skops",
-        skops_trusted_types=list(TRUSTED),
-        # Given, because MLflow would run the model in a new process for 20 s to infer them.
-        pip_requirements=[f"{name}=={installed(name)}" for name in ("scikit-learn", "skops", "numpy", "scipy")],
-        metadata={"detector": state},
-    )
-    return logged
-
-
-def _version(client: MlflowClient, family: str, logged: ModelInfo, tags: dict[str, str], description: str) -> str:
-    name = model_name(family)
+def _version(
+    client: MlflowClient, family: str, kind: str, written: artefacts.Written, tags: dict[str, str], description: str
+) -> str:
+    name, logged = model_name(family, kind), written.info
     try:
-        client.create_registered_model(name, description=f"What is normal for the stage {family}, by its features")
+        words = f"What is normal for the stage {family}, by its features: {kind_of(kind).title}"
+        client.create_registered_model(name, description=words)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
     made = client.create_model_version(
-        name, logged.model_uri, logged.run_id, tags=tags, description=description, model_id=logged.model_id
+        name,
+        logged.model_uri,
+        logged.run_id,
+        tags={**tags, CONTENT: written.content_hash},
+        description=description,
+        model_id=logged.model_id,
     )
     return str(made.version)
 

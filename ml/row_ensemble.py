@@ -148,6 +148,17 @@ class RowEnsemble(Detector):
             surprises[name] = self.tails[name].surprise(energies)
         return joined(surprises, self.weights, steady=self.steady)[-count:]
 
+    def plain_surprise(self, rows: Floats) -> Floats:
+        """How surprising each row is, (rows,), by the rows before it here; what is missing says nothing.
+
+        Without recent levels and memory (`recent`, `steady`), each depends on `looks_back` rows before it.
+        """
+        self._refuse_unlearned()
+        self._check_shape(rows)
+        plain = self.levels.plain(self.levels.filled(rows))
+        surprises = {name: self.tails[name].surprise(each.energy(plain)) for name, each in self.members.items()}
+        return joined(surprises, self.weights, steady=False)
+
     def alarms(self, rows: Floats, before: Floats | None = None) -> npt.NDArray[np.bool_]:
         """Which rows lie above the threshold, (rows,); it comes from the training rows alone."""
         return np.asarray(self.surprise(rows, before) > self.threshold)

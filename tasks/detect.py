@@ -61,32 +61,33 @@ def anomalies(
 ) -> Iterator[Condition]:
     """Entities whose last `debounce_windows` windows, one tick apart, all score above their champion's threshold."""
     tick = timedelta(seconds=profile.tick_seconds)
-    ends = [now - step * tick for step in reversed(range(profile.debounce_windows))]
     for family, entities in by_family(topology.entities.values()).items():
         champion = champions.get(family)
         if champion is None:
             continue
+        back = champion.detector.looks_back
+        ends = [now - step * tick for step in reversed(range(back + profile.debounce_windows))]
         frame = recent.features(family, ends, profile.window_seconds, entities=entities, every=profile.scrape_seconds)
-        yield from _anomalous(frame, champion, len(ends), profile)
+        yield from _anomalous(frame, champion, profile)
 
 
-def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: Profile) -> Iterator[Condition]:
-    detector = champion.detector
+def _anomalous(frame: FeatureFrame, champion: Champion, profile: Profile) -> Iterator[Condition]:
+    detector, windows = champion.detector, profile.debounce_windows
+    back = detector.looks_back
+    strands = frame.values.reshape(-1, back + windows, len(frame.names))
     judged = detector.usable(frame.values) & (frame.coverage >= LEAST_COVERAGE)
-    asked = _in_all(judged, windows)
-    rows = frame.values[np.repeat(asked, windows)]
-    # Few calm windows hold anything notable, and a look at that costs a fraction of the forest's score.
-    asked[asked] = _in_all(_notable(detector, rows), windows)
-    rows = frame.values[np.repeat(asked, windows)]
-    scores = detector.score(rows).reshape(-1, windows)
+    asked: Flags = np.asarray(judged.reshape(-1, back + windows)[:, back:].all(axis=1))
+    # Few calm windows hold anything notable, and a look at that costs a fraction of the model's score.
+    asked[asked] = _notable(detector, strands[asked, back:].reshape(-1, len(frame.names)), windows)
+    scores = detector.strangeness(strands[asked])
     strange = (scores > champion.threshold).all(axis=1)
     for place in np.flatnonzero(strange):
-        first = int(np.flatnonzero(asked)[place]) * windows
+        first = int(np.flatnonzero(asked)[place]) * (back + windows) + back
         explained = dict(list(detector.explain(frame.values[first + windows - 1]).items())[:EXPLAINED])
         yield Condition(
             entity=frame.entities[first],
             symptom="anomaly",
-            detector=f"isolation-forest:{frame.family}",
+            detector=f"{detector.kind}:{frame.family}",
             kind=FindingKind.SIGNAL,
             since=frame.ends[first] - timedelta(seconds=profile.window_seconds),
             met=frame.ends[first + windows - 1],
@@ -100,14 +101,16 @@ def _anomalous(frame: FeatureFrame, champion: Champion, windows: int, profile: P
         )
 
 
-def _in_all(rows: Flags, windows: int) -> Flags:
-    """Per entity: whether it is so in all its windows."""
-    return np.asarray(rows.reshape(-1, windows).all(axis=1))
+def least_horizon(looks_back: int, profile: Profile) -> timedelta:
+    """How far a model looks back that judges a window by so many before it."""
+    ticks = looks_back + profile.debounce_windows - 1
+    return timedelta(seconds=profile.window_seconds + ticks * profile.tick_seconds)
 
 
-def _notable(detector: Detector, rows: Floats) -> Flags:
-    """Which windows hold a feature far from the calm ones: rare is not yet worth telling."""
-    return np.asarray((np.abs(detector.distances(rows)) >= NOTABLE).any(axis=1))
+def _notable(detector: Detector, rows: Floats, windows: int) -> Flags:
+    """Per entity: whether all its windows hold a feature far from the calm ones: rare is not yet worth telling."""
+    far = (np.abs(detector.distances(rows)) >= NOTABLE).any(axis=1)
+    return np.asarray(far.reshape(-1, windows).all(axis=1))
 
 
 def _worded(explained: Mapping[str, float]) -> str:

@@ -38,11 +38,8 @@ class Bench:
         found: dict[str, Champion] = {}
         for family, newest in registry.champion_versions(self.tracking_uri).items():
             own = [each for each in mine if each.family == family]
-            fit = next(
-                (each for each in own if each.version == newest),
-                max(own, key=_number, default=None),
-            )
             try:
+                fit = next((each for each in own if each.version == newest), _last_of(own))
                 champion = self._champion(family, newest, fit)
             except ModelError as error:
                 log.warning("the model of %s is not used: %s", family, error)
@@ -67,6 +64,7 @@ class Bench:
             names=definitions.names(family),
             fingerprint=definitions.fingerprint(family),
         )
+        registered.detector.noticed(1.0)  # a network is compiled by its first score: here, not between two ticks
         if fit is not None:
             return Champion(family, registered.detector, fit.threshold, fit.rate)
         tags = registered.tags
@@ -77,6 +75,12 @@ class Bench:
         return None
 
 
-def _number(fit: Calibrated) -> tuple[int, str]:
-    """Versions of registered models in the order in which they were registered; others have no order but their own."""
-    return (int(fit.version), "") if fit.version.isdigit() else (-1, fit.version)
+def _last_of(own: Sequence[Calibrated]) -> Calibrated | None:
+    """The tenant's own last version: of the kind that its calm was calibrated for last, the highest number."""
+    from ml.kinds import parsed
+
+    newest = max(own, key=lambda each: each.made, default=None)
+    if newest is None:
+        return None
+    kind = parsed(newest.version)[0]
+    return max((each for each in own if parsed(each.version)[0] == kind), key=lambda each: int(parsed(each.version)[1]))

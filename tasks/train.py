@@ -8,33 +8,30 @@ Two whole days are meant: each half has seen each hour.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from feature_store.definitions import by_family, fingerprint, floors, names
+from feature_store.contracts import breaches, contract
+from feature_store.definitions import by_family, floors, names
 from feature_store.history import judged_windows
+from feature_store.views import View, view
 from feature_store.windows import FeatureFrame
 from ml.calibration import Budget, Calibration, Calm, calibrate, refuse_short
 from ml.detectors.base import Detector
-from ml.detectors.isolation_forest import ForestDetector
+from ml.detectors.family import FamilyDetector, Strands
+from ml.kinds import DEFAULT, kind_of
 from policy.grouping import REACH
-from tasks import plot
-from tasks.detect import LEAST_COVERAGE, NOTABLE
+from tasks.detect import HORIZON, LEAST_COVERAGE, NOTABLE, least_horizon
+from tonewatch.clock import microseconds
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import calibrations
 from warehouse import entities as known
 from warehouse.database import Warehouse
-
-if TYPE_CHECKING:
-    from ml.registry import Training  # its module imports mlflow, which only publish() needs
 
 Floats = npt.NDArray[np.float64]
 #: Samples are read this many windows at a time: months of history must not lie in memory.
@@ -60,45 +57,33 @@ class Stretch:
         """Windows per tick: in between ticks as well, so that a short stretch tells as much as it can."""
         return max(1, int(self.profile.tick_seconds // self.profile.scrape_seconds))
 
+    @property
+    def step(self) -> timedelta:
+        """From one window to the next."""
+        return timedelta(seconds=self.profile.tick_seconds / self.phases)
+
     def ends(self, start: datetime, end: datetime) -> list[datetime]:
         """The ends of the windows that lie within (start, end]."""
-        step = timedelta(seconds=self.profile.tick_seconds / self.phases)
         first = start + timedelta(seconds=self.profile.window_seconds)
-        return [first + number * step for number in range(max(0, (end - first) // step + 1))]
+        return [first + number * self.step for number in range(max(0, (end - first) // self.step + 1))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """What was learned of one family; `learned` and `held_out` are the rows of the two halves.
 
-    scores, notable: of the second half by a detector that knew the first alone, (entities, windows); entities: theirs.
+    scores, notable: of the second half by `pupil`, a detector that knew the first alone, (entities, windows);
+    entities: theirs.
     """
 
     family: str
     learned: FeatureFrame
     held_out: FeatureFrame
-    detector: ForestDetector
+    detector: FamilyDetector
     entities: tuple[str, ...]
     scores: Floats
     notable: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A family's new champion, in figures. calm_rate: incidents per calm budget week that all families open together.
-
-    noticed: the shift in robust standard deviations that the model notices in half of its features, each alone.
-    """
-
-    family: str
-    version: str
-    entities: int
-    rows: int
-    threshold: float
-    calm_highest: float
-    calm_rate: float
-    tail: str
-    noticed: float
+    pupil: FamilyDetector
 
 
 async def platform_of(warehouse: Warehouse, stretch: Stretch) -> Topology:
@@ -129,16 +114,23 @@ async def read_frame(
     return _joined(family, entities, ends, parts)
 
 
-def learn(family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: int) -> Lesson:
-    """Fit on `learned`, score `held_out`, fit again on both. Raises ModelError: too little calm telemetry."""
-    detector = ForestDetector(names(family), floors(family), seed=seed)
-    detector.fit(learned.values[judged(detector, learned)])
-    scores = score_matrix(detector, held_out)
+def learn(
+    family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: int, kind: str = DEFAULT, phases: int = 1
+) -> Lesson:
+    """Fit on `learned`, score `held_out`, fit again on both. phases: windows per tick in the frames.
+
+    Raises ModelError: too little calm telemetry, or a kind that cannot be used here.
+    """
+    made = kind_of(kind)
+    pupil, detector = (made.make(names(family), floors(family), seed) for _ in range(2))
+    parts = [strands_of(pupil, frame, phases) for frame in (learned, held_out)]
+    pupil.teach(parts[:1])
+    scores = score_matrix(pupil, held_out, phases)
     refuse_short(family, scores)
-    notable = notable_matrix(detector, held_out)
-    detector.fit(np.vstack([frame.values[judged(detector, frame)] for frame in (learned, held_out)]))
+    notable = notable_matrix(pupil, held_out)
+    detector.teach(parts)
     entities = tuple(dict.fromkeys(held_out.entities))
-    return Lesson(family, learned, held_out, detector, entities, scores, notable)
+    return Lesson(family, learned, held_out, detector, entities, scores, notable, pupil)
 
 
 def calibrated(
@@ -193,12 +185,32 @@ def judged(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
     return np.asarray(detector.usable(frame.values) & (frame.coverage >= LEAST_COVERAGE))
 
 
-def score_matrix(detector: Detector, frame: FeatureFrame) -> Floats:
-    """Scores by entity and time, (entities, windows); NaN where a window is not judged."""
-    scores = np.full(len(frame.ends), np.nan)
-    rows = judged(detector, frame)
-    scores[rows] = detector.score(frame.values[rows])
-    return scores.reshape(len(set(frame.entities)), -1)
+def strands_of(detector: Detector, frame: FeatureFrame, phases: int = 1) -> Strands:
+    """The frame's windows a tick apart: of each entity a strand per phase, the shorter ones filled up at their end."""
+    windows, width = len(frame.ends) // max(len(set(frame.entities)), 1), len(frame.names)
+    ticks = -(-windows // phases)
+    values = np.full((len(set(frame.entities)), ticks * phases, width), np.nan)
+    values[:, :windows] = frame.values.reshape(-1, windows, width)
+    good = np.zeros(values.shape[:2], dtype=np.bool_)
+    good[:, :windows] = judged(detector, frame).reshape(-1, windows)
+    by_phase = values.reshape(-1, ticks, phases, width).swapaxes(1, 2).reshape(-1, ticks, width)
+    return Strands(by_phase, good.reshape(-1, ticks, phases).swapaxes(1, 2).reshape(-1, ticks))
+
+
+def score_matrix(detector: FamilyDetector, frame: FeatureFrame, phases: int = 1) -> Floats:
+    """Scores by entity and time, (entities, windows); NaN where a window is not judged.
+
+    So are the first `looks_back` ticks: what lies before them is not in the frame.
+    """
+    strands = strands_of(detector, frame, phases)
+    rows, ticks = strands.judged.shape
+    scores = np.full((rows, ticks), np.nan)
+    back = detector.looks_back
+    if ticks > back:
+        asked = strands.judged[:, back:]
+        scores[:, back:] = np.where(asked, detector.strangeness(strands.values), np.nan)
+    windows = len(frame.ends) // max(len(set(frame.entities)), 1)
+    return scores.reshape(-1, phases, ticks).swapaxes(1, 2).reshape(-1, ticks * phases)[:, :windows]
 
 
 def notable_matrix(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bool_]:
@@ -209,8 +221,23 @@ def notable_matrix(detector: Detector, frame: FeatureFrame) -> npt.NDArray[np.bo
     return notable.reshape(len(set(frame.entities)), -1)
 
 
-async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], *, seed: int) -> Lesson:
-    """Read the family's calm stretch and learn from it. Raises ModelError: too little calm telemetry."""
+async def train(
+    warehouse: Warehouse,
+    stretch: Stretch,
+    family: str,
+    entities: Sequence[str],
+    *,
+    seed: int,
+    kind: str = DEFAULT,
+) -> Lesson:
+    """Read the family's calm stretch and learn from it.
+
+    Raises ModelError: too little calm telemetry, a kind that looks back farther than the watcher does, or telemetry
+    that breaks the contract of its view.
+    """
+    refuse_far_sighted(kind, family, stretch.profile)
+    # The windows of the second half begin where the first ends, and its first `looks_back` ticks are the past of those
+    # that are scored: no sample that taught is in, or before, what judges.
     learned = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.start, stretch.middle))
     held_out = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.middle, stretch.end))
     if not len(learned.values) or not len(held_out.values):
@@ -218,128 +245,36 @@ async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: S
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
-    return learn(family, learned, held_out, seed=seed)
+    refuse_broken(view(family, stretch.profile), (learned, held_out), stretch.end)
+    return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
 
 
-async def publish(
-    warehouse: Warehouse,
-    tracking_uri: str,
-    stretch: Stretch,
-    lesson: Lesson,
-    calibration: Calibration,
-    *,
-    seed: int,
-    now: datetime,
-) -> Trained:
-    """Make what was learned the family's champion, with the tenant's threshold for it.
-
-    The threshold is there before the champion: one that dies in between leaves a version that scores nothing. Raises
-    ModelError: MLflow is away or refuses; WarehouseAway.
-    """
-    from ml import registry  # imports mlflow: seconds that learning alone does not pay
-
-    rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
-    threshold = calibration.thresholds[lesson.family]
-    shifts = lesson.detector.noticed(threshold.value)
-    noticed = float(np.median(list(shifts.values())))
-    pictures = {
-        "calm-scores.png": plot.calm_scores(
-            lesson.family, lesson.scores, threshold.value, threshold.low, threshold.high
-        ),
-        "noticed.png": plot.noticed(lesson.family, shifts),
-    }
-    training = replace(_training(stretch, lesson, calibration, noticed, seed), pictures=pictures)
-    version = await asyncio.to_thread(
-        registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
-    )
-    async with warehouse.as_tenant(stretch.tenant) as db:
-        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, version, calibration, now)])
-    await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, version)
-    return Trained(
-        family=lesson.family,
-        version=version,
-        entities=len(lesson.entities),
-        rows=len(lesson.learned.ends) + len(lesson.held_out.ends),
-        threshold=threshold.value,
-        calm_highest=threshold.highest,
-        calm_rate=calibration.rate,
-        tail=calibration.tail,
-        noticed=noticed,
-    )
+def refuse_broken(of: View, frames: Sequence[FeatureFrame], until: datetime) -> None:
+    """Raise ModelError where the windows that would be learned from break what the view promises of them."""
+    some = [frame.coverage >= LEAST_COVERAGE for frame in frames]
+    values = np.vstack([frame.values[rows] for frame, rows in zip(frames, some, strict=True)])
+    ends = [end for frame, rows in zip(frames, some, strict=True) for end in np.array(frame.ends)[rows]]
+    if not ends:
+        return  # there is nothing to learn from, which is told as such
+    times = np.array([microseconds(end) for end in ends], np.int64)
+    broken = breaches(contract(of), of.names, of.units, values, times, until)
+    if broken:
+        told = "; ".join(f"{each.clause}: {each.feature} {each.told}" for each in broken)
+        raise ModelError(
+            f"its windows break the contract of the view {of.name} ({told}); nothing was learned. See "
+            f"`tonewatch features show {of.name}`, mend what tells these figures or choose another stretch"
+        )
 
 
-def _calibrated(
-    stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime
-) -> calibrations.Calibrated:
-    threshold = calibration.thresholds[family]
-    return calibrations.Calibrated(
-        family=family,
-        version=version,
-        made=now,
-        threshold=threshold.value,
-        low=threshold.low,
-        high=threshold.high,
-        highest=threshold.highest,
-        rate=calibration.rate,
-        tail=calibration.tail,
-        source=calibrations.Source.TRAINING,
-        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
-    )
-
-
-def _training(stretch: Stretch, lesson: Lesson, calibration: Calibration, noticed: float, seed: int) -> Training:
-    from ml.registry import Training
-
-    frames = (lesson.learned, lesson.held_out)
-    threshold, profile = calibration.thresholds[lesson.family], stretch.profile
-    return Training(
-        tenant=stretch.tenant,
-        start=stretch.start,
-        end=stretch.end,
-        data_hash=_hash(frames),
-        fingerprint=fingerprint(lesson.family),
-        threshold=threshold.value,
-        rate=calibration.rate,
-        metrics={
-            "calm_low": threshold.low,
-            "calm_high": threshold.high,
-            "calm_highest": threshold.highest,
-            "calm_exceedance": calibration.exceedance,
-            "calm_aim": calibration.aim,
-            "calm_seen": calibration.seen,
-            "calm_ticks": calibration.ticks,
-            "rows_learned": len(lesson.learned.ends),
-            "rows_held_out": len(lesson.held_out.ends),
-            "rows_judged": sum(int(judged(lesson.detector, frame).sum()) for frame in frames),
-            "coverage": float(np.mean([frame.coverage.mean() for frame in frames])),
-            "noticed_shift": noticed,
-        },
-        params={
-            "seed": seed,
-            "trees": lesson.detector.trees,
-            "tail": calibration.tail,
-            "families": ",".join(sorted(calibration.thresholds)),
-            "window_seconds": profile.window_seconds,
-            "tick_seconds": profile.tick_seconds,
-            "debounce_windows": profile.debounce_windows,
-            "anomaly_seconds": profile.anomaly_seconds,
-            "pages_per_week": profile.budget.pages_per_week,
-            "week_seconds": profile.budget.week_seconds,
-        },
-        description=(
-            "Learned from the first half of the data window; its threshold was set on the second half, together with "
-            f"{', '.join(sorted(set(calibration.thresholds) - {lesson.family})) or 'no other family'}, on the rate of "
-            f"incidents of all of them (tail: {calibration.tail}); then learned again from both halves."
-        ),
-    )
-
-
-def _hash(frames: Sequence[FeatureFrame]) -> str:
-    content = hashlib.blake2b(digest_size=16)
-    for frame in frames:
-        content.update(repr((frame.entities, [end.isoformat() for end in frame.ends], frame.names)).encode())
-        content.update(np.ascontiguousarray(frame.values).tobytes())
-    return content.hexdigest()
+def refuse_far_sighted(kind: str, family: str, profile: Profile) -> None:
+    """Raise ModelError where live a model of the kind would not have what its scores depend on."""
+    back = kind_of(kind).make(names(family), floors(family), 0).looks_back
+    if back and least_horizon(back, profile) > HORIZON:
+        raise ModelError(
+            f"a {kind} judges a window by {back} before it: {least_horizon(back, profile).total_seconds():g} s at a "
+            f"tick of {profile.tick_seconds:g} s, and the watcher looks back on {HORIZON.total_seconds():g} s; train "
+            f"{family} as another kind"
+        )
 
 
 def _joined(

@@ -643,6 +643,9 @@ class Profile(BaseModel):
         description="How long what players report, events, and rows of features are kept; a report needs a week",
     )
     budget: PageBudget = Field(PageBudget(), description="False pages that the tenant is prepared to see")
+    models: dict[str, str] = Field(
+        {}, description="Kind of model of a family of parts (edge: row-ensemble); others: isolation-forest"
+    )
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")

@@ -92,10 +92,10 @@ class Judged:
 
 
 def model_version(family: str, version: str) -> str:
-    """The name of a version of a family's model in findings."""
+    """The name of a version of a family's model in findings. version: a forest's number, else its kind and number."""
     if family.startswith(SERIES):
         return f"{family}/{version}"
-    return f"{family}-isolation-forest/{version}"
+    return f"{family}-{version if '/' in version else f'isolation-forest/{version}'}"
 
 
 async def put(tenant: str, db: Connection, made: Sequence[Calibrated]) -> None:

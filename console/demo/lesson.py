@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +16,21 @@ from tonewatch.settings import Settings
 
 
 async def train(
-    settings: Settings, start: datetime, end: datetime, on_progress: Callable[[str], None]
+    settings: Settings,
+    start: datetime | None,
+    end: datetime | None,
+    on_progress: Callable[[str], None],
+    further: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train the tenant's models on the samples from `start` to `end`; `settings` are the running stack's.
 
-    Returns what `flows.learn` returned. Raises PartFailed: the training did not complete; says why.
+    further: parameters of the flow, and `patience`, in seconds. Returns what `flows.learn` returned. Raises PartFailed:
+    the training did not complete; says why.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flows.learn", settings.tenant, start.isoformat(), end.isoformat()),
+        *(sys.executable, "-m", "flows.learn", settings.tenant),
+        *(time.isoformat() if time is not None else "-" for time in (start, end)),
+        json.dumps(dict(further or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=PROJECT,

@@ -16,7 +16,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler
 
-from ml.detectors.base import Detector, Floats
+from ml.detectors.base import Floats
+from ml.detectors.family import FamilyDetector, Strands
 from tonewatch.errors import ModelError
 
 #: Fewer rows than this say nothing about what is normal.
@@ -25,13 +26,15 @@ LEAST_ROWS = 20
 NARROWEST = 3.0
 
 
-class ForestDetector(Detector):
+class ForestDetector(FamilyDetector):
     """An isolation forest per component family.
 
     floors: per feature, the smallest difference worth noticing: its scale is never below, so that a feature that was
     constant in training neither explodes nor is ignored. imputed: values that the last call of score() had to fill in
     with the training median.
     """
+
+    kind = "isolation-forest"
 
     def __init__(self, names: Sequence[str], floors: Sequence[float], *, trees: int = 100, seed: int = 0) -> None:
         super().__init__(names)
@@ -90,20 +93,19 @@ class ForestDetector(Detector):
             return np.empty(rows.shape)
         return np.where(np.isfinite(rows), self._distances(rows), np.nan)
 
-    def noticed(self, threshold: float) -> dict[str, float]:
-        """Per feature, the shift in robust standard deviations that alone lifts a typical row above `threshold`.
+    def teach(self, parts: Sequence[Strands]) -> Self:
+        return self.fit(np.vstack([part.values[part.judged] for part in parts]))
 
-        Of the worse direction; infinite where not even 10,000 do.
-        """
-        steps = np.geomspace(1.0, 1e4, 81)
-        found = {}
-        for column, name in enumerate(self.names):
-            shifted = np.zeros((2, len(steps), len(self.names)))
-            shifted[0, :, column], shifted[1, :, column] = steps, -steps
-            above = self._strangeness(shifted.reshape(-1, len(self.names))).reshape(2, -1) > threshold
-            reached = above.all(axis=0)
-            found[name] = float(steps[reached.argmax()]) if reached.any() else float("inf")
-        return found
+    def strangeness(self, strands: Floats) -> Floats:
+        rows = strands.reshape(-1, len(self.names))
+        usable = self.usable(rows)
+        scores = np.full(len(rows), np.nan)
+        scores[usable] = self.score(rows[usable])
+        return scores.reshape(strands.shape[:2])
+
+    def typical(self) -> tuple[Floats, Floats]:
+        scale = self._fitted()["scale"]
+        return np.asarray(scale.center_), np.asarray(scale.scale_)
 
     def _strangeness(self, distances: Floats) -> Floats:
         forest: Floats = np.clip(-self._fitted()[-1].score_samples(distances), 0.0, 1.0)

@@ -6,8 +6,9 @@ that overlap, so that each row costs about two steps of the network, not one for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,9 +22,27 @@ from tonewatch.errors import ModelError
 AHEAD = 10
 #: The network has seen at least so many rows before its first forecast of a piece.
 WARMED = 50
-#: Rows of input of a piece, which gives REFRESHED forecasts.
-_PIECE = WARMED + REFRESHED
 _BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """How rows are cut. ahead, warmed: as AHEAD and WARMED; forecasts: that each piece gives.
+
+    With one forecast a piece, each depends on exactly `ahead + warmed` rows before its row, wherever the rows begin.
+    """
+
+    ahead: int = AHEAD
+    warmed: int = WARMED
+    forecasts: int = REFRESHED
+
+    @property
+    def length(self) -> int:
+        """Rows of input of a piece."""
+        return self.warmed + self.forecasts
+
+
+WHOLE_HOURS = Pieces()
 
 Weights = list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
 
@@ -33,8 +52,6 @@ class LstmForecastDetector(RowDetector):
 
     scaled: parts in the residuals' own calm spread, as RidgeForecastDetector's.
     """
-
-    reach = WARMED + AHEAD
 
     def __init__(
         self,
@@ -47,40 +64,60 @@ class LstmForecastDetector(RowDetector):
         units: int = 32,
         epochs: int = 12,
         seed: int = 0,
+        pieces: Pieces = WHOLE_HOURS,
+        drawn: int = 1000,
     ) -> None:
         super().__init__(names, floors, recent=recent)
         self.network, self.scaled = network, scaled
         self.units, self.epochs, self.seed = units, epochs, seed
+        self.pieces, self.drawn, self.reach = pieces, drawn, pieces.warmed + pieces.ahead
         self._compiled: Callable[[Any], Any] | None = None
 
     def learn(self, deviations: Floats) -> None:
-        weights = self.network or family_network([deviations], units=self.units, epochs=self.epochs, seed=self.seed)
+        weights = self.network or family_network(
+            [deviations], units=self.units, epochs=self.epochs, pieces=self.drawn, seed=self.seed, cut=self.pieces
+        )
         self._compiled = None
-        self.learned = {"weights": weights, "spread": np.ones(deviations.shape[1])}
+        cut = (self.pieces.ahead, self.pieces.warmed, self.pieces.forecasts)
+        self.learned = {"weights": weights, "spread": np.ones(deviations.shape[1]), "cut": cut}
         if self.scaled:
             self.learned["spread"] = np.maximum(np.std(self.parts(deviations), axis=0), NARROWEST)
 
     def parts(self, deviations: Floats) -> Floats:
         if self._compiled is None:
-            self._compiled = _compiled(self.learned["weights"])
-        pieces = _pieces(deviations)[0]
+            self._compiled = _compiled(self.learned["weights"], self.pieces)
+        pieces = _pieces(deviations, self.pieces)[0]
         expected = np.asarray(self._compiled(pieces), dtype=np.float64).reshape(-1, deviations.shape[1])
         parts: Floats = np.clip((deviations - expected[: len(deviations)]) / self.learned["spread"], -CLIP, CLIP)
         return parts
 
+    @classmethod
+    def restored(cls, kept: Mapping[str, Any]) -> Self:
+        detector = super().restored(kept)
+        detector.pieces = Pieces(*kept["learned"].get("cut", (AHEAD, WARMED, REFRESHED)))
+        detector.reach = detector.pieces.warmed + detector.pieces.ahead
+        return detector
+
 
 def family_network(
-    calm: Sequence[Floats], *, units: int = 32, epochs: int = 12, pieces: int = 1000, rate: float = 3e-3, seed: int = 0
+    calm: Sequence[Floats],
+    *,
+    units: int = 32,
+    epochs: int = 12,
+    pieces: int = 1000,
+    rate: float = 3e-3,
+    seed: int = 0,
+    cut: Pieces = WHOLE_HOURS,
 ) -> Weights:
     """Weights of one network for all machines that have these series, from each one's deviations, (rows, series).
 
-    pieces: at most so many hours of all machines together are learned from, drawn without looking at them.
+    pieces: at most so many, hours by default, of all machines together are learned from, drawn without looking at them.
     The same seed gives the same weights on the same machine. Raises ModelError: other series, or no TensorFlow.
     """
     if len({deviations.shape[1] for deviations in calm}) != 1:
         raise ModelError("a family's machines have the same series")
     tf = _tensorflow()
-    known = [_pieces(deviations) for deviations in calm]
+    known = [_pieces(deviations, cut) for deviations in calm]
     inputs, wanted = (np.concatenate([pair[side] for pair in known]) for side in (0, 1))
     model = _model(inputs.shape[2], units, seed)
     optimizer = tf.keras.optimizers.Adam(rate)
@@ -89,7 +126,7 @@ def family_network(
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(rows: Any, later: Any) -> None:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.keras.losses.huber(later, model(rows)[:, WARMED:]))
+            loss = tf.reduce_mean(tf.keras.losses.huber(later, model(rows)[:, cut.warmed :]))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
@@ -102,26 +139,26 @@ def family_network(
     return [np.asarray(weights) for weights in model.get_weights()]
 
 
-def _pieces(deviations: Floats) -> tuple[Any, Any]:
-    """Inputs, (pieces, WARMED + REFRESHED, series), and the rows to forecast, (pieces, REFRESHED, series)."""
+def _pieces(deviations: Floats, cut: Pieces) -> tuple[Any, Any]:
+    """Inputs, (pieces, warmed + forecasts, series), and the rows to forecast, (pieces, forecasts, series)."""
     rows = np.clip(deviations, -FORECAST_CLIP, FORECAST_CLIP).astype(np.float32)
-    count = -(-len(rows) // REFRESHED)
+    count, reach = -(-len(rows) // cut.forecasts), cut.warmed + cut.ahead
     padded = np.concatenate(
-        [rows[:1].repeat(WARMED + AHEAD, axis=0), rows, rows[-1:].repeat(count * REFRESHED - len(rows), axis=0)]
+        [rows[:1].repeat(reach, axis=0), rows, rows[-1:].repeat(count * cut.forecasts - len(rows), axis=0)]
     )
-    starts = np.arange(count) * REFRESHED
-    inputs = padded[starts[:, None] + np.arange(_PIECE)]
-    return inputs, padded[starts[:, None] + np.arange(WARMED + AHEAD, _PIECE + AHEAD)]
+    starts = np.arange(count) * cut.forecasts
+    inputs = padded[starts[:, None] + np.arange(cut.length)]
+    return inputs, padded[starts[:, None] + np.arange(reach, cut.length + cut.ahead)]
 
 
-def _compiled(weights: Weights) -> Callable[[Any], Any]:
-    """Forecasts of pieces in one call: (pieces, _PIECE, series) -> (pieces, REFRESHED, series)."""
+def _compiled(weights: Weights, cut: Pieces) -> Callable[[Any], Any]:
+    """Forecasts of pieces in one call: (pieces, warmed + forecasts, series) -> (pieces, forecasts, series)."""
     tf = _tensorflow()
     series = weights[-1].shape[0]
     model = _model(series, weights[1].shape[0], 0)
     model.set_weights(weights)
-    shape = tf.TensorSpec([None, _PIECE, series], tf.float32)
-    compiled: Callable[[Any], Any] = tf.function(lambda rows: model(rows)[:, WARMED:], input_signature=[shape])
+    shape = tf.TensorSpec([None, cut.length, series], tf.float32)
+    compiled: Callable[[Any], Any] = tf.function(lambda rows: model(rows)[:, cut.warmed :], input_signature=[shape])
     return compiled
 
 

@@ -40,7 +40,7 @@ class RidgeForecastDetector(RowDetector):
         if not lags or min(lags) < 1:
             raise ModelError(f"a row is forecast from rows at least 1 before it, not {tuple(lags)}")
         self.lags, self.scaled = tuple(lags), scaled
-        self.reach = _reach(lags)
+        self.reach = _reach(lags, recent)
 
     def learn(self, deviations: Floats) -> None:
         calm = np.clip(deviations, -FORECAST_CLIP, FORECAST_CLIP)
@@ -62,13 +62,13 @@ class RidgeForecastDetector(RowDetector):
     @classmethod
     def restored(cls, kept: Mapping[str, Any]) -> Self:
         detector = super().restored(kept)
-        detector.reach = _reach(detector.learned["lags"])
+        detector.reach = _reach(detector.learned["lags"], detector.levels.recent)
         return detector
 
 
-def _reach(lags: Sequence[int]) -> int:
-    """The farthest lag, rounded up so that pieces keep to the hours of the recent level."""
-    return -(-max(lags) // REFRESHED) * REFRESHED
+def _reach(lags: Sequence[int], recent: int) -> int:
+    """The farthest lag; rounded up where there is a recent level, so that pieces keep to its hours."""
+    return -(-max(lags) // REFRESHED) * REFRESHED if recent else max(lags)
 
 
 def _lagged(rows: Floats, lags: Sequence[int]) -> Floats:

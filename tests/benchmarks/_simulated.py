@@ -23,7 +23,7 @@ TENANT = "simulated"
 
 @dataclass(frozen=True)
 class Simulated:
-    """One seed. calm_days come first, and no fault falls into them; `days` is all."""
+    """One seed. calm_days come first, and no fault falls into them; `days` is all; per_week: faults."""
 
     seed: int
     series: int

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from feature_store.definitions import by_family
 from feature_store.windows import FeatureFrame
 from ml.calibration import Calibration, Calm, calibrate
+from ml.kinds import DEFAULT
 from tasks.backtest import PastIncident, incidents
 from tasks.calibrate import Way, calm_of_series, disturbed, episodes_of, family_of, together, unexplained
 from tasks.course import COURSE, FOLLOWED, calm_of_course
-from tasks.detect import NOTABLE
-from tasks.train import Lesson, Stretch, budget_of, chains_of, judged, learn
+from tasks.train import Lesson, Stretch, budget_of, chains_of, learn, notable_matrix
 from tests.benchmarks._simulated import TENANT, Simulated
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
@@ -57,14 +57,14 @@ class Stretches:
         return np.array([round((end - start).total_seconds() / every) for end in (self.calm[0], self.calm[-1])])
 
 
-def lessons_of(clean: Simulated, ticks: Stretches) -> list[Lesson]:
-    """A forest for each family whose features the simulated metrics give."""
+def lessons_of(clean: Simulated, ticks: Stretches, kind: str = DEFAULT) -> list[Lesson]:
+    """A model for each family whose features the simulated metrics give."""
     found, stretch = [], ticks.stretch
     for family, entities in by_family(clean.topology.entities.values()).items():
         first = stretch.ends(stretch.start, stretch.middle)
         frames = [clean.frame(family, entities, ends, stretch.profile.window_seconds) for ends in (first, ticks.calm)]
         try:
-            found.append(learn(family, frames[0], frames[1], seed=clean.seed))
+            found.append(learn(family, frames[0], frames[1], seed=clean.seed, kind=kind))
         except ModelError:
             continue  # too few of its features are simulated: a window of it is never judged, live neither
     return found
@@ -76,18 +76,20 @@ def forests(platform: Simulated, lessons: Sequence[Lesson], ticks: Stretches) ->
     way = Way(budget_of(profile).run, 0)
     for lesson in lessons:
         frame = platform.frame(lesson.family, lesson.entities, ticks.test, profile.window_seconds)
-        rows = [(entity, f"isolation-forest:{lesson.family}") for entity in lesson.entities]
+        rows = [(entity, f"{lesson.detector.kind}:{lesson.family}") for entity in lesson.entities]
         found.append(Told(lesson.family, rows, _notable_scores(lesson, frame), way))
     return found
 
 
 def _notable_scores(lesson: Lesson, frame: FeatureFrame) -> Floats:
-    rows = np.flatnonzero(judged(lesson.detector, frame))
-    far = np.abs(lesson.detector.distances(frame.values[rows]))
-    rows = rows[(far >= NOTABLE).any(axis=1)]
-    scores = np.full(len(frame.ends), np.nan)
-    scores[rows] = lesson.detector.score(frame.values[rows])
-    return scores.reshape(len(lesson.entities), -1)
+    detector, strands = lesson.detector, frame.values.reshape(len(lesson.entities), -1, len(frame.names))
+    notable, back = notable_matrix(detector, frame), detector.looks_back
+    scores = np.full(notable.shape, np.nan)
+    entities, ticks = np.nonzero(notable[:, back:])
+    if len(entities):
+        past = strands[entities[:, None], ticks[:, None] + np.arange(back + 1)]
+        scores[entities, ticks + back] = detector.strangeness(past)[:, 0]
+    return scores
 
 
 def series_told(platform: Simulated, scores: Floats, way: Way, name: str) -> list[Told]:

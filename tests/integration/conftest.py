@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.servers import Mlflow, mlflow_in
 
 HERE = Path(__file__).parent
 
@@ -13,3 +16,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    """One MLflow for all files: families and tenants of each test are its own."""
+    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server

@@ -12,8 +12,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ from ml.detectors.isolation_forest import ForestDetector
 from ml.ensemble import default_ensemble
 from ml.fingerprint import fingerprint as ensemble_fingerprint
 from tasks.fetch import Bench
+from tasks.prove import prove
+from tasks.publish import publish
 from tasks.train import (
     Stretch,
     calibrated,
@@ -36,11 +38,11 @@ from tasks.train import (
     families_of,
     judged,
     platform_of,
-    publish,
     read_frame,
     score_matrix,
     train,
 )
+from tests.integration.servers import Mlflow, end, wait_until_healthy
 from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
@@ -55,59 +57,9 @@ if TYPE_CHECKING:
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 90
 RENDITIONS = ("aac-64", "aac-128", "opus-96")
-PREFECT_FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+HOUSE = Path(__file__).parents[2]
+PREFECT_FILE = HOUSE / "deployments" / "prefect.yaml"
 PARTS = ("component:transcoder-ch1", "component:transcoder-ch2")
-
-
-@dataclass
-class Mlflow:
-    url: str
-    process: subprocess.Popen[bytes]
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **off}, start_new_session=True
-        )
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield Mlflow(f"http://127.0.0.1:{port}", process)
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers: it leads a session of its own."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.2)  # a server that is not there yet can only be asked again
-    pytest.fail(f"MLflow did not become healthy:\n{log.read_text()[-2000:]}")
 
 
 def telemetry(first: int, seconds: int, seed: int, *, slow_from: int | None = None) -> list[Sample]:
@@ -155,7 +107,8 @@ async def test_a_trained_champion_stays_calm_in_calm_and_sees_a_slow_transcoder(
     assert families_of(platform) == {"transcode": PARTS}
     lesson = await train(warehouse, calm, "transcode", PARTS, seed=1)
     calibration = calibrated([lesson], platform, calm, families=7, seed=1)
-    trained = await publish(warehouse, mlflow.url, calm, lesson, calibration, seed=1, now=calm.end)
+    verdict = prove(lesson, calibration, None, calm, [0, 1], 7, seed=1)
+    trained = await publish(warehouse, mlflow.url, calm, lesson, calibration, verdict=verdict, seed=1, now=calm.end)
     assert trained.entities == 2
     assert trained.calm_rate <= calibration.aim * 1.001 <= calm.profile.budget.pages_per_week / 7
 
@@ -254,12 +207,12 @@ def prefect(tmp_path: Path) -> Iterator[dict[str, str]]:
             command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
         )
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
         _prefect(environment, "work-pool", "create", "tonewatch", "--type", "process")
         _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE))
         yield environment
     finally:
-        _end(server)
+        end(server)
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> str:
@@ -277,24 +230,42 @@ def _prefect(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def _once_asked(environment: dict[str, str]) -> str:
+    """What a worker tells that carries out the one run that is waiting, once there is one."""
+    url = f"{environment['PREFECT_API_URL']}/flow_runs/filter"
+    deadline = time.monotonic() + 120
+    while not _post(url):
+        assert time.monotonic() < deadline, "no run was asked for"
+        time.sleep(0.2)  # Prefect's API can only be asked
+    return _prefect(environment, "worker", "start", "--pool", "tonewatch", "--run-once", "--limit", "1")
+
+
 @pytest.mark.timeout(600)  # it starts five processes that import for seconds each
 async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_could_not(
     database: Database, warehouse: Warehouse, calm: Stretch, mlflow: Mlflow, prefect: dict[str, str]
 ) -> None:
     async with warehouse.as_tenant(calm.tenant) as db:
         await entities.save(tenant=calm.tenant, db=db, entities=[Entity("edge:edge-1", "edge")], at=START)
-    before = registry.champion_versions(mlflow.url).get("transcode", "0")
     settings = Settings(
         profile="demo", database_url=SecretStr(database.app_url), mlflow_tracking_uri=mlflow.url, tenant=calm.tenant
     )
     environment = prefect | to_environment(settings)
-    parameters = json.dumps({"start": calm.start.isoformat(), "end": calm.end.isoformat()})
-    await asyncio.to_thread(_prefect, environment, "deployment", "run", "training/training", "--params", parameters)
-    told = await asyncio.to_thread(
-        _prefect, environment, "worker", "start", "--pool", "tonewatch", "--run-once", "--limit", "1"
+    asked = [
+        calm.tenant,
+        calm.start.isoformat(),
+        calm.end.isoformat(),
+        json.dumps({"kind": "isolation-forest", "seed": 5}),
+    ]
+    learning = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flows.learn", *asked), stdout=subprocess.PIPE, env=environment, cwd=HOUSE
     )
+    told = await asyncio.to_thread(_once_asked, environment)
+    said, _ = await learning.communicate()
     assert "1 of 2 families were not trained: edge: 0 usable rows" in told
-    assert registry.champion_versions(mlflow.url)["transcode"] == str(int(before) + 1)
+    assert "edge: 0 usable rows" in json.loads(said.splitlines()[-1])["error"]
+    (newest, *_) = registry.MlflowClient(mlflow.url).search_model_versions("name='transcode-isolation-forest'")
+    run = registry.MlflowClient(mlflow.url).get_run(newest.run_id).data
+    assert (newest.tags["tenant"], run.params["seed"], run.params["kind"]) == (calm.tenant, "5", "isolation-forest")
     artifacts = _post(f"{prefect['PREFECT_API_URL']}/artifacts/latest/filter")
     assert {each["key"] for each in artifacts} == {"training-progress", "training-figures", "training-series"}
     figures = next(artifact for artifact in artifacts if artifact["key"] == "training-figures")
@@ -379,7 +350,7 @@ def test_the_registry_shows_signature_data_window_and_metrics(mlflow: Mlflow) ->
     assert found.tags["names"] == "a,b,c"
     assert client.get_run(found.run_id).data.metrics["threshold"] == 0.71
     assert client.get_run(found.run_id).data.metrics["rows_learned"] == 100
-    about = registry.Model.load(f"models:/{found.name}/{found.version}")
+    about = registry.mlflow.models.Model.load(f"models:/{found.name}/{found.version}")
     assert about.signature is not None
     assert about.signature.inputs.input_names() == list(COLUMNS)
     assert about.saved_input_example_info is not None

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows.training import attempted
+from flows.training import attempted, refuse_unknown
 from tasks.train import Stretch, train
 from tests.unit.platform_parts import START
+from tonewatch.errors import ModelError
 from tonewatch.settings import load_profile
 from warehouse.database import Warehouse
 
@@ -38,3 +39,11 @@ async def test_a_mistake_of_ours_is_no_failed_family() -> None:
     with disable_run_logger(), pytest.raises(ValueError, match="a mistake"):
         await attempted("edge", mistaken(), failed)
     assert failed == {}
+
+
+def test_a_profile_that_names_a_family_or_kind_that_there_is_not_is_refused() -> None:
+    refuse_unknown({"edge": "row-ensemble"})
+    with pytest.raises(ModelError, match="name egde; families are source"):
+        refuse_unknown({"egde": "row-ensemble"})
+    with pytest.raises(ModelError, match="no kind of model 'forest'"):
+        refuse_unknown({"edge": "forest"})

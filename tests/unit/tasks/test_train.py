@@ -16,6 +16,7 @@ from feature_store.twins import twin_samples
 from feature_store.windows import FeatureFrame, window_features
 from ml.calibration import debounced
 from tasks.detect import NOTABLE
+from tasks.prove import Verdict, prove
 from tasks.train import Stretch, calibrated, learn, score_matrix
 from tests.unit.platform_parts import at
 from tonewatch.records import Entity, Sample, Series
@@ -36,6 +37,7 @@ class Heard:
     sources: tuple[str, ...]
     seconds: np.ndarray
     found: np.ndarray
+    verdict: Verdict
 
     def findings(self, source: str, start: float, end: float) -> int:
         inside = (self.seconds >= start) & (self.seconds < end)
@@ -70,13 +72,20 @@ def heard() -> Heard:
 
     halves = [frame(CALM.ends(*half)) for half in ((CALM.start, CALM.middle), (CALM.middle, CALM.end))]
     lesson = learn("source", *halves, seed=0)
-    threshold = calibrated([lesson], platform, CALM, families=7, seed=0).thresholds["source"].value
+    calibration = calibrated([lesson], platform, CALM, families=7, seed=0)
+    threshold = calibration.thresholds["source"].value
+    verdict = prove(lesson, calibration, None, CALM, range(len(sources)), 7, seed=0)
     seconds = np.arange(46, 515)
     whole = frame([CALM.start + timedelta(seconds=float(second) - 35) for second in seconds])
     strange = score_matrix(lesson.detector, whole)
     far = np.abs(lesson.detector.distances(whole.values)).max(axis=1).reshape(strange.shape)
     runs = debounced(np.where(far >= NOTABLE, strange, np.nan), DEMO.debounce_windows, CALM.phases)
-    return Heard(sources, seconds[-runs.shape[1] :], runs > threshold)
+    return Heard(sources, seconds[-runs.shape[1] :], runs > threshold, verdict)
+
+
+def test_what_five_minutes_of_a_demo_teach_passes_the_gate_where_there_is_no_champion(heard: Heard) -> None:
+    assert heard.verdict.passed, heard.verdict.reason
+    assert heard.verdict.figures["gate_recall"] > 0.1  # at one page in twenty weeks
 
 
 def test_quiet_music_raises_no_anomaly(heard: Heard) -> None:

@@ -1,0 +1,201 @@
+"""`tonewatch models`: which versions there are and what they are, and who of them judges.
+
+The sub-commands import what they need when they run, like those of console/cli.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands import Author, Json, StateDir, Tenant, as_json_text, connected_settings, own_tenant, run, user
+
+if TYPE_CHECKING:
+    from ml.versions import Moved, Version
+    from warehouse.database import Warehouse
+
+app = typer.Typer(
+    name="models",
+    help="List the registered models, show and compare them, and say which of them judges.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_SHOWN = ("tenant", "training_set", "data_hash", "content_hash", "view", "code_version")
+_MODEL = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A family (its champion), or a version: edge/3, edge/row-ensemble/2.")
+]
+_FAMILY = Annotated[str, typer.Argument(metavar="FAMILY", help="A family, e.g. edge.")]
+_WHY = Annotated[str, typer.Option("--reason", help="Why; it stands in the audit.")]
+
+
+@app.command(name="list")
+def list_(
+    family: Annotated[str | None, typer.Option(help="Of this family alone.", show_default=False)] = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """List every version: its standing, what the gate said, when and from whose calm it was made."""
+    from ml import versions
+
+    found = versions.listed(_registry(state_dir), family)
+    if as_json:
+        print(as_json_text(found))
+        return
+    for each in found:
+        standing = "judges" if each.judges else ",".join(each.aliases) or "-"
+        gate = each.tags.get(versions.GATE, "no gate")
+        print(
+            f"{each.family:<11}{each.kind:<18}{each.version:<18}{standing:<12}{gate:<9}"
+            f"{each.made:%Y-%m-%d %H:%M}Z  {each.tags.get('tenant', '')}"
+        )
+    if not found:
+        print("no model is registered yet: `tonewatch train` makes one for each family")
+
+
+@app.command()
+def show(
+    model: _MODEL,
+    card: Annotated[bool, typer.Option("--card", help="As a model card, in Markdown.")] = False,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show a version: what it learned from, what the gate said, its figures."""
+    from ml import versions
+
+    found = _one(_registry(state_dir), model)
+    if as_json:
+        print(as_json_text(found))
+    elif card:
+        print(versions.card(found), end="")
+    else:
+        print(_text(found))
+
+
+@app.command()
+def compare(
+    model: _MODEL,
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="[OTHER]", help="A version. Default: the family's challenger.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show the figures of two versions side by side."""
+    from ml import versions
+    from tonewatch.errors import ModelError
+
+    registry = _registry(state_dir)
+    one = _one(registry, model)
+    waiting = other or versions.challenger(registry, one.family)
+    if waiting is None:
+        raise ModelError(f"{one.family} has no challenger; name a version, as `tonewatch models list` shows them")
+    two = _one(registry, other) if other else versions.one(registry, one.family, waiting)
+    rows = versions.compared(one, two)
+    if as_json:
+        told = {name: {"one": a, "other": b} for name, a, b in rows}
+        print(as_json_text({"one": one, "other": two, "figures": told}))
+        return
+    print(f"{'':<28}{_name(one):>26}{_name(two):>26}")
+    for name, a, b in rows:
+        print(f"{name:<28}" + "".join(f"{'-' if each is None else f'{each:.6g}':>26}" for each in (a, b)))
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A version (edge/3), or a family: its challenger.")],
+    unproven: Annotated[bool, typer.Option("--unproven", help="Although it has not passed the gate.")] = False,
+    reason: _WHY = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Make a version the champion of its family. Watchers take it up between two ticks; `rollback` takes it back."""
+    from ml import versions
+    from tonewatch.clock import SYSTEM
+    from tonewatch.errors import ModelError
+
+    registry = _registry(state_dir)
+    family, version = _parts(model)
+    wanted = version or versions.challenger(registry, family)
+    if wanted is None:
+        raise ModelError(f"{family} has no challenger to promote; name a version: {family}/NUMBER")
+    whose, by = tenant or own_tenant(), author or user()
+
+    async def work(warehouse: Warehouse) -> Moved:
+        from tasks.promote import promote as make
+
+        now, proven = SYSTEM.now(), not unproven
+        return await make(whose, warehouse, registry, family, wanted, who=by, reason=reason, now=now, proven=proven)
+
+    _tell(state_dir, work, as_json)
+
+
+@app.command()
+def rollback(
+    family: _FAMILY,
+    reason: _WHY = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Make the version that was champion before the champion again. Done twice, all is as it was."""
+    from tonewatch.clock import SYSTEM
+
+    registry = _registry(state_dir)
+    whose, by = tenant or own_tenant(), author or user()
+
+    async def work(warehouse: Warehouse) -> Moved:
+        from tasks.promote import rollback as back
+
+        return await back(whose, warehouse, registry, family, who=by, reason=reason, now=SYSTEM.now())
+
+    _tell(state_dir, work, as_json)
+
+
+def _tell(state_dir: Path | None, work: Callable[[Warehouse], Awaitable[Moved]], as_json: bool) -> None:
+    moved = run(state_dir, work)
+    if as_json:
+        print(as_json_text(moved))
+        return
+    before = "there was none before" if moved.before is None else f"{moved.before} before"
+    print(f"{moved.family}: {moved.version} is champion ({before}); watchers take it up within a minute")
+
+
+def _registry(state_dir: Path | None) -> str:
+    return connected_settings(state_dir).mlflow_tracking_uri or ""
+
+
+def _parts(model: str) -> tuple[str, str | None]:
+    family, _, version = model.partition("/")
+    return family, version or None
+
+
+def _one(registry: str, model: str) -> Version:
+    from ml import versions
+
+    return versions.one(registry, *_parts(model))
+
+
+def _name(of: Version) -> str:
+    return f"{of.family}/{of.version}"
+
+
+def _text(found: Version) -> str:
+    from ml.versions import GATE, GATE_REASON
+
+    standing = "judges its family" if found.judges else ", ".join(found.aliases) or "scores nothing"
+    lines = [
+        f"{_name(found)}: {found.kind}, {standing}",
+        f"  made {found.made:%Y-%m-%d %H:%M:%S}Z by run {found.run}",
+        f"  gate: {found.tags.get(GATE, 'none')} {found.tags.get(GATE_REASON, '')}".rstrip(),
+    ]
+    lines += [f"  {name}: {found.tags[name]}" for name in _SHOWN if name in found.tags]
+    lines += [f"  {name:<28}{value:.6g}" for name, value in sorted(found.metrics.items())]
+    return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""What becomes of registered versions: listed, made challenger, promoted, taken back, compared, described.
+
+Aliases: `champion` scores; `challenger` has passed the gate and waits; `previous` was champion before. Where the kinds
+of a family change, `previous` stands at the other kind's model: the tag BEFORE of the champion's says which it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ml import registry
+from ml.kinds import family_and_kind, model_name, parsed, told
+from ml.registry import CHALLENGER, champion_versions, server
+from tonewatch.errors import ModelError
+
+PREVIOUS, BEFORE = "previous", "before"
+#: Of a version, when it was made champion.
+PROMOTED = "promoted"
+GATE, GATE_REASON = "gate", "gate_reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version. version: as in our own rows; judges: whether it is the one that scores for its family.
+
+    metrics, params: of its run, where they were asked for.
+    """
+
+    family: str
+    kind: str
+    version: str
+    made: datetime
+    aliases: tuple[str, ...]
+    judges: bool
+    tags: Mapping[str, str]
+    description: str
+    run: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A promotion. before: the version that was champion; None: there was none."""
+
+    family: str
+    version: str
+    before: str | None
+
+
+def listed(tracking_uri: str, family: str | None = None) -> list[Version]:
+    """Every version, by family, the newest first. Raises ModelError: MLflow is away."""
+    judging = champion_versions(tracking_uri)
+    with server(tracking_uri, "the versions were not read", seconds=20, retries=1) as client:
+        found = []
+        for model in client.search_registered_models(max_results=1000):
+            whose = family_and_kind(model.name)
+            if whose is None or family not in (None, whose[0]):
+                continue
+            aliases = _aliases(model)
+            for each in client.search_model_versions(f"name='{model.name}'", max_results=1000):
+                found.append(_version(whose, each, aliases.get(str(each.version), ()), judging))
+    return sorted(found, key=lambda each: (each.family, -each.made.timestamp(), each.kind))
+
+
+def one(tracking_uri: str, family: str, version: str | None = None) -> Version:
+    """A version with what its run tells; None: the champion. Raises ModelError: there is none, or MLflow is away."""
+    judging = champion_versions(tracking_uri)
+    wanted = version or judging.get(family)
+    if wanted is None:
+        raise ModelError(f"{family} has no champion; see `tonewatch models list`, or train one: `tonewatch train`")
+    kind, number = parsed(wanted)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not read", seconds=20, retries=1) as client:
+        model = client.get_registered_model(name)
+        held = client.get_model_version(name, number)
+        found = _version((family, kind), held, _aliases(model).get(str(held.version), ()), judging)
+        run = client.get_run(str(held.run_id)).data
+        return replace(found, metrics=dict(run.metrics), params=dict(run.params))
+
+
+def challenge(tracking_uri: str, family: str, version: str) -> None:
+    """Make the version the challenger of its family and kind. Raises ModelError: MLflow is away or knows it not."""
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not made challenger", seconds=60, retries=2) as client:
+        client.set_registered_model_alias(name, CHALLENGER, number)
+
+
+def challenger(tracking_uri: str, family: str) -> str | None:
+    """The newest version of the family that waits to be promoted. Raises ModelError: MLflow is away."""
+    waiting = [each for each in listed(tracking_uri, family) if CHALLENGER in each.aliases]
+    return waiting[0].version if waiting else None
+
+
+def promote(tracking_uri: str, family: str, version: str, at: datetime, *, proven: bool = True) -> Moved:
+    """Make the version the family's champion; the one before stays as `previous`.
+
+    Until the last call the champion is the old one, afterwards the new one. proven: only what has passed the gate, or
+    was champion before. Raises ModelError: it is champion already, it has not passed, or MLflow is away.
+    """
+    before = champion_versions(tracking_uri).get(family)
+    if before == version:
+        raise ModelError(f"{version} is the champion of {family} already")
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    failure = f"{name} version {number} was not made champion"
+    with server(tracking_uri, failure, seconds=60, retries=2) as client:
+        held = client.get_model_version(name, number)
+        if proven and held.tags.get(GATE) != "passed" and PROMOTED not in held.tags:
+            why = held.tags.get(GATE_REASON, "it was never held against the champion")
+            raise ModelError(f"{failure}: it has not passed the gate ({why}); --unproven promotes it all the same")
+        if before is not None:
+            old_kind, old_number = parsed(before)
+            client.set_registered_model_alias(model_name(family, old_kind), PREVIOUS, old_number)
+            client.set_registered_model_tag(name, BEFORE, before)
+        client.set_model_version_tag(name, number, PROMOTED, at.isoformat())
+    registry.promote(tracking_uri, family, version)
+    with server(tracking_uri, f"{name} version {number} is champion, and still challenger", seconds=60) as client:
+        if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
+            client.delete_registered_model_alias(name, CHALLENGER)
+    return Moved(family, version, before)
+
+
+def rollback(tracking_uri: str, family: str, at: datetime) -> Moved:
+    """Make the version that was champion before the champion again; done twice, all is as it was.
+
+    Raises ModelError: there was none before, or MLflow is away.
+    """
+    now = champion_versions(tracking_uri).get(family)
+    if now is None:
+        raise ModelError(f"{family} has no champion that could be taken back")
+    name = model_name(family, parsed(now)[0])
+    with server(tracking_uri, f"the champion of {family} was not taken back", seconds=60, retries=2) as client:
+        before = client.get_registered_model(name).tags.get(BEFORE)
+    if before is None or before == now:
+        raise ModelError(f"{now} is the first champion of {family}: there is none before it")
+    return promote(tracking_uri, family, before, at, proven=False)
+
+
+def compared(one_: Version, other: Version) -> list[tuple[str, float | None, float | None]]:
+    """Figure by figure, by name; None: that run has no such figure."""
+    return [(name, one_.metrics.get(name), other.metrics.get(name)) for name in sorted({*one_.metrics, *other.metrics})]
+
+
+def card(of: Version) -> str:
+    """The version's model card, in Markdown, from what the registry holds."""
+    tags, figures = of.tags, of.metrics
+    standing = "judges its family" if of.judges else ", ".join(of.aliases) or "scores nothing"
+    lines = [
+        f"# {model_name(of.family, of.kind)} {of.version}",
+        "",
+        f"What is normal for parts of the stage `{of.family}`: {tags.get('kind', of.kind)}; {standing}.",
+        "",
+        *_section("Learned from", _learned(tags)),
+        *_section("Gate", [tags.get(GATE, "none: registered before there was one"), tags.get(GATE_REASON, "")]),
+        *_section("Parameters", [f"{name}: {value}" for name, value in sorted(of.params.items())]),
+        *_section("Figures", [f"{name}: {value:.6g}" for name, value in sorted(figures.items())]),
+        *_section(
+            "Limits",
+            [
+                "It tells that windows are unlike calm ones, not what is wrong; a finding needs a feature far off.",
+                "Its threshold is each tenant's own, set on that tenant's calm (table `calibration`).",
+                "Injected anomalies are shifts, drifts and noise in features; real faults may look otherwise.",
+            ],
+        ),
+        of.description,
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _learned(tags: Mapping[str, str]) -> list[str]:
+    names = ("tenant", "data_start", "data_end", "training_set", "training_rows", "view", "data_hash", "content_hash")
+    return [f"{name}: {tags[name]}" for name in (*names, "code_version", "fingerprint") if name in tags]
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "", *(f"- {line}" for line in lines if line), ""]
+
+
+def _aliases(model: Any) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for alias, number in sorted(model.aliases.items()):
+        found[str(number)] = (*found.get(str(number), ()), alias)
+    return found
+
+
+def _version(whose: tuple[str, str], held: Any, aliases: tuple[str, ...], judging: Mapping[str, str]) -> Version:
+    family, kind = whose
+    version = told(kind, str(held.version))
+    return Version(
+        family=family,
+        kind=kind,
+        version=version,
+        made=datetime.fromtimestamp(held.creation_timestamp / 1000, UTC),
+        aliases=aliases,
+        judges=judging.get(family) == version,
+        tags=dict(held.tags),
+        description=held.description or "",
+        run=str(held.run_id),
+    )

@@ -1,0 +1,162 @@
+"""Proving: what was learned passes the offline gate, or is refused with the figures that say why.
+
+At the page budget on the held-out calm it must not open more incidents than the champion or the budget, and of the
+anomalies that are injected into copies of that calm it must not miss more than chance would have it. Without a champion
+it must be able to find any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feature_store.contracts import contract
+from feature_store.definitions import fingerprint, floors, names
+from feature_store.views import view
+from ml import gate
+from ml.calibration import Budget, Calibration, Calm, calibrate
+from ml.detectors.base import Floats
+from ml.detectors.family import FamilyDetector
+from ml.kinds import kind_of, parsed
+from tasks.detect import NOTABLE
+from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
+from tonewatch.errors import ModelError
+
+log = logging.getLogger(__name__)
+#: Of the calm, for a threshold of the gate's.
+RESAMPLES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says. champion: the version that it was compared with; "": there is none."""
+
+    passed: bool
+    reason: str
+    champion: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def word(self) -> str:
+        """Of the version, as a tag."""
+        return "passed" if self.passed else "failed"
+
+    @property
+    def standing(self) -> str:
+        """What becomes of the version: the first of a family that passes need not wait."""
+        if not self.passed:
+            return "refused"
+        return "challenger" if self.champion else "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A model on the held-out calm at the budget: its threshold there, and the incidents that it opens."""
+
+    detector: FamilyDetector
+    threshold: float
+    pages: float
+
+
+def prove(
+    lesson: Lesson,
+    calibration: Calibration,
+    champion: FamilyDetector | None,
+    stretch: Stretch,
+    groups: Sequence[int],
+    families: int,
+    *,
+    seed: int,
+) -> Verdict:
+    """Hold what was learned of a family against its champion.
+
+    groups: as in ml.calibration.Calm, of the lesson's entities; families: how many share the budget. Judged is the
+    detector that has not seen the held-out half; a champion may have: that is to its advantage. Raises ModelError: the
+    champion's calm cannot be calibrated.
+    """
+    budget = budget_of(stretch.profile)
+    threshold = calibration.thresholds[lesson.family].value
+    sides = [lesson.pupil] + ([champion] if champion is not None else [])
+    before = max(each.looks_back for each in sides)
+    calm = strands_of(lesson.pupil, lesson.held_out, stretch.phases)
+    anomalies = gate.inject(calm, _bounds(lesson.family, stretch), budget.run, before, seed=seed)
+    if anomalies is None:
+        return Verdict(False, f"the held-out calm has no {budget.run} ticks in a row in which anything could be found")
+    if champion is None:
+        met = gate.found(lesson.pupil, threshold, NOTABLE, anomalies, budget.run)
+        figures = _recall("gate_recall", met)
+        if not met.any():
+            return Verdict(False, f"finds none of {len(met)} injected anomalies", figures=figures)
+        return Verdict(True, f"finds {met.sum()} of {len(met)} injected anomalies; there is no champion", "", figures)
+    share = budget_of(stretch.profile, 1 / max(families, 1))
+    mine, theirs = (_side(each, lesson, stretch, groups, share, seed) for each in sides)
+    flags = [gate.found(each.detector, each.threshold, NOTABLE, anomalies, budget.run) for each in (mine, theirs)]
+    return _compared(mine, theirs, flags, champion.version, _allowed(share, lesson.scores, stretch))
+
+
+def _compared(mine: _Side, theirs: _Side, flags: Sequence[gate.Flags], version: str, allowed: float) -> Verdict:
+    by_chance = gate.worse(flags[0], flags[1])
+    figures = {
+        **_recall("gate_recall", flags[0]),
+        **_recall("gate_recall_champion", flags[1]),
+        "gate_by_chance": by_chance,
+        "gate_pages": mine.pages,
+        "gate_pages_champion": theirs.pages,
+        "gate_pages_allowed": allowed,
+    }
+    told = f"finds {flags[0].sum()} of {len(flags[0])} injected anomalies, the champion {version} {flags[1].sum()}"
+    pages = f"{mine.pages:g} incidents on the held-out calm, the champion {theirs.pages:g}"
+    if by_chance < gate.CHANCE:
+        return Verdict(False, f"{told}: fewer, by chance in {by_chance:.1%} of cases", version, figures)
+    if mine.pages > max(theirs.pages, allowed):
+        return Verdict(False, f"opens {pages}, {allowed:.2g} are allowed", version, figures)
+    return Verdict(True, f"{told}; {pages}", version, figures)
+
+
+def _recall(name: str, flags: gate.Flags) -> dict[str, float]:
+    low, high = gate.recall_interval(flags)
+    return {name: float(flags.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def _side(
+    detector: FamilyDetector, lesson: Lesson, stretch: Stretch, groups: Sequence[int], budget: Budget, seed: int
+) -> _Side:
+    scores = lesson.scores if detector is lesson.pupil else score_matrix(detector, lesson.held_out, stretch.phases)
+    calm = {lesson.family: Calm(scores, notable_matrix(detector, lesson.held_out), groups)}
+    found = calibrate(calm, budget, phases=stretch.phases, resamples=RESAMPLES, seed=seed)
+    return _Side(detector, found.thresholds[lesson.family].value, found.seen)
+
+
+def _allowed(budget: Budget, scores: Floats, stretch: Stretch) -> float:
+    """Incidents that the budget allows in so long a stretch."""
+    seconds = scores.shape[1] / stretch.phases * budget.tick_seconds
+    return float(budget.pages_per_week * seconds / budget.week_seconds)
+
+
+def _bounds(family: str, stretch: Stretch) -> gate.Bounds:
+    promises = contract(view(family, stretch.profile)).promises
+    low, high = (np.array(ends) for ends in zip(*((each.low, each.high) for each in promises), strict=True))
+    return gate.Bounds(low, high, np.array(floors(family)))
+
+
+def champion_of(tracking_uri: str, family: str) -> FamilyDetector | None:
+    """The family's champion, whoever trained it; None: there is none, or none that can score: it was trained on other
+    features, or its artefact is damaged.
+
+    It blocks for seconds. Raises ModelError: MLflow is away, or the champion's kind cannot be used on this machine.
+    """
+    from ml import registry
+
+    version = registry.champion_versions(tracking_uri).get(family)
+    if version is None:
+        return None
+    kind_of(parsed(version)[0]).refuse_missing()
+    try:
+        held = registry.fetch(tracking_uri, family, version, names=names(family), fingerprint=fingerprint(family))
+    except ModelError as error:
+        log.warning("the champion of %s is no rival: %s", family, error)
+        return None
+    return held.detector

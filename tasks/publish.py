@@ -1,0 +1,211 @@
+"""Publishing: what was learned goes into the registry with all that tells where it came from, as what it may be."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_store import training_sets
+from feature_store.definitions import fingerprint
+from feature_store.views import view
+from ml.calibration import Calibration
+from ml.kinds import kind_of
+from tasks import plot
+from tasks.promote import WHO, promote
+from tasks.prove import Verdict
+from tasks.train import Lesson, Stretch, judged
+from warehouse import calibrations
+from warehouse.database import Warehouse
+from warehouse.training_sets import TrainingSet
+
+if TYPE_CHECKING:
+    from ml.registry import Training  # its module imports mlflow, which only publish() needs
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A family's new version, in figures. calm_rate: incidents per calm budget week that all families open together.
+
+    standing: champion, challenger or refused; gate: why. noticed: the shift in robust standard deviations that the
+    model notices in half of its features, each alone.
+    """
+
+    family: str
+    version: str
+    entities: int
+    rows: int
+    threshold: float
+    calm_highest: float
+    calm_rate: float
+    tail: str
+    noticed: float
+    standing: str
+    gate: str
+
+
+async def publish(
+    warehouse: Warehouse,
+    tracking_uri: str,
+    stretch: Stretch,
+    lesson: Lesson,
+    calibration: Calibration,
+    *,
+    verdict: Verdict,
+    seed: int,
+    now: datetime,
+) -> Trained:
+    """Register what was learned. What passed the gate becomes challenger; where there is no champion, champion.
+
+    The tenant's threshold for it is there before the champion: one that dies in between leaves a version that scores
+    nothing. What was refused is kept with the reason and scores nothing. Raises ModelError: MLflow is away or refuses;
+    WarehouseAway.
+    """
+    from ml import registry, versions  # import mlflow: seconds that learning alone does not pay
+
+    rows = lesson.learned.values[judged(lesson.detector, lesson.learned)]
+    threshold = calibration.thresholds[lesson.family]
+    shifts = lesson.detector.noticed(threshold.value)
+    noticed = float(np.median(list(shifts.values())))
+    pictures = {
+        "calm-scores.png": plot.calm_scores(
+            lesson.family, lesson.scores, threshold.value, threshold.low, threshold.high
+        ),
+        "noticed.png": plot.noticed(lesson.family, shifts),
+    }
+    made = await training_sets.of_windows(
+        stretch.tenant,
+        warehouse,
+        f"training-{lesson.family}",
+        view(lesson.family, stretch.profile),
+        (lesson.learned, lesson.held_out),
+        stretch.step,
+        now,
+    )
+    training = _training(stretch, lesson, calibration, made, noticed, seed)
+    training = replace(
+        training,
+        pictures=pictures,
+        metrics={**training.metrics, **verdict.figures},
+        lineage={**training.lineage, versions.GATE: verdict.word, versions.GATE_REASON: verdict.reason},
+    )
+    number = await asyncio.to_thread(
+        registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
+    )
+    if verdict.passed:
+        async with warehouse.as_tenant(stretch.tenant) as db:
+            await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
+        await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)
+    if verdict.standing == "champion":
+        first = f"the first of its family: {verdict.reason}"
+        await promote(stretch.tenant, warehouse, tracking_uri, lesson.family, number, who=WHO, reason=first, now=now)
+    return Trained(
+        family=lesson.family,
+        version=number,
+        entities=len(lesson.entities),
+        rows=len(lesson.learned.ends) + len(lesson.held_out.ends),
+        threshold=threshold.value,
+        calm_highest=threshold.highest,
+        calm_rate=calibration.rate,
+        tail=calibration.tail,
+        noticed=noticed,
+        standing=verdict.standing,
+        gate=verdict.reason,
+    )
+
+
+def _calibrated(
+    stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime
+) -> calibrations.Calibrated:
+    threshold = calibration.thresholds[family]
+    return calibrations.Calibrated(
+        family=family,
+        version=version,
+        made=now,
+        threshold=threshold.value,
+        low=threshold.low,
+        high=threshold.high,
+        highest=threshold.highest,
+        rate=calibration.rate,
+        tail=calibration.tail,
+        source=calibrations.Source.TRAINING,
+        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
+    )
+
+
+def _training(
+    stretch: Stretch, lesson: Lesson, calibration: Calibration, made: TrainingSet, noticed: float, seed: int
+) -> Training:
+    from ml.registry import Training
+
+    frames = (lesson.learned, lesson.held_out)
+    threshold, profile = calibration.thresholds[lesson.family], stretch.profile
+    return Training(
+        tenant=stretch.tenant,
+        start=stretch.start,
+        end=stretch.end,
+        data_hash=made.hash,
+        fingerprint=fingerprint(lesson.family),
+        threshold=threshold.value,
+        rate=calibration.rate,
+        metrics={
+            "calm_low": threshold.low,
+            "calm_high": threshold.high,
+            "calm_highest": threshold.highest,
+            "calm_exceedance": calibration.exceedance,
+            "calm_aim": calibration.aim,
+            "calm_seen": calibration.seen,
+            "calm_ticks": calibration.ticks,
+            "rows_learned": len(lesson.learned.ends),
+            "rows_held_out": len(lesson.held_out.ends),
+            "rows_judged": sum(int(judged(lesson.detector, frame).sum()) for frame in frames),
+            "coverage": float(np.mean([frame.coverage.mean() for frame in frames])),
+            "noticed_shift": noticed,
+        },
+        params={
+            "seed": seed,
+            "kind": lesson.detector.kind,
+            "embargo_seconds": profile.window_seconds + lesson.detector.looks_back * profile.tick_seconds,
+            **kind_of(lesson.detector.kind).params(lesson.detector),
+            "tail": calibration.tail,
+            "families": ",".join(sorted(calibration.thresholds)),
+            "window_seconds": profile.window_seconds,
+            "tick_seconds": profile.tick_seconds,
+            "debounce_windows": profile.debounce_windows,
+            "anomaly_seconds": profile.anomaly_seconds,
+            "pages_per_week": profile.budget.pages_per_week,
+            "week_seconds": profile.budget.week_seconds,
+        },
+        lineage={
+            "view": f"{lesson.family}/{made.definition}",
+            "training_set": f"{made.name}/{made.version}",
+            "training_rows": str(made.found),
+            "tenants": stretch.tenant,
+            "code_version": code_version(),
+            "scores_hash": hashlib.blake2b(np.ascontiguousarray(lesson.scores).tobytes(), digest_size=16).hexdigest(),
+        },
+        description=(
+            "Learned from the first half of the data window; its threshold was set on the second half, together with "
+            f"{', '.join(sorted(set(calibration.thresholds) - {lesson.family})) or 'no other family'}, on the rate of "
+            f"incidents of all of them (tail: {calibration.tail}); then learned again from both halves."
+        ),
+    )
+
+
+@cache
+def code_version() -> str:
+    """The house's version, and a hash over the code that reads, learns and scores."""
+    house = Path(__file__).resolve().parents[1]
+    content = hashlib.blake2b(digest_size=6)
+    for room in ("feature_store", "ml"):
+        for path in sorted((house / room).rglob("*.py")):
+            content.update(path.relative_to(house).as_posix().encode() + path.read_bytes())
+    content.update((house / "tasks" / "train.py").read_bytes())
+    return f"{version('tonewatch')}+{content.hexdigest()}"

@@ -1,0 +1,202 @@
+"""Challengers, the gate, promotion and the way back, on a real PostgreSQL and a real MLflow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from console.cli import app
+from feature_store.definitions import floors, names
+from ml import registry, versions
+from ml.calibration import Calibration
+from ml.detectors.isolation_forest import ForestDetector
+from tasks.promote import promote, rollback
+from tasks.prove import Verdict, champion_of, prove
+from tasks.publish import Trained, publish
+from tasks.train import Lesson, Stretch, calibrated, platform_of, train
+from tests.conftest import Database
+from tests.integration.servers import Mlflow
+from tests.integration.test_kinds_in_registry import spoil
+from tests.integration.test_training import PARTS, START, TRAINING, calm
+from tonewatch.errors import ModelError, WarehouseAway
+from warehouse import audit, calibrations
+from warehouse.database import Connection, Warehouse
+
+__all__ = ["calm"]  # a fixture
+pytestmark = pytest.mark.timeout(300)
+FAMILY = "transcode"
+LATER = START + timedelta(hours=1)
+
+
+@pytest.fixture
+async def lesson(warehouse: Warehouse, calm: Stretch) -> tuple[Lesson, Calibration]:
+    made = await train(warehouse, calm, FAMILY, PARTS, seed=1)
+    return made, calibrated([made], await platform_of(warehouse, calm), calm, families=1, seed=1)
+
+
+@pytest.fixture
+def clean(mlflow: Mlflow) -> None:
+    """No champion of the family, whatever other tests have left."""
+    with registry.server(mlflow.url, "not cleaned") as client:
+        for model in client.search_registered_models():
+            if model.name.startswith(f"{FAMILY}-"):
+                for alias in model.aliases:
+                    client.delete_registered_model_alias(model.name, alias)
+
+
+async def trained(
+    warehouse: Warehouse, url: str, stretch: Stretch, lesson: Lesson, calibration: Calibration
+) -> tuple[Trained, Verdict]:
+    champion = await asyncio.to_thread(champion_of, url, FAMILY)
+    verdict = prove(lesson, calibration, champion, stretch, [0, 1], 1, seed=1)
+    now = stretch.end
+    return await publish(warehouse, url, stretch, lesson, calibration, verdict=verdict, seed=1, now=now), verdict
+
+
+def blind(lesson: Lesson) -> Lesson:
+    """The same, had the detector learned that anything is normal."""
+    dull = ForestDetector(names(FAMILY), [1e3 * floor for floor in floors(FAMILY)], trees=5)
+    rows = lesson.learned.values
+    dull.fit(rows[np.isfinite(rows).all(axis=1)])
+    return replace(lesson, pupil=dull, detector=dull)
+
+
+@pytest.mark.usefixtures("clean")
+async def test_the_first_that_passes_is_champion_the_next_challenger_and_each_move_can_be_taken_back(
+    warehouse: Warehouse,
+    calm: Stretch,
+    lesson: tuple[Lesson, Calibration],
+    mlflow: Mlflow,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (first, verdict), (second, again) = [await trained(warehouse, mlflow.url, calm, *lesson) for _ in range(2)]
+    assert (first.standing, second.standing) == ("champion", "challenger")
+    assert verdict.figures["gate_recall"] > 0.3
+    assert again.champion == first.version
+    assert registry.champion_versions(mlflow.url)[FAMILY] == first.version
+    by = {"who": "ann", "reason": "it finds more", "now": LATER}
+    moved = await promote(calm.tenant, warehouse, mlflow.url, FAMILY, second.version, **by)
+    assert (moved.version, moved.before) == (second.version, first.version)
+    assert registry.champion_versions(mlflow.url)[FAMILY] == second.version
+    with pytest.raises(ModelError, match="is the champion of transcode already"):
+        await promote(calm.tenant, warehouse, mlflow.url, FAMILY, second.version, **by)
+    standing = {each.version: each.aliases for each in versions.listed(mlflow.url, FAMILY)}
+    assert (standing[first.version], standing[second.version]) == (("previous",), ("champion",))
+    for expected in (first.version, second.version):
+        back = await rollback(calm.tenant, warehouse, mlflow.url, FAMILY, **by)
+        assert back.version == registry.champion_versions(mlflow.url)[FAMILY] == expected
+    async with warehouse.as_tenant(calm.tenant) as db:
+        lines = await audit.read(calm.tenant, db, 10)
+    told = [(line.what, line.who, (line.before or {}).get("champion"), line.after["champion"]) for line in lines]
+    assert told == [
+        ("model.rollback", "ann", first.version, second.version),
+        ("model.rollback", "ann", second.version, first.version),
+        ("model.promote", "ann", first.version, second.version),
+        ("model.promote", "tonewatch", None, first.version),
+    ]
+
+    monkeypatch.setenv("TONEWATCH_DATABASE_URL", database.app_url)
+    monkeypatch.setenv("TONEWATCH_MLFLOW_TRACKING_URI", mlflow.url)
+    monkeypatch.setenv("TONEWATCH_TENANT", calm.tenant)
+
+    async def say(*words: str) -> Any:
+        told = await asyncio.to_thread(CliRunner().invoke, app, ["models", *words])
+        assert told.exit_code == 0, told.output
+        return json.loads(told.stdout) if "--json" in words else told.stdout
+
+    listed = await say("list", "--family", FAMILY, "--json")
+    assert [each["version"] for each in listed if each["judges"]] == [second.version]
+    card = await say("show", f"{FAMILY}/{first.version}", "--card")
+    assert f"training_set: training-{FAMILY}/1" in card
+    assert "## Gate\n\n- passed\n- finds " in card
+    figures = (await say("compare", FAMILY, f"{FAMILY}/{first.version}", "--json"))["figures"]
+    assert figures["threshold"]["one"] == figures["threshold"]["other"] == first.threshold
+    assert "rows_learned" in await say("show", FAMILY)
+    undone = await say("rollback", FAMILY, "--reason", "worse at night", "--as", "bob", "--json")
+    assert (undone["version"], undone["before"]) == (first.version, second.version)
+    await say("promote", f"{FAMILY}/{second.version}", "--as", "bob")
+    assert registry.champion_versions(mlflow.url)[FAMILY] == second.version
+
+
+@pytest.mark.usefixtures("clean")
+async def test_what_finds_less_is_refused_and_touches_neither_champion_nor_thresholds(
+    warehouse: Warehouse, calm: Stretch, lesson: tuple[Lesson, Calibration], mlflow: Mlflow
+) -> None:
+    good, _ = await trained(warehouse, mlflow.url, calm, *lesson)
+    async with warehouse.as_tenant(calm.tenant) as db:
+        before = await calibrations.newest(calm.tenant, db)
+    bad, verdict = await trained(warehouse, mlflow.url, calm, blind(lesson[0]), lesson[1])
+    assert (bad.standing, verdict.passed) == ("refused", False)
+    assert "fewer, by chance" in verdict.reason
+    found = versions.one(mlflow.url, FAMILY, bad.version)
+    assert (found.aliases, found.tags["gate"]) == ((), "failed")
+    assert found.metrics["gate_recall"] < found.metrics["gate_recall_champion"]
+    assert registry.champion_versions(mlflow.url)[FAMILY] == good.version
+    async with warehouse.as_tenant(calm.tenant) as db:
+        assert await calibrations.newest(calm.tenant, db) == before
+    by = {"who": "ann", "reason": "", "now": LATER}
+    with pytest.raises(ModelError, match="has not passed the gate"):
+        await promote(calm.tenant, warehouse, mlflow.url, FAMILY, bad.version, **by)
+    await promote(calm.tenant, warehouse, mlflow.url, FAMILY, bad.version, proven=False, **by)
+    assert (await rollback(calm.tenant, warehouse, mlflow.url, FAMILY, **by)).version == good.version
+
+
+@pytest.mark.usefixtures("clean")
+async def test_a_first_model_that_can_find_nothing_is_refused_and_a_damaged_champion_is_no_rival(
+    warehouse: Warehouse, calm: Stretch, lesson: tuple[Lesson, Calibration], mlflow: Mlflow
+) -> None:
+    made, calibration = lesson
+    highest = {FAMILY: replace(calibration.thresholds[FAMILY], value=1.0)}
+    verdict = prove(made, replace(calibration, thresholds=highest), None, calm, [0, 1], 1, seed=1)
+    assert (verdict.passed, verdict.reason) == (False, "finds none of 120 injected anomalies")
+    await trained(warehouse, mlflow.url, calm, *lesson)
+    assert champion_of(mlflow.url, FAMILY) is not None
+    spoil(mlflow.folder)
+    assert champion_of(mlflow.url, FAMILY) is None
+    assert (await trained(warehouse, mlflow.url, calm, *lesson))[0].standing == "champion"
+
+
+class Breaking(Warehouse):
+    """A warehouse whose connection breaks off as a transaction would commit."""
+
+    @asynccontextmanager
+    async def as_tenant(self, tenant: str) -> AsyncIterator[Connection]:
+        async with super().as_tenant(tenant) as db:
+            yield db
+            raise WarehouseAway("broke off")
+
+
+@pytest.mark.usefixtures("clean")
+async def test_two_promotions_at_once_follow_one_another_and_one_without_audit_is_taken_back(
+    warehouse: Warehouse,
+    calm: Stretch,
+    lesson: tuple[Lesson, Calibration],
+    mlflow: Mlflow,
+    database: Database,
+) -> None:
+    told = replace(TRAINING, lineage={"gate": "passed"})
+    rows = lesson[0].learned.values[:3]
+    first, second, third = (registry.register(mlflow.url, FAMILY, lesson[0].detector, told, rows) for _ in range(3))
+    registry.promote(mlflow.url, FAMILY, first)
+    by = {"who": "ann", "reason": "", "now": LATER}
+    moves = await asyncio.gather(
+        *(promote(calm.tenant, warehouse, mlflow.url, FAMILY, each, **by) for each in (second, third))
+    )
+    assert {each.before for each in moves} in ({first, second}, {first, third})
+    now = registry.champion_versions(mlflow.url)[FAMILY]
+
+    breaking = Breaking(database.app_url)
+    with pytest.raises(WarehouseAway, match="broke off"):
+        await promote(calm.tenant, breaking, mlflow.url, FAMILY, first, **by)
+    await breaking.close()
+    assert registry.champion_versions(mlflow.url)[FAMILY] == now
