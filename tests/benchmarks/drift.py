@@ -11,18 +11,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from feature_store.definitions import features, floors, names
 from feature_store.windows import microseconds
 from ml.drift import Judged, Verdict, judge
-from ml.drift_days import Rows, hourly
+from ml.drift_days import Hourly, Rows, hourly
 from ml.drift_report import report
 from tests.benchmarks import _drifting
 from tests.benchmarks._drift_page import document, page
@@ -36,27 +38,46 @@ SIZES = (1.0, 0.5, 0.25)
 SCORES = ("score",)
 #: Platforms of which Evidently watches a month, each another view; and those whose planted shifts it is asked about: a
 #: run of it takes seconds, nearly all of them for its pictures.
-RIVAL_MONTHS, RIVAL_PLANTED = 7, 3
+RIVAL_MONTHS, RIVAL_PLANTED, RIVAL_STEP = 7, 2, 3 * DAY_US
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What is judged: rows of all days, and what its columns are."""
+    """What is judged: rows of all days, and what its columns are. start: of the platform, microseconds since 1970."""
 
     rows: Rows
     names: tuple[str, ...]
     floors: tuple[float, ...]
+    start: int
+
+    @cached_property
+    def hours(self) -> Hourly:
+        """All days summed up by the hour, once for all checks."""
+        return hourly(self.rows, self.start + DAYS * DAY_US, DAY_US, DAYS)
 
     def judged(self, end: int) -> Judged:
         """The day before `end`, microseconds since 1970, against the 28 before it."""
-        recent = between(self.rows, end - (REFERENCE + 1) * DAY_US, end)
-        return judge(hourly(recent, end, DAY_US, REFERENCE + 1), self.names, self.floors)
+        return judge(ending(self.hours, end, REFERENCE + 1), self.names, self.floors)
 
     def evidently(self, end: int) -> tuple[bool, bool]:
         """What the plain preset says of the same: drift in half of the columns, and in any."""
         then = between(self.rows, end - (REFERENCE + 1) * DAY_US, end - DAY_US)
         told = report(self.names, then.values, between(self.rows, end - DAY_US, end).values)
         return told.drifted, any(beyond for _, beyond in told.columns.values())
+
+
+def ending(of: Hourly, end: int, days: int) -> Hourly:
+    """What `hourly` gives of the same rows for an earlier end at a full hour, without summing them up again."""
+    hour = of.day // 24
+
+    def earlier(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        line = np.roll(values, -((of.end // hour) % 24), axis=2)[:, ::-1]
+        line = line.reshape(len(values), -1, *values.shape[3:])
+        last = line.shape[1] - (of.end - end) // hour
+        blocks = line[:, last - 24 * days : last].reshape(len(values), days, 24, *values.shape[3:])
+        return np.roll(blocks[:, ::-1], (end // hour) % 24, axis=2)
+
+    return Hourly(end, of.day, *map(earlier, (of.mean, of.variance, of.rows, of.numbers)))
 
 
 def ends(start: int, step: int) -> Iterator[int]:
@@ -69,9 +90,9 @@ def episodes(alarms: Sequence[bool]) -> int:
     return sum(now and not before for before, now in zip([False, *alarms], alarms, strict=False))
 
 
-def month(watched: Watched, start: int) -> dict[str, Any]:
+def month(watched: Watched, step: int = DAY_US // 4) -> dict[str, Any]:
     """A month of checks: alarms that began, checks that said drift or growth, and what they named."""
-    told = [watched.judged(end) for end in ends(start, DAY_US // 4)]
+    told = [watched.judged(end) for end in ends(watched.start, step)]
     drifted = [each.verdict is Verdict.DRIFT for each in told]
     named = {f"{shift.feature} {shift.aspect}" for each in told for shift in each.drifted}
     return {
@@ -98,17 +119,17 @@ class Seed:
             rows = self.platform.whole(view)
             learned = model(view, between(rows, self.start, self.start + REFERENCE * DAY_US), seed)
             self.models[view] = learned
-            self.views[view] = Watched(rows, names(view), floors(view))
-            self.scores[view] = Watched(scored(learned, rows), SCORES, (_drifting.SCORE_FLOOR,))
+            self.views[view] = Watched(rows, names(view), floors(view), self.start)
+            self.scores[view] = Watched(scored(learned, rows), SCORES, (_drifting.SCORE_FLOOR,), self.start)
 
     def told(self) -> dict[str, Any]:
         """False alarms of the month and what was found of the planted."""
         began = process_time()
-        calm = {view: month(watched, self.start) for view, watched in self.views.items()}
+        calm = {view: month(watched) for view, watched in self.views.items()}
         took = process_time() - began
-        scores = {view: month(watched, self.start) for view, watched in self.scores.items()}
+        scores = {view: month(watched) for view, watched in self.scores.items()}
         bare = {
-            view: month(Watched(each.rows, each.names, tuple(floor / 1e4 for floor in each.floors)), self.start)
+            view: month(replace(each, floors=tuple(floor / 1e4 for floor in each.floors)), DAY_US)
             for view, each in self.views.items()
         }
         chance = np.random.default_rng([self.seed, 7])
@@ -128,9 +149,9 @@ class Seed:
         }
 
     def _rival_month(self) -> dict[str, Any]:
-        """Evidently once a day over one view, another of each platform."""
+        """Evidently every third day over one view, another of each platform."""
         view = VIEWS[self.place]
-        told = [self.views[view].evidently(end) for end in ends(self.start, DAY_US)]
+        told = [self.views[view].evidently(end) for end in ends(self.start, RIVAL_STEP)]
         return {
             "view": view,
             "half": episodes([half for half, _ in told]),
@@ -172,8 +193,8 @@ class Seed:
         at = self.start + onset * 60_000_000
         rows = joined([between(of.rows, 0, at), between(moved, at, at + DAY_US)])
         if not shift.scores:
-            return Watched(rows, of.names, of.floors)
-        return Watched(scored(self.models[shift.view], rows), SCORES, (_drifting.SCORE_FLOOR,))
+            return replace(of, rows=rows)
+        return replace(self.scores[shift.view], rows=scored(self.models[shift.view], rows))
 
 
 def touched(shift: Planted) -> set[str]:
