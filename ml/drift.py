@@ -92,6 +92,8 @@ def judge(told: Hourly, names: Sequence[str], floors: Sequence[float]) -> Judged
     """
     if told.mean.size == 0 or not np.isfinite(told.mean[:, 0]).any():
         return _unjudged(names, "the current day has no window with a number")
+    if told.mean.shape[1] <= WEEK:
+        return _unjudged(names, f"the reference has {told.mean.shape[1] - 1} days; a season is {WEEK}")
     found = daily(told, np.asarray(floors, np.float64))
     tests = list(_tests(found, names))
     judged = [test for _, _, test in tests if isinstance(test, _Test)]

@@ -10,6 +10,7 @@ subseries values for estimating the variance of a general statistic, Annals of S
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -101,6 +102,15 @@ def hourly(rows: Rows, end: int, day: int, days: int) -> Hourly:
     parts = zip(*columns, strict=True)
     mean, variance, numbers = (np.stack(each, axis=-1).reshape(*shape, len(columns)) for each in parts)
     return Hourly(end, day, mean, variance, count.reshape(shape), numbers)
+
+
+def together(parts: Sequence[Hourly]) -> Hourly:
+    """The same days of further entities, as one. Raises ValueError: there are none."""
+    first = parts[0]
+    joined = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("mean", "variance", "rows", "numbers")
+    )
+    return Hourly(first.end, first.day, *joined)
 
 
 def _moments(cell: Indexes, column: Floats, cells: int) -> tuple[Floats, Floats, Floats]:

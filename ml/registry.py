@@ -37,6 +37,7 @@ from tonewatch.errors import ModelError
 ALIAS = "champion"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
+DRIFTS = "tonewatch-drift"
 SUFFIX = "-isolation-forest"
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
@@ -119,6 +120,23 @@ def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
             mlflow.log_metrics(dict(backtest.metrics))
             _log_files(backtest.files, "findings")
             return str(run.info.run_id)
+
+
+def log_drift(
+    tracking_uri: str, name: str, tags: Mapping[str, str], metrics: Mapping[str, float], page: str
+) -> tuple[str, str]:
+    """Log a drift with its page of pictures (HTML); return the run's id and where people see the page.
+
+    Raises ModelError: MLflow is away or refuses.
+    """
+    with _server(tracking_uri, f"the drift {name} was not logged", seconds=60, retries=2):
+        mlflow.set_tracking_uri(tracking_uri)
+        experiment = mlflow.set_experiment(DRIFTS)
+        with mlflow.start_run(run_name=name, tags=dict(tags)) as run:
+            mlflow.log_metrics(dict(metrics))
+            _log_files({"drift.html": page.encode()}, "drift")
+            id_ = str(run.info.run_id)
+        return id_, f"{tracking_uri.rstrip('/')}/#/experiments/{experiment.experiment_id}/runs/{id_}/artifacts"
 
 
 def promote(tracking_uri: str, family: str, version: str) -> None:
