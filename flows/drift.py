@@ -52,10 +52,10 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
     for slug in slugs:
         try:
             champions = await _champions(slug, warehouse, settings, told)
-            checked = await check(slug, warehouse, champions, clock.now())
+            checked = await check(slug, warehouse, champions or {}, clock.now())
             told.done += checked
             for each in checked:
-                if each.new and each.check.verdict == Verdict.DRIFT:
+                if champions is not None and each.new and each.check.verdict == Verdict.DRIFT:
                     await _picture(slug, warehouse, settings, each, told)
             await _deliver(slug, warehouse, clock, ask, told)
         except TonewatchError as error:
@@ -63,18 +63,20 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
     return told
 
 
-async def _champions(tenant: str, warehouse: Warehouse, settings: Settings, told: Round) -> Mapping[str, Champion]:
-    """The models whose scores are looked at; none where MLflow is away, or there is none."""
+async def _champions(
+    tenant: str, warehouse: Warehouse, settings: Settings, told: Round
+) -> Mapping[str, Champion] | None:
+    """The models whose scores are looked at; None: MLflow is away, or there is none."""
     uri = settings.mlflow_tracking_uri
     if not uri:
-        return {}
+        return None
     async with warehouse.as_tenant(tenant) as db:
         mine = await calibrations.newest(tenant, db)
     try:
         return await asyncio.to_thread(Bench(tenant, uri).champions, mine)
     except ModelError as error:
-        told.away.append(f"{tenant}: the scores were not looked at: {error}")
-        return {}
+        told.away.append(f"{tenant}: the scores were not looked at, no page of pictures is made: {error}")
+        return None
 
 
 async def _picture(tenant: str, warehouse: Warehouse, settings: Settings, of: Checked, told: Round) -> None:

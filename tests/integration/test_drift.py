@@ -67,10 +67,10 @@ async def test_calm_rows_are_steady_and_ask_for_nothing(warehouse: Warehouse, te
 
 
 async def test_a_drift_that_lasts_asks_again_after_rests_that_double(warehouse: Warehouse, tenant: str) -> None:
-    """No loop: of a week of checks four times a day, three ask."""
+    """No loop: of a week of checks twice a day, three ask."""
     await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
-    quarters = [NOW + quarter * DAY / 4 for quarter in range(28)]
-    verdicts = [(await edges(warehouse, tenant, now)).check.verdict for now in quarters]
+    halves = [NOW + half * DAY / 2 for half in range(14)]
+    verdicts = [(await edges(warehouse, tenant, now)).check.verdict for now in halves]
     assert set(verdicts) == {"drift"}
     async with warehouse.as_tenant(tenant) as db:
         asked = await drift.requests(tenant, db)
@@ -104,12 +104,12 @@ async def test_a_persons_word_makes_it_normal(warehouse: Warehouse, tenant: str)
     assert (await edges(warehouse, tenant, NOW + 11 * DAY)).check.verdict == "steady"
 
 
-@pytest.mark.parametrize(("days", "why"), [(4, "a season is 7"), (0.2, "the reference has 0 days")])
-async def test_a_short_reference_is_not_judged(warehouse: Warehouse, tenant: str, days: float, why: str) -> None:
+@pytest.mark.parametrize("days", [5, 1.2])
+async def test_a_short_reference_is_not_judged(warehouse: Warehouse, tenant: str, days: float) -> None:
     await furnish(warehouse, tenant, days=days, shift=5.0, since=ONSET)
     found = await edges(warehouse, tenant)
     assert found.check.verdict == "unjudged"
-    assert why in found.check.told
+    assert "a season is 7" in found.check.told
 
 
 async def test_an_empty_day_is_not_judged(warehouse: Warehouse, tenant: str) -> None:
