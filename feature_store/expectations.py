@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -64,8 +63,6 @@ def validate(
 def _results(gx: Any, held: Contract, frame: Any, now: datetime, docs: Path | None) -> list[Mapping[str, Any]]:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    for made in context.variables.data_docs_sites.values():  # of its own, in a new folder of /tmp at every call
-        shutil.rmtree(made["store_backend"]["base_directory"], ignore_errors=True)
     source = context.data_sources.add_pandas(held.view)
     batch = source.add_dataframe_asset(held.view).add_batch_definition_whole_dataframe(held.view)
     suite = gx.ExpectationSuite(name=held.view, expectations=list(_expectations(gx.expectations, held, now)))

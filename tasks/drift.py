@@ -243,6 +243,13 @@ async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
     )
 
 
+async def accept(tenant: str, db: Connection, view: str, who: str, reason: str, now: datetime) -> None:
+    """Keep a person's word that what the view shows is normal from now on, with its line in the audit."""
+    await drift.accept(tenant, db, view, who, reason, now)
+    words = {"who": who, "what": "drift-accepted", "subject": f"view:{view}", "reason": reason}
+    await audit.write(tenant, db, **words, before=None, after={"normal_since": now.isoformat()}, at=now)
+
+
 async def pictured(tenant: str, warehouse: Warehouse, of: DriftCheck) -> tuple[tuple[str, ...], Floats, Floats]:
     """The names of the view's features, and windows of the reference and of the day, thinned out where there are many.
 
