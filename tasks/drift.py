@@ -112,8 +112,9 @@ async def _normal_since(tenant: str, db: Connection, view: str) -> datetime | No
     """Where the reference may begin at the earliest: with a person's word, or with a model that drift asked for."""
     accepted = await drift.accepted(tenant, db, view)
     asked = await drift.requests(tenant, db, view)
-    learned = await drift.learned(tenant, db, view, asked[-1].asked) if asked else None
-    return max((each for each in (accepted, learned) if each is not None), default=None)
+    # A request that nothing was learned from yet leaves what an earlier one brought.
+    learned = [await drift.learned(tenant, db, view, each.asked) for each in asked]
+    return max((each for each in (accepted, *learned) if each is not None), default=None)
 
 
 async def _judged(
