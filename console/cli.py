@@ -17,6 +17,7 @@ import typer
 from console.cases import app as cases
 from console.commands import Json, StateDir, settings_for
 from console.connect import app as connect
+from console.drift import app as drift
 from console.features import app as features
 from console.incidents import app as incidents
 from console.keys import app as keys
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 app.add_typer(cases)
 app.add_typer(connect)
+app.add_typer(drift)
 app.add_typer(features)
 app.add_typer(incidents)
 app.add_typer(keys)

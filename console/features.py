@@ -14,12 +14,15 @@ from console.commands import Json, StateDir, Tenant, as_json_text, connected_set
 from console.feature_sets import app as sets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from feature_store.views import View
     from warehouse.database import Warehouse
+    from warehouse.quality import DataBreach, Quality
 
 app = typer.Typer(
     name="features",
-    help="List the views of features, show one with what is kept of it, and materialise what is new.",
+    help="List the views of features, show one with what is kept of it, how its contract holds; make what is new.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -112,6 +115,51 @@ def materialize(
         )
         for breach in each.broken:
             print(f"    contract, {breach.clause}: {breach.feature} {breach.told}".rstrip())
+
+
+@app.command()
+def quality(
+    name: Annotated[str | None, typer.Argument(metavar="[VIEW]", help="This view alone. Default: all.")] = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show how the last check of each view's contract went, clause by clause, and since when something is broken.
+
+    Exit status 1 when a clause does not hold.
+    """
+    whose = tenant or own_tenant()
+
+    async def work(warehouse: Warehouse) -> tuple[list[Quality], list[DataBreach]]:
+        from warehouse import quality as kept
+
+        async with warehouse.as_tenant(whose) as db:
+            return await kept.newest(whose, db, name), await kept.lasting(whose, db, name)
+
+    found, lasting = run(state_dir, work)
+    if as_json:
+        print(as_json_text({"tenant": whose, "clauses": found, "breaches": lasting}))
+    elif not found:
+        print(f"{whose} has no check of {name or 'any view'}: the flow `data-quality` makes them every hour")
+    else:
+        print("\n".join(_quality_text(found, lasting)))
+    if any(not each.held for each in found):
+        raise typer.Exit(1)
+
+
+def _quality_text(found: list[Quality], lasting: list[DataBreach]) -> Iterator[str]:
+    since = {each.key: each for each in lasting}
+    for view in dict.fromkeys(each.view for each in found):
+        mine = [each for each in found if each.view == view]
+        broken = [each for each in mine if not each.held]
+        yield (
+            f"{view:<12}{len(mine) - len(broken)} of {len(mine)} clauses hold, by {mine[0].judge}, of {mine[0].rows} "
+            f"rows at {mine[0].checked:%Y-%m-%d %H:%M}Z"
+        )
+        for each in broken:
+            lasts = since.get((each.view, each.clause, each.feature))
+            told = f", since {lasts.since:%Y-%m-%d %H:%M}Z, told to {lasts.owner}" if lasts else ""
+            yield f"    {each.clause} {each.feature}".rstrip() + f": {each.told}{told}"
 
 
 def _described(view: View) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store.contracts import Breach, Clause, Contract
@@ -30,11 +31,14 @@ def installed() -> bool:
     return importlib.util.find_spec("great_expectations") is not None
 
 
-def validate(held: Contract, names: Sequence[str], values: Floats, times: Indexes, now: datetime) -> list[Breach]:
+def validate(
+    held: Contract, names: Sequence[str], values: Floats, times: Indexes, now: datetime, docs: Path | None = None
+) -> list[Breach]:
     """What `contracts.breaches` says of the same rows, by Great Expectations; units, which no number tells, apart.
 
-    values: (rows, features); times: (rows,), microseconds since 1970. Takes half a second for 100,000 rows, and eight
-    to import. Raises FeatureError: the library cannot be imported (ask `installed` before), or fails.
+    values: (rows, features); times: (rows,), microseconds since 1970; docs: an empty folder for its Data Docs of
+    these rows. Takes half a second for 100,000 rows, and eight to import. Raises FeatureError:
+    the library cannot be imported (ask `installed` before), or fails.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read by the library as it is imported
     try:
@@ -43,7 +47,9 @@ def validate(held: Contract, names: Sequence[str], values: Floats, times: Indexe
     except ImportError as error:
         raise FeatureError(f"Great Expectations cannot be imported ({error}): make learning") from error
     try:
-        rows = _results(gx, pd, held, names, values, times, now)
+        frame = pd.DataFrame(values, columns=list(names))
+        frame[TIME] = times
+        rows = _results(gx, held, frame, now, docs)
     except (gx.exceptions.GreatExpectationsError, *FAILURES) as error:
         why = (str(error).splitlines() or [""])[0]
         raise FeatureError(
@@ -55,19 +61,32 @@ def validate(held: Contract, names: Sequence[str], values: Floats, times: Indexe
     return columns or [breach for row in rows for breach in _breach(row, len(values))]
 
 
-def _results(
-    gx: Any, pd: Any, held: Contract, names: Sequence[str], values: Floats, times: Indexes, now: datetime
-) -> list[Mapping[str, Any]]:
-    frame = pd.DataFrame(values, columns=list(names))
-    frame[TIME] = times
+def _results(gx: Any, held: Contract, frame: Any, now: datetime, docs: Path | None) -> list[Mapping[str, Any]]:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas(held.view)
     batch = source.add_dataframe_asset(held.view).add_batch_definition_whole_dataframe(held.view)
     suite = gx.ExpectationSuite(name=held.view, expectations=list(_expectations(gx.expectations, held, now)))
-    result = batch.get_batch(batch_parameters={"dataframe": frame}).validate(suite)
+    if docs is None:
+        result = batch.get_batch(batch_parameters={"dataframe": frame}).validate(suite)
+    else:
+        result = _documented(gx, context, batch, context.suites.add(suite), frame, docs)
     results: list[Mapping[str, Any]] = result.to_json_dict()["results"]
     return results
+
+
+def _documented(gx: Any, context: Any, batch: Any, suite: Any, frame: Any, docs: Path) -> Any:
+    """The result, and its pages in the folder: Data Docs are made of what a checkpoint has stored."""
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)}
+    index = {"class_name": "DefaultSiteIndexBuilder"}
+    site = {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": store}
+    context.add_data_docs_site(site_name="docs", site_config=site)
+    definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=suite)
+    definition = context.validation_definitions.add(definition)
+    checkpoint = context.checkpoints.add(gx.Checkpoint(name=suite.name, validation_definitions=[definition]))
+    (result,) = checkpoint.run(batch_parameters={"dataframe": frame}).run_results.values()
+    context.build_data_docs(site_names=["docs"])
+    return result
 
 
 def _expectations(known: Any, held: Contract, now: datetime) -> Iterator[Any]:
@@ -83,6 +102,13 @@ def _expectations(known: Any, held: Contract, now: datetime) -> Iterator[Any]:
     moment, oldest = microseconds(now), microseconds(now - held.fresh)
     yield known.ExpectColumnValuesToBeBetween(column=TIME, max_value=moment, meta=_meta(Clause.FUTURE))
     yield known.ExpectColumnMaxToBeBetween(column=TIME, min_value=oldest, meta=_meta(Clause.FRESH))
+
+
+def clauses(held: Contract) -> list[tuple[Clause, str]]:
+    """All that is asked of the rows; feature: empty where it is of whole rows."""
+    of_each = (Clause.UNITS, Clause.RANGE, Clause.FILLED)
+    of_rows = [(clause, "") for clause in (Clause.COLUMNS, Clause.FUTURE, Clause.FRESH)]
+    return [*of_rows, *((clause, promise.name) for promise in held.promises for clause in of_each)]
 
 
 def _meta(clause: Clause, feature: str = "") -> dict[str, str]:

@@ -167,3 +167,17 @@ async def rows(tenant: str, db: Connection, view: View, start: datetime, end: da
     joined = await join(tenant, db, view, grid(view, names, start, end), ttl=MICROSECOND)
     judged = joined.coverage > 0  # NaN, where there is no row, is not
     return joined.values[judged], joined.times[judged]
+
+
+async def stretch(
+    tenant: str, db: Connection, view: View, entities: Sequence[str], start: datetime, end: datetime
+) -> features.FeatureColumns:
+    """What is kept of the entities' windows that ended within (start, end], as known now; windows in which the
+    watcher's machine was starved are left out. Raises FeatureError: as `join`.
+    """
+    refuse_other(view, await features.views(tenant, db, view.name))
+    found = await features.stretch(tenant, db, view.id, entities, start, end, len(view.names))
+    judged = found.coverage > 0
+    return features.FeatureColumns(
+        found.names, found.places[judged], found.times[judged], found.coverage[judged], found.numbers[judged]
+    )

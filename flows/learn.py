@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,31 @@ async def learn(
         raise PartFailed(f"the training run {run.name} ended {state}{message}; its log is in the Prefect UI")
     told = {"flow_run": str(run.id), "name": run.name, "state": state, "seconds": round(clock.monotonic() - began, 1)}
     return told | {"figures": figures}
+
+
+async def ask(tenant: str, families: Sequence[str] | None, key: str) -> str:
+    """Ask for a training of those families (None: all) on the two days before it runs, and do not wait for it.
+
+    key: the same key makes one run, however often it is asked for. Returns the flow run's id. Raises PartFailed:
+    Prefect is away or does not know the deployment.
+    """
+    parameters = {"tenant": tenant, "families": None if families is None else list(families)}
+    try:
+        async with get_client() as client:
+            run = await arun_deployment(
+                DEPLOYMENT,
+                client=client,
+                parameters=parameters,
+                timeout=0,
+                as_subflow=False,
+                tags=[tenant, "drift"],
+                idempotency_key=key,
+            )
+    except ObjectNotFound as error:
+        raise PartFailed(f"Prefect has no deployment {DEPLOYMENT}; `tonewatch up` registers it") from error
+    except Exception as error:
+        raise PartFailed(f"Prefect did not take the training ({error!r}); see `tonewatch status`") from error
+    return str(run.id)
 
 
 def _times(start: datetime | None, end: datetime | None) -> dict[str, str]:

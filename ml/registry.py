@@ -34,6 +34,7 @@ ALIAS = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
+DRIFTS = "tonewatch-drift"
 #: Of a registered model, whose turn it is: of several kinds of a family that with the highest judges.
 TURN = "turn"
 #: Of a version, the hash of its artefact (ml/artefacts.py).
@@ -122,6 +123,23 @@ def _log_run(tracking_uri: str, experiment: str, name: str, told: Backtest, fold
             mlflow.log_metrics(dict(told.metrics))
             _log_files(told.files, folder)
             return str(run.info.run_id)
+
+
+def log_drift(
+    tracking_uri: str, name: str, tags: Mapping[str, str], metrics: Mapping[str, float], page: str
+) -> tuple[str, str]:
+    """Log a drift with its page of pictures (HTML); return the run's id and where people see the page.
+
+    Raises ModelError: MLflow is away or refuses.
+    """
+    with server(tracking_uri, f"the drift {name} was not logged", seconds=60, retries=2):
+        mlflow.set_tracking_uri(tracking_uri)
+        experiment = mlflow.set_experiment(DRIFTS)
+        with mlflow.start_run(run_name=name, tags=dict(tags)) as run:
+            mlflow.log_metrics(dict(metrics))
+            _log_files({"drift.html": page.encode()}, "drift")
+            id_ = str(run.info.run_id)
+        return id_, f"{tracking_uri.rstrip('/')}/#/experiments/{experiment.experiment_id}/runs/{id_}/artifacts"
 
 
 def promote(tracking_uri: str, family: str, version: str) -> None:

@@ -127,7 +127,7 @@ def test_a_planted_wrong_import_is_caught(copy: Path, contract: str, file: str, 
         ("database", "warehouse/planted.py", "import sqlalchemy"),
         ("tensorflow", "ml/detectors/planted.py", "import tensorflow"),
         ("great-expectations", "feature_store/expectations.py", "import great_expectations"),
-        ("evidently", "ml/drift.py", "import evidently"),
+        ("evidently", "ml/drift_report.py", "import evidently"),
     ],
 )
 def test_a_library_may_live_in_its_own_room(tmp_path: Path, copy: Path, contract: str, file: str, text: str) -> None:

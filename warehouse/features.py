@@ -73,6 +73,15 @@ AS_OF = """
     ) f on true
 """
 
+# Every version: the last made of a window comes last.
+STRETCH = """
+    select f.entity, coalesce(string_agg(timestamptz_send(f.time), '' order by f.time, f.created), ''),
+        coalesce(string_agg(float8send(f.coverage), '' order by f.time, f.created), ''),
+        coalesce(string_agg(f.numbers, '' order by f.time, f.created), '')
+    from feature_row f
+    where f.tenant = %s and f.view = %s and f.entity = any(%s) and f.time > %s and f.time <= %s group by f.entity
+"""
+
 #: Labels of one statement: what it gives must fit into memory on both sides.
 AT_ONCE = 20_000
 #: What `times` and `created` hold where there is no row.
@@ -197,6 +206,35 @@ async def put(tenant: str, db: Connection, view: int, columns: FeatureColumns, a
         *(list(columns.names), tenant, view),
     ]
     return (await link.execute(PUT, values)).rowcount
+
+
+async def stretch(
+    tenant: str, db: Connection, view: int, names: Sequence[str], start: datetime, end: datetime, width: int
+) -> FeatureColumns:
+    """What is known now of the entities' windows that ended within (start, end], in order of entity and time.
+
+    For whole stretches: as `as_of` with a label for each window, in a tenth of the time. width: features of the view.
+    """
+    link = await driver(db)
+    cursor = await link.execute(STRETCH, [tenant, view, list(names), utc(start), utc(end)], binary=True)
+    found = {entity: rest for entity, *rest in await cursor.fetchall()}
+    times, coverage, numbers, places = [], [], [], []
+    for place, name in enumerate(names):
+        ended, covered, values = found.get(name, (b"", b"", b""))
+        moments = np.frombuffer(ended, ">i8") + _SINCE_1970
+        newest = np.append(moments[1:] != moments[:-1], True)[: len(moments)]
+        times.append(moments[newest])
+        coverage.append(np.frombuffer(covered, ">f8")[newest].astype(np.float64))
+        numbers.append(np.frombuffer(values, "<f8").reshape(-1, width)[newest])
+        places.append(np.full(int(newest.sum()), place))
+    nothing = np.empty((0, width))
+    return FeatureColumns(
+        names,
+        np.concatenate([*places, np.empty(0, np.int64)]),
+        np.concatenate([*times, np.empty(0, np.int64)]),
+        np.concatenate([*coverage, np.empty(0)]),
+        np.concatenate([*numbers, nothing]),
+    )
 
 
 async def as_of(tenant: str, db: Connection, view: int, asked: Asked, width: int) -> Answer:

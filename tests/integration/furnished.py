@@ -43,6 +43,7 @@ from warehouse import (
     changes,
     cursors,
     deliveries,
+    drift,
     entities,
     escalations,
     events,
@@ -54,6 +55,7 @@ from warehouse import (
     keys,
     labels,
     notices,
+    quality,
     rollups,
     samples,
     sessions,
@@ -177,6 +179,14 @@ async def _furnish_features(tenant: str, db: Connection) -> None:
     await features.put_view(tenant, db, view, START)
     one = features.FeatureColumns([PART], np.array([0]), np.array([0]), np.array([1.0]), np.array([[0.5]]))
     await features.put(tenant, db, view.id, one, START)
+    check = drift.DriftCheck("transcode", at(0), at(-60), at(-600), at(1), "drift", "lag_mean", "run-1")
+    shift = drift.DriftResult("data", "lag_mean", "level", 9.0, 1.5, 1e-9, 1e-8, "drift", 28, "+1.50")
+    await drift.put(tenant, db, check, [shift])
+    await drift.ask(tenant, db, drift.RetrainingRequest("transcode", START, 60.0, "drift", "it drifts"))
+    await drift.accept(tenant, db, "transcode", "ann", "a new codec", START)
+    clause = quality.Quality("transcode", START, "range", "lag_mean", False, 1, 2, "contracts", "1 of 2 rows")
+    await quality.put(tenant, db, [clause])
+    await quality.begin(tenant, db, [quality.DataBreach("transcode", "range", "lag_mean", START, "encoding", "1 of 2")])
     made = training_sets.TrainingSet(
         name="lags",
         version=1,

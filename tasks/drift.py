@@ -1,0 +1,272 @@
+"""Looks whether a tenant's views drift: windows from the feature store, a model's scores of them, people's verdicts.
+
+What is said becomes rows; a drift asks for a retraining by the rule of policy/retraining.py, in the same transaction
+and with a line in the audit. Nothing here waits for Prefect or MLflow: flows/drift.py delivers what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from feature_store import offline
+from feature_store.definitions import floors
+from feature_store.views import View, views
+from feature_store.windows import Floats
+from ml.champion import Champion
+from ml.detectors.base import Detector
+from ml.drift import Judged, Shift, Verdict, judge, worst
+from ml.drift_days import Hourly, Rows, hourly, together
+from ml.drift_performance import Outcomes, ShareShift, performance
+from policy.retraining import Asked, retraining
+from tonewatch.clock import EPOCH, MICROSECOND, microseconds
+from tonewatch.errors import FeatureError
+from tonewatch.settings import Profile
+from warehouse import audit, drift, entities, tenants
+from warehouse.database import Connection, Warehouse
+from warehouse.drift import DriftCheck, DriftResult, RetrainingRequest
+
+#: Days of the platform: the reference's, and how long after its end people have had time to say what an incident was.
+REFERENCE_DAYS, LATE_DAYS = 28, 2
+#: Entities whose windows are in memory at once, and rows of the reference that pictures are made of.
+AT_ONCE, PICTURED = 20, 50_000
+#: A model's score lies between 0 and 1; less than this is not worth noticing.
+SCORE_FLOOR = 0.02
+SCORE = "score"
+#: What stands in place of a view where people's verdicts are compared; models of all families share them.
+INCIDENTS = "incidents"
+WHO = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check of a view that is kept. new: it was not kept before; request: the retraining that it asked for."""
+
+    tenant: str
+    check: DriftCheck
+    results: tuple[DriftResult, ...]
+    new: bool
+    request: RetrainingRequest | None
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is compared: the day that ends at `end` with what lies from `reference` to its beginning."""
+
+    end: datetime
+    day: timedelta
+    reference: datetime
+
+    @property
+    def start(self) -> datetime:
+        """Where the current day begins."""
+        return self.end - self.day
+
+    @property
+    def days(self) -> int:
+        """Whole days of the reference, and the current one."""
+        return int((self.start - self.reference) / self.day) + 1
+
+
+async def check(tenant: str, warehouse: Warehouse, champions: Mapping[str, Champion], now: datetime) -> list[Checked]:
+    """Check every view of which the tenant has entities, and people's verdicts; keep what was found.
+
+    champions: by family; without one a view's scores are not looked at. Raises UnknownTenant; SettingsError;
+    ModelError: a model does not fit the features; WarehouseAway.
+    """
+    async with warehouse.as_tenant(tenant) as db:
+        profile = await tenants.profile(tenant, db)
+    done = []
+    for each in views(profile):
+        span, names = await _span(tenant, warehouse, each, profile, now)
+        if not names:
+            continue
+        champion = champions.get(each.name)
+        data, scores = await _judged(tenant, warehouse, each, names, span, champion.detector if champion else None)
+        results = [*_rows("data", data), *(_rows("scores", scores) if scores else [])]
+        done.append(await _kept(tenant, warehouse, each.name, span, results, now))
+    done.append(await _verdicts(tenant, warehouse, profile, now))
+    return done
+
+
+async def _span(
+    tenant: str, warehouse: Warehouse, of: View, profile: Profile, now: datetime
+) -> tuple[Span, Sequence[str]]:
+    """What to compare, and whose windows: of the entities that are there now."""
+    day = timedelta(seconds=profile.day_seconds)
+    hour = day // 24
+    # Rows are made a window late, and an hour's end is a step of the season.
+    end = now - timedelta(seconds=of.seconds) * 2
+    end -= (end - EPOCH) % hour
+    async with warehouse.as_tenant(tenant) as db:
+        names = await entities.within(tenant, db, of.entity, end - day, end)
+        since = await _normal_since(tenant, db, of.name)
+    reference = end - day * (REFERENCE_DAYS + 1)
+    return Span(end, day, reference if since is None else min(max(reference, since), end - day)), names
+
+
+async def _normal_since(tenant: str, db: Connection, view: str) -> datetime | None:
+    """Where the reference may begin at the earliest: with a person's word, or with a model that drift asked for."""
+    accepted = await drift.accepted(tenant, db, view)
+    asked = await drift.requests(tenant, db, view)
+    # A request that nothing was learned from yet leaves what an earlier one brought.
+    learned = [await drift.learned(tenant, db, view, each.asked) for each in asked]
+    return max((each for each in (accepted, *learned) if each is not None), default=None)
+
+
+async def _judged(
+    tenant: str, warehouse: Warehouse, of: View, names: Sequence[str], span: Span, detector: Detector | None
+) -> tuple[Judged, Judged | None]:
+    """The windows, and the model's scores of them: some entities at a time, of which only hours are kept."""
+    data: list[Hourly] = []
+    scores: list[Hourly] = []
+    for first in range(0, len(names), AT_ONCE):
+        rows = await _windows(tenant, warehouse, of, names[first : first + AT_ONCE], span.reference, span.end)
+        data.append(_hourly(rows, span))
+        if detector is not None:
+            scores.append(_hourly(_scored(detector, rows), span))
+    told = judge(together(data), of.names, floors(of.name))
+    return told, judge(together(scores), (SCORE,), (SCORE_FLOOR,)) if scores else None
+
+
+async def _windows(
+    tenant: str, warehouse: Warehouse, of: View, names: Sequence[str], start: datetime, end: datetime
+) -> Rows:
+    """The windows within (start, end]; none where the view has no rows as it is defined now."""
+    try:
+        async with warehouse.as_tenant(tenant) as db:
+            found = await offline.stretch(tenant, db, of, names, start, end)
+    except FeatureError:
+        return Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(of.names))))
+    return Rows(found.places, found.times, found.numbers)
+
+
+def _hourly(rows: Rows, span: Span) -> Hourly:
+    return hourly(rows, microseconds(span.end), span.day // MICROSECOND, span.days)
+
+
+def _scored(detector: Detector, rows: Rows) -> Rows:
+    scores = np.full((len(rows.values), 1), np.nan)
+    usable = detector.usable(rows.values)
+    scores[usable, 0] = detector.score(rows.values[usable])
+    return Rows(rows.places, rows.times, scores)
+
+
+def _rows(subject: str, told: Judged) -> list[DriftResult]:
+    return [_row(subject, each) for each in told.shifts]
+
+
+def _row(subject: str, of: Shift) -> DriftResult:
+    numbers = (of.statistic, of.effect, of.p, of.q)
+    return DriftResult(subject, of.feature, of.aspect, *numbers, of.verdict, of.days, of.told)
+
+
+async def _verdicts(tenant: str, warehouse: Warehouse, profile: Profile, now: datetime) -> Checked:
+    """What people said of the incidents of four weeks, compared with the four before: late, since they answer late."""
+    day = timedelta(seconds=profile.day_seconds)
+    end = now - LATE_DAYS * day
+    end -= (end - EPOCH) % day
+    start = end - REFERENCE_DAYS * day
+    async with warehouse.as_tenant(tenant) as db:
+        told = performance(
+            Outcomes(*await drift.outcomes(tenant, db, start - REFERENCE_DAYS * day, start)),
+            Outcomes(*await drift.outcomes(tenant, db, start, end)),
+        )
+    span = Span(end, end - start, start - REFERENCE_DAYS * day)
+    return await _kept(tenant, warehouse, INCIDENTS, span, [_share(each) for each in told], now)
+
+
+def _share(of: ShareShift) -> DriftResult:
+    return DriftResult("labels", of.name, "share", None, of.effect, of.p, of.q, of.verdict, of.of, of.told)
+
+
+async def _kept(
+    tenant: str, warehouse: Warehouse, view: str, span: Span, results: list[DriftResult], now: datetime
+) -> Checked:
+    """Keep the check, and what it asks for."""
+    verdict = worst([Verdict(each.verdict) for each in results])
+    made = DriftCheck(view, span.end, span.start, span.reference, now, verdict, _words(verdict, results, span))
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.in_turn(tenant, db)
+        request, rest = None, ""
+        if await drift.put(tenant, db, made, results):
+            if verdict is Verdict.DRIFT:
+                request, rest = await _ask(tenant, db, made, now, span)
+            return Checked(tenant, made, tuple(results), True, request, rest)
+    return Checked(tenant, made, tuple(results), False, None, "this window was checked before")
+
+
+def _words(verdict: Verdict, results: Sequence[DriftResult], span: Span) -> str:
+    """What people read first: ids of features and figures."""
+    told = [f"{each.subject} {each.feature} {each.aspect}: {each.told}" for each in results if each.verdict == verdict]
+    match verdict:
+        case Verdict.UNJUDGED:
+            since = f"the reference begins at {span.reference:%Y-%m-%d %H:%M}"
+            return f"cannot be judged yet: {results[0].told if results else 'nothing to judge'}; {since}"
+        case Verdict.STEADY:
+            return "steady"
+        case _:
+            return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+async def _ask(
+    tenant: str, db: Connection, of: DriftCheck, now: datetime, span: Span
+) -> tuple[RetrainingRequest | None, str]:
+    """The request that the drift makes, kept and audited, or why it makes none."""
+    before = await drift.requests(tenant, db, of.view)
+    last = Asked(before[-1].asked, timedelta(seconds=before[-1].cool_down_seconds)) if before else None
+    day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
+    decided = retraining(now, last, await drift.calm(tenant, db, of.view), day)
+    if not decided.ask:
+        return None, decided.why
+    reason = f"{of.told} ({decided.why})"
+    request = RetrainingRequest(of.view, now, decided.rest.total_seconds(), WHO, reason)
+    await ask(tenant, db, request)
+    return request, decided.why
+
+
+async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
+    """Keep a request for a retraining, with its line in the audit."""
+    await drift.ask(tenant, db, request)
+    await audit.write(
+        tenant,
+        db,
+        who=request.who,
+        what="retraining-asked",
+        subject=f"view:{request.view}",
+        before=None,
+        after={"rests_seconds": request.cool_down_seconds},
+        reason=request.reason,
+        at=request.asked,
+    )
+
+
+async def accept(tenant: str, db: Connection, view: str, who: str, reason: str, now: datetime) -> None:
+    """Keep a person's word that what the view shows is normal from now on, with its line in the audit."""
+    await drift.accept(tenant, db, view, who, reason, now)
+    words = {"who": who, "what": "drift-accepted", "subject": f"view:{view}", "reason": reason}
+    await audit.write(tenant, db, **words, before=None, after={"normal_since": now.isoformat()}, at=now)
+
+
+async def pictured(tenant: str, warehouse: Warehouse, of: DriftCheck) -> tuple[tuple[str, ...], Floats, Floats]:
+    """The names of the view's features, and windows of the reference and of the day, thinned out where there are many.
+
+    Raises FeatureError: the rows are of another definition now; SettingsError.
+    """
+    async with warehouse.as_tenant(tenant) as db:
+        profile = await tenants.profile(tenant, db)
+        wanted = next(each for each in views(profile) if each.name == of.view)
+        names = await entities.within(tenant, db, wanted.entity, of.window_start, of.window_end)
+    parts: list[Rows] = []
+    for name in names[:AT_ONCE]:
+        rows = await _windows(tenant, warehouse, wanted, [name], of.reference_start, of.window_end)
+        parts.append(rows)
+    times = np.concatenate([each.times for each in parts])
+    values = np.concatenate([each.values for each in parts])
+    current = times > microseconds(of.window_start)
+    reference = values[~current]
+    return wanted.names, reference[:: max(1, len(reference) // PICTURED)], values[current]

@@ -1,0 +1,210 @@
+"""Drift on a real PostgreSQL: rows, requests for retraining and their rests, and what is away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from flows.drift import watch_drift
+from ml.champion import Champion
+from ml.detectors.isolation_forest import ForestDetector
+from tasks.drift import Checked, check
+from tests.conftest import new_tenant
+from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
+from tests.integration.features import EDGE
+from tests.integration.furnished import incident
+from tonewatch.clock import ManualClock
+from tonewatch.errors import PartFailed
+from tonewatch.records import Label
+from tonewatch.settings import Settings
+from warehouse import audit, calibrations, drift, incidents, labels, tenants
+from warehouse.calibrations import Calibrated, Source
+from warehouse.database import Warehouse
+
+#: A check looks at the day before the last whole hour that is two windows old.
+ONSET = NOW - DAY - timedelta(seconds=24)
+
+
+async def edges(warehouse: Warehouse, tenant: str, now: datetime = NOW) -> Checked:
+    (found, _) = await check(tenant, warehouse, {}, now)
+    return found
+
+
+async def test_a_shift_is_kept_as_rows_and_asks_for_one_retraining(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    found = await edges(warehouse, tenant)
+    assert found.check.verdict == "drift"
+    assert found.check.told.startswith("data seconds_per_request level: +")
+    async with warehouse.as_tenant(tenant) as db:
+        (kept,) = [each for each in await drift.newest(tenant, db) if each.view == "edge"]
+        results = await drift.results(tenant, db, kept)
+        (asked,) = await drift.requests(tenant, db)
+        lines = [line for line in await audit.read(tenant, db, 10) if line.what == "retraining-asked"]
+    assert kept == found.check
+    assert len(results) == 3 * len(EDGE.names)
+    assert {each.feature for each in results if each.verdict == "drift"} == {"seconds_per_request"}
+    assert asked.rests_until == NOW + DAY
+    assert [(line.who, line.subject) for line in lines] == [("drift", "view:edge")]
+
+
+async def test_the_same_window_is_checked_once(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    first, second = await edges(warehouse, tenant), await edges(warehouse, tenant)
+    assert (first.new, second.new) == (True, False)
+    async with warehouse.as_tenant(tenant) as db:
+        assert len(await drift.requests(tenant, db)) == 1
+
+
+async def test_calm_rows_are_steady_and_ask_for_nothing(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant)
+    assert (await edges(warehouse, tenant)).check.verdict == "steady"
+    async with warehouse.as_tenant(tenant) as db:
+        assert await drift.requests(tenant, db) == []
+
+
+async def test_a_drift_that_lasts_asks_again_after_rests_that_double(warehouse: Warehouse, tenant: str) -> None:
+    """No loop: of a week of checks twice a day, three ask."""
+    await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
+    halves = [NOW + half * DAY / 2 for half in range(14)]
+    verdicts = [(await edges(warehouse, tenant, now)).check.verdict for now in halves]
+    assert set(verdicts) == {"drift"}
+    async with warehouse.as_tenant(tenant) as db:
+        asked = await drift.requests(tenant, db)
+    assert [each.asked for each in asked] == [NOW, NOW + DAY, NOW + 3 * DAY]
+    assert [each.cool_down_seconds / DAY.total_seconds() for each in asked] == [1, 2, 4]
+
+
+async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Warehouse, tenant: str) -> None:
+    """The reference begins with the new model; until a season of it is there, nothing is judged."""
+    await furnish(warehouse, tenant, days=40, until=NOW + 12 * DAY, shift=0.05, since=ONSET)
+    await edges(warehouse, tenant)
+    learned = Calibrated(
+        "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
+    )
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [learned])
+    soon = await edges(warehouse, tenant, NOW + 2 * DAY)
+    assert soon.check.verdict == "unjudged"
+    assert "a season is 7" in soon.check.told
+    late = await edges(warehouse, tenant, NOW + 11 * DAY)
+    assert late.check.verdict == "steady"
+    async with warehouse.as_tenant(tenant) as db:
+        assert len(await drift.requests(tenant, db)) == 1
+
+
+async def test_a_persons_word_makes_it_normal(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, days=40, until=NOW + 12 * DAY, shift=0.05, since=ONSET)
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.accept(tenant, db, "edge", "ann", "a new codec", NOW)
+    assert (await edges(warehouse, tenant, NOW + 2 * DAY)).check.verdict == "unjudged"
+    assert (await edges(warehouse, tenant, NOW + 11 * DAY)).check.verdict == "steady"
+
+
+@pytest.mark.parametrize("days", [5, 1.2])
+async def test_a_short_reference_is_not_judged(warehouse: Warehouse, tenant: str, days: float) -> None:
+    await furnish(warehouse, tenant, days=days, shift=5.0, since=ONSET)
+    found = await edges(warehouse, tenant)
+    assert found.check.verdict == "unjudged"
+    assert "a season is 7" in found.check.told
+
+
+async def test_an_empty_day_is_not_judged(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, until=NOW - 2 * DAY)
+    found = await edges(warehouse, tenant)
+    assert (found.check.verdict, "no window with a number" in found.check.told) == ("unjudged", True)
+
+
+async def test_rows_of_another_definition_are_not_compared(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant)
+    async with warehouse.as_tenant(tenant) as db:
+        await tenants.watch_by(tenant, db, "platform")
+    found = await edges(warehouse, tenant)
+    assert (found.check.verdict, "no window with a number" in found.check.told) == ("unjudged", True)
+
+
+async def test_a_models_scores_drift_though_no_feature_does(warehouse: Warehouse, tenant: str) -> None:
+    """A model that calls the day strange: its scores are judged beside the windows."""
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    chance = np.random.default_rng(2)
+    rows = np.abs(USUAL + NOISE * chance.standard_normal((200, len(USUAL))))
+    detector = ForestDetector(EDGE.names, (0.005,) * len(EDGE.names), trees=20).fit(rows)
+    found, _ = await check(tenant, warehouse, {"edge": Champion("edge", detector, 0.6, 1.0)}, NOW)
+    scores = {each.aspect: each.verdict for each in found.results if each.subject == "scores"}
+    assert scores["level"] == "drift"
+
+
+async def said(warehouse: Warehouse, tenant: str, days: float, verdict: str, count: int) -> None:
+    """So many incidents, opened so many days before now, of which people said that."""
+    async with warehouse.as_tenant(tenant) as db:
+        for number in range(count):
+            opened = NOW - days * DAY
+            id_ = f"{verdict}-{days}-{number}"
+            await incidents.save(tenant, db, replace(incident(tenant), id=id_, onset=opened, opened=opened))
+            label = Label(f"l-{id_}", "incident", id_, f"verdict:{verdict}", "ann", "", NOW)
+            await labels.put(tenant, db, [label])
+
+
+async def test_missed_incidents_are_told_by_what_people_say(warehouse: Warehouse, tenant: str) -> None:
+    await said(warehouse, tenant, 40, "real", 4)
+    (found,) = await check(tenant, warehouse, {}, NOW)
+    assert (found.check.view, found.check.verdict) == ("incidents", "unjudged")
+    assert "each needs 10" in found.check.told
+    async with warehouse.as_tenant(tenant) as db:
+        start = NOW - 58 * DAY
+        assert await drift.outcomes(tenant, db, start, NOW) == (0, 0, 4)
+
+
+class Prefect:
+    """Where retrainings are asked for: what a test sees of it."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.runs: list[tuple[str, Sequence[str] | None, str]] = []
+
+    async def __call__(self, tenant: str, families: Sequence[str] | None, key: str) -> str:
+        if self.away:
+            raise PartFailed("Prefect is away")
+        self.runs.append((tenant, families, key))
+        return f"run-{len(self.runs)}"
+
+
+async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, days=33, until=NOW + DAY, shift=0.05, since=ONSET)
+    prefect, settings = Prefect(), Settings()
+    prefect.away = True
+    told = await watch_drift(warehouse, settings, ManualClock(NOW), prefect)
+    assert any(line.startswith(f"{tenant}: the retraining of edge waits") for line in told.away)
+    async with warehouse.as_tenant(tenant) as db:
+        (waiting,) = await drift.requests(tenant, db)
+    assert waiting.delivered is None
+    prefect.away = False
+    for later in (1, 2):
+        await watch_drift(warehouse, settings, ManualClock(NOW + later * DAY / 4), prefect)
+    mine = [run for run in prefect.runs if run[0] == tenant]
+    assert [families for _, families, _ in mine] == [["edge"]]
+    async with warehouse.as_tenant(tenant) as db:
+        (taken,) = await drift.requests(tenant, db)
+    assert taken.flow_run.startswith("run-")
+
+
+async def test_mlflow_being_away_keeps_no_row_from_being_kept(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    settings = Settings(mlflow_tracking_uri="http://127.0.0.1:9")
+    told = await watch_drift(warehouse, settings, ManualClock(NOW), Prefect())
+    mine = [each for each in told.done if each.tenant == tenant and each.check.view == "edge"]
+    assert [each.check.verdict for each in mine] == ["drift"]
+    assert any(f"{tenant}: the scores were not looked at" in line for line in told.away)
+    assert tenant not in told.failed
+
+
+async def test_one_tenant_sees_nothing_of_anothers_drift(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    await edges(warehouse, tenant)
+    other = await new_tenant(warehouse)
+    async with warehouse.as_tenant(other) as db:
+        assert (await drift.newest(other, db), await drift.requests(other, db)) == ([], [])
+        assert await drift.newest(tenant, db) == [], "the policy holds, whatever the statement asks for"

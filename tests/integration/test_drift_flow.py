@@ -1,0 +1,89 @@
+"""The flow `drift` in a process of its own, with a Prefect server and an MLflow of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ml import drift_report, registry
+from tests.conftest import Database
+from tests.integration.drifting import NOW, furnish
+from tests.integration.test_drift import ONSET
+from tests.integration.test_training import Mlflow, mlflow  # noqa: F401 - a fixture
+from warehouse import drift
+from warehouse.database import Warehouse
+
+#: Two rounds: the training is asked for once. What Prefect then holds is told last.
+FLOW = """
+import asyncio, json, sys
+from datetime import datetime, timedelta
+from prefect.client.orchestration import get_client
+from flows.drift import watch
+from flows.training import training
+
+async def main(now):
+    deployment = await training.ato_deployment("training")
+    await deployment.aapply()
+    told = [await watch(now), await watch(now + timedelta(seconds=45))]
+    async with get_client() as client:
+        runs = [run for run in await client.read_flow_runs() if "drift" in run.tags]
+        links = [each for each in await client.read_artifacts() if each.type == "markdown" or "](" in str(each.data)]
+    print(json.dumps({
+        "verdicts": [[row["verdict"] for row in each["checks"] if row["tenant"] == sys.argv[2]] for each in told],
+        "runs": [[str(run.id), run.parameters] for run in runs if run.parameters["tenant"] == sys.argv[2]],
+        "links": [str(each.data) for each in links if each.key == f"drift-{sys.argv[2]}-edge"],
+    }))
+
+asyncio.run(main(datetime.fromisoformat(sys.argv[1])))
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not drift_report.installed(), reason="Evidently is not installed (make learning)")
+async def test_a_drift_has_pictures_a_link_and_one_retraining(
+    warehouse: Warehouse,
+    tenant: str,
+    database: Database,
+    mlflow: Mlflow,  # noqa: F811 - the fixture
+    tmp_path: Path,
+) -> None:
+    await furnish(warehouse, tenant, days=33, until=NOW.replace(minute=4), shift=0.05, since=ONSET)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
+    mine = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
+        "TONEWATCH_MLFLOW_TRACKING_URI": mlflow.url,
+        "TONEWATCH_STATE_DIR": str(tmp_path / "state"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    told = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", FLOW, NOW.isoformat(), tenant],
+        cwd=Path(__file__).resolve().parents[2],
+        env=kept | mine,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    found = json.loads(told.stdout.splitlines()[-1])
+    assert [verdicts[0] for verdicts in found["verdicts"]] == ["drift", "drift"]
+    ((run, parameters),) = found["runs"]
+    assert parameters["families"] == ["edge"]
+    async with warehouse.as_tenant(tenant) as db:
+        (asked,) = await drift.requests(tenant, db)
+        (report,) = await drift.reports(tenant, db, "edge", ONSET)
+    assert asked.flow_run == run
+    (link,) = found["links"]
+    assert report in link
+    files = registry.MlflowClient(mlflow.url).list_artifacts(report, "drift")
+    assert [file.path for file in files] == ["drift/drift.html"]
