@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 #: How far verdicts move a threshold at most, of the way from the trained one to 1, the highest score there is: beyond
 #: that the model is to be trained again.
@@ -41,7 +42,16 @@ def eased(
     return max(threshold, min(kept, furthest))
 
 
-def uncalm(times: Sequence[float], incidents: Iterable[tuple[float, float]]) -> Flags:
+def pattern(false_alarms: Sequence[float]) -> list[float]:
+    """The scores of false alarms without the highest: one may be an error that two people share, two are a pattern.
+
+    >>> pattern([0.7, 0.9, 0.8])
+    [0.7, 0.8]
+    """
+    return sorted(false_alarms)[:-1]
+
+
+def uncalm(times: Sequence[float] | Floats, incidents: Iterable[tuple[float, float]]) -> Flags:
     """Which of the times, in seconds, ascending, belong to a real incident, its surroundings included: (times,).
 
     incidents: (onset, end) of each. Nothing is left out if that would be more than MOST_LEFT_OUT.

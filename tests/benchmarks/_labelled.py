@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.ensemble import default_ensemble
-from ml.hindsight import eased, uncalm
+from ml.hindsight import ALONE, eased, pattern, uncalm
 from soundstage.simulator.placing import Placed
 from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
@@ -134,16 +134,21 @@ class World:
             self._fits[real] = {family: each.value for family, each in fit.thresholds.items()}
         return self._fits[real]
 
-    def raised(self, false: frozenset[str], lone: frozenset[str], real: frozenset[str]) -> dict[str, float]:
-        """The thresholds in force, eased by what was called a false alarm, as tasks/recalibrate.py does."""
+    def raised(
+        self, false: frozenset[str], lone: frozenset[str], real: frozenset[str], careful: bool
+    ) -> dict[str, float]:
+        """The thresholds in force, eased by what was called a false alarm. careful: as tasks/recalibrate.py does it
+        now; else by each false alarm, as it did before.
+        """
         found = {}
         for family, value in self.first.items():
             scores = [
                 [t.scores[family] for t in self.told if t.id in ids and family in t.scores and t.scores[family] > value]
                 for ids in (false, lone, real)
             ]
+            several = pattern(scores[0]) if careful else scores[0]
             found[family] = max(
-                eased(value, value, scores[0], scores[2]), eased(value, value, scores[1], scores[2], 0.25)
+                eased(value, value, several, scores[2]), eased(value, value, scores[1], scores[2], ALONE)
             )
         return found
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.hindsight import ALONE
 from ml.labelling import Opinion, Vote, opinion
 from tests.benchmarks import _authors
 from tests.benchmarks._labelled import Told, World, worlds
@@ -30,7 +31,6 @@ from tests.benchmarks._published import publish, say
 #: alone take them than this share of the way that the honest labels moved them, in either direction; a threshold that
 #: is eased: than this share of the way that one person alone may move it.
 TOLERANCE = 0.1
-ALONE = 0.25
 RESAMPLES = 2000
 
 
@@ -108,19 +108,19 @@ def attacked(world: World) -> list[dict[str, Any]]:
         each: dict[str, Any] = {"seed": world.seed, "strategy": strategy, "labels": len(votes), "hostile": len(lies)}
         for name, way in WAYS.items():
             alone, with_lies = way(world.told, votes, known), way(world.told, [*votes, *lies], known)
-            each[name] = moved(world, alone, with_lies)
+            each[name] = moved(world, alone, with_lies, careful=name == "gate")
         told = opinion([*votes, *lies], known)
         found.append(each | _caught(told))
     return found
 
 
-def moved(world: World, alone: Heard, with_lies: Heard) -> dict[str, Any]:
+def moved(world: World, alone: Heard, with_lies: Heard, *, careful: bool) -> dict[str, Any]:
     """How far the lies moved the level that is set again (share of the honest labels' way) and a threshold eased
     (share of the way to 1), and whether that is beyond the tolerance.
     """
     before, after = level(world.fitted(alone.real)), level(world.fitted(with_lies.real))
     way = max(abs(level(world.fitted(frozenset())) - before), 1e-9)
-    eased = [world.raised(each.false, each.lone, each.real) for each in (alone, with_lies)]
+    eased = [world.raised(each.false, each.lone, each.real, careful) for each in (alone, with_lies)]
     shift = max(abs(eased[1][f] - eased[0][f]) / (1.0 - world.first[f]) for f in world.first)
     retrained = (after - before) / way
     passed = abs(retrained) > TOLERANCE or shift > TOLERANCE * ALONE
