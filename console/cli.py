@@ -19,6 +19,7 @@ from console.connect import app as connect
 from console.features import app as features
 from console.incidents import app as incidents
 from console.keys import app as keys
+from console.lineage import lineage
 from console.recordings import record, replay
 from console.report import app as report
 from console.tenants import app as tenants
@@ -45,6 +46,7 @@ app.add_typer(incidents)
 app.add_typer(keys)
 app.add_typer(report)
 app.add_typer(tenants)
+app.command()(lineage)
 app.command()(record)
 app.command()(replay)
 

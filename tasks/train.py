@@ -25,12 +25,15 @@ from ml.detectors.isolation_forest import ForestDetector
 from policy.grouping import REACH
 from tasks import plot
 from tasks.detect import LEAST_COVERAGE, NOTABLE
+from tasks.judge import real_times, without
+from tasks.trace import trace
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import calibrations
 from warehouse import entities as known
 from warehouse.database import Warehouse
+from warehouse.lineage import Traced
 
 if TYPE_CHECKING:
     from ml.registry import Training  # its module imports mlflow, which only publish() needs
@@ -209,7 +212,10 @@ def _notable_matrix(detector: ForestDetector, frame: FeatureFrame) -> npt.NDArra
 
 
 async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], *, seed: int) -> Lesson:
-    """Read the family's calm stretch and learn from it. Raises ModelError: too little calm telemetry."""
+    """Read the family's calm stretch and learn from it, but for incidents that are settled as real.
+
+    Raises ModelError: too little calm telemetry.
+    """
     learned = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.start, stretch.middle))
     held_out = await read_frame(warehouse, stretch, family, entities, stretch.ends(stretch.middle, stretch.end))
     if not len(learned.values) or not len(held_out.values):
@@ -217,7 +223,8 @@ async def train(warehouse: Warehouse, stretch: Stretch, family: str, entities: S
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
-    return learn(family, learned, held_out, seed=seed)
+    real = await real_times(stretch.tenant, warehouse, stretch.start, stretch.end)
+    return learn(family, without(learned, real), without(held_out, real), seed=seed)
 
 
 async def publish(
@@ -252,7 +259,9 @@ async def publish(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )
     async with warehouse.as_tenant(stretch.tenant) as db:
-        await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, version, calibration, now)])
+        calibrated_now = _calibrated(stretch, lesson.family, version, calibration, now)
+        await calibrations.put(stretch.tenant, db, [calibrated_now])
+        await trace(stretch.tenant, db, _traced(stretch, lesson, calibrated_now, training.data_hash))
     await asyncio.to_thread(registry.promote, tracking_uri, lesson.family, version)
     return Trained(
         family=lesson.family,
@@ -283,6 +292,20 @@ def _calibrated(
         tail=calibration.tail,
         source=calibrations.Source.TRAINING,
         reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
+    )
+
+
+def _traced(stretch: Stretch, lesson: Lesson, made: calibrations.Calibrated, data_hash: str) -> Traced:
+    return Traced(
+        model=made.model_version.rpartition("/")[0],
+        version=made.version,
+        run="",
+        trained=made.made,
+        started=stretch.start,
+        ended=stretch.end,
+        data_hash=data_hash,
+        entities=lesson.entities,
+        sources={"sample": {"after": stretch.start, "last": stretch.end}},
     )
 
 
