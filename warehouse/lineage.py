@@ -16,8 +16,8 @@ from warehouse.rows import document, packed, row, utc
 
 COLUMNS = "model, version, run, trained, started, ended, data_hash, sets, entities, subjects, sources"
 PUT = text("""
-    insert into model_lineage (tenant, model, version, run, trained, started, ended, data_hash, sets, entities, subjects,
-        sources)
+    insert into model_lineage (tenant, model, version, run, trained, started, ended, data_hash, sets, entities,
+        subjects, sources)
     values (:tenant, :model, :version, :run, :trained, :started, :ended, :data_hash, cast(:sets as jsonb), :entities,
         :subjects, cast(:sources as jsonb))
     on conflict do nothing
@@ -63,8 +63,8 @@ TAKE = text("update retraining set taken = :at where tenant = :tenant and model 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What a version learned from. started, ended: of the telemetry; sets: training sets, {name, version, hash}; entities:
-    whose rows; subjects: pseudonyms of people whose rows they are; sources: the tables that were read.
+    """What a version learned from. started, ended: of the telemetry; sets: training sets, {name, version, hash};
+    entities: whose rows; subjects: pseudonyms of people whose rows they are; sources: the tables that were read.
     """
 
     model: str

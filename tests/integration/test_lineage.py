@@ -72,9 +72,9 @@ async def test_a_subject_leads_to_the_versions_that_saw_it(
 async def test_a_session_leads_to_what_learned_from_reports_of_its_time(warehouse: Warehouse, tenant: str) -> None:
     await keep(warehouse, tenant, EDGE, OTHER)
     for session, day in (("s1", 1), ("s2", 5)):
-        report = SessionReport(tenant, session, 1, "channel:ch1", "edge:edge-1", START + timedelta(days=day), "playing")
+        report = SessionReport(session, "channel:ch1", "edge:edge-1", START + timedelta(days=day), "t", "p")
         async with warehouse.as_tenant(tenant) as db:
-            await sessions.save(tenant, db, [report])
+            await sessions.save(tenant, db, [report], LATER)
     assert [each.traced.version for each in await trace.of_tenant(warehouse, tenant, "s1")] == ["3"]
     assert await trace.of_tenant(warehouse, tenant, "s2") == []
 
