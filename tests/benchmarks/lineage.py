@@ -1,8 +1,8 @@
 """Lineage among 10,000 trainings on a real PostgreSQL, beside what MLflow's own search takes for the same questions.
 
-Twenty tenants, five models, a hundred versions of each; every version learned from twenty entities, a tenth of them from
-a person's pseudonym. The same versions with the same facts as tags lie in MLflow's tables in the same server, asked by
-its client in this process, without HTTP. `make bench NAME=lineage ARGS="--json docs/results/lineage.json"`.
+Twenty tenants, five models, a hundred versions of each; every version learned from twenty entities, a tenth of them
+from a person's pseudonym. The same versions with the same facts as tags lie in MLflow's tables in the same server,
+asked by its client in this process, without HTTP. `make bench NAME=lineage ARGS="--json docs/results/lineage.json"`.
 """
 
 from __future__ import annotations
@@ -207,14 +207,14 @@ def page(document: dict[str, Any]) -> str:
     for name, ours in details["ours"].items():
         theirs = details["mlflow"][name]
         took = ", ".join(map(str, theirs.get("seconds", []))) or theirs["refused"]
-        lines.append(
-            f"| {name} | {ours['found']} | {', '.join(map(str, ours['seconds']))} | {took} | {theirs.get('found', '-')} |"
-        )
+        own = ", ".join(map(str, ours["seconds"]))
+        lines.append(f"| {name} | {ours['found']} | {own} | {took} | {theirs.get('found', '-')} |")
     lines += [
         "",
-        "Ours goes through every tenant for the first question, under row-level security, each in a transaction. MLflow is",
-        "asked in this process, without its server's HTTP. It has no lists: entities and pseudonyms are tags of text that",
-        "`like` goes through, so that `edge-5` would find `edge-50` as well; and nothing there keeps tenants apart.",
+        "Ours goes through every tenant for the first question, under row-level security, each in a transaction.",
+        "MLflow is asked in this process, without its server's HTTP. It has no lists: entities and pseudonyms are",
+        "tags of text that `like` goes through, so that `edge-5` would find `edge-50` as well; and nothing keeps",
+        "tenants apart there.",
     ]
     return "\n".join(lines) + "\n"
 
