@@ -111,7 +111,7 @@ class Departure:
         say("every key has ended; waiting until no gateway believes one any more")
         await asyncio.sleep(LAST_KEYS_S)
         exported = await self.export(tenant, folder, who, reason, say)
-        retired = await self._retire(tenant, who, now)
+        retired = await self._retire(tenant, who)
         removed = await asyncio.to_thread(departure.remove, tenant, admin_url)
         lacking = {
             name: count for name, count in removed.items() if count > exported.tables.get(name, {"rows": 0})["rows"]
@@ -131,11 +131,11 @@ class Departure:
             raise ActRefused(f"removed, but rows that came in meanwhile are not in the export: {lacking}")
         return removed
 
-    async def _retire(self, tenant: str, who: str, now: datetime) -> list[str]:
+    async def _retire(self, tenant: str, who: str) -> list[str]:
         """Before the rows go, which alone tell what learned from them. If the removal fails, it only scores less."""
         traced = [each.traced for each in await trace.of_tenant(self.warehouse, tenant)]
         reason = "it had learned from a tenant that has left"
-        return await trace.retire(self.warehouse, traced, reason, now, who=who, leaving=tenant)
+        return await trace.retire(self.warehouse, traced, reason, self.clock.now(), who=who, leaving=tenant)
 
 
 def _sha256(file: Path) -> str:

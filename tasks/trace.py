@@ -16,6 +16,8 @@ from warehouse.database import Connection, Warehouse
 from warehouse.lineage import Traced
 
 log = logging.getLogger(__name__)
+#: Who retires, to tenants that have nothing to do with who did it.
+WHO = "tonewatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +60,27 @@ async def retire(
 ) -> list[str]:
     """Let these versions score no more, for any tenant, and ask for a training without what they must not have seen.
 
-    A training is asked of each tenant that has a threshold for such a model, but for the one that is leaving. Gives
-    the versions that had not been retired before. `reason` is read by every tenant: name nobody in it. Raises
+    A training is asked of each tenant that has a threshold for such a model. The one that is `leaving` gets no row.
+    Gives the versions that had not been retired before. `reason` is read by every tenant: name nobody in it. Raises
     WarehouseAway; what broke off is done by the same call again.
     """
     done: set[str] = set()
     async with warehouse.as_dispatcher() as db:
         slugs = await tenants.slugs(db) if traced else []
     for slug in slugs:
+        if slug == leaving:  # its rows go
+            continue
         async with warehouse.as_tenant(slug) as db:
             ended = await lineage.retire(slug, db, traced, reason, now)
             if not ended:
                 continue
             done.update(ended)
             own = {each.model_version.partition("/")[0] for each in await calibrations.newest(slug, db)}
-            wanted = own & {name.partition("/")[0] for name in ended} if slug != leaving else set()
-            asked = await lineage.request(slug, db, wanted, reason, now)
+            asked = await lineage.request(slug, db, own & {name.partition("/")[0] for name in ended}, reason, now)
             await audit.write(
                 slug,
                 db,
-                who=who if slug == leaving or not leaving else "tonewatch",
+                who=WHO if leaving else who,
                 what="model.retire",
                 subject=", ".join(ended)[:500],
                 before={},

@@ -96,7 +96,7 @@ async def test_what_is_retired_scores_for_nobody_is_audited_everywhere_and_asked
         assert (line.who, line.reason) == ("tonewatch", "a tenant has left")
         assert tenant not in f"{line.subject} {line.after} {line.reason}"
     async with warehouse.as_tenant(tenant) as db:
-        assert await lineage.requested(tenant, db) == []
+        assert (await lineage.requested(tenant, db), await lineage.retired(tenant, db)) == ([], frozenset())
     assert [each.retired for each in await trace.of_model(warehouse, EDGE.model, "3") if each.tenant == tenant] == [
         True
     ]
