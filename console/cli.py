@@ -21,6 +21,7 @@ from console.drift import app as drift
 from console.features import app as features
 from console.incidents import app as incidents
 from console.keys import app as keys
+from console.lineage import lineage
 from console.models import app as models
 from console.recordings import record, replay
 from console.report import app as report
@@ -52,6 +53,7 @@ app.add_typer(keys)
 app.add_typer(models)
 app.add_typer(report)
 app.add_typer(tenants)
+app.command()(lineage)
 app.command()(record)
 app.command()(replay)
 app.command()(train)

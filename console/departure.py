@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tasks import trace
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import ActRefused, SettingsError
 from warehouse import audit, departure, keys, tenants
@@ -97,7 +98,8 @@ class Departure:
         reason: str,
         say: Callable[[str], None],
     ) -> dict[str, int]:
-        """Export everything, end every key, then remove every row, picture, report and case; rows removed by table.
+        """Export everything, end every key, retire the models that learned from the tenant, then remove every row,
+        picture, report and case; rows removed by table.
 
         What is left is the export with a receipt in it. An offboarding that broke off is begun anew, with a new folder.
         Raises what `export` does; WarehouseError: no right to remove.
@@ -110,6 +112,7 @@ class Departure:
         say("every key has ended; waiting until no gateway believes one any more")
         await asyncio.sleep(LAST_KEYS_S)
         exported = await self.export(tenant, folder, who, reason, say)
+        retired = await self._retire(tenant, who)
         removed = await asyncio.to_thread(departure.remove, tenant, admin_url)
         lacking = {
             name: count for name, count in removed.items() if count > exported.tables.get(name, {"rows": 0})["rows"]
@@ -120,6 +123,7 @@ class Departure:
         receipt = {
             "tenant": tenant,
             "removed": removed,
+            "models_retired": retired,
             "when": self.clock.now().isoformat(),
             "by": who,
             "reason": reason,
@@ -128,6 +132,12 @@ class Departure:
         if lacking:
             raise ActRefused(f"removed, but rows that came in meanwhile are not in the export: {lacking}")
         return removed
+
+    async def _retire(self, tenant: str, who: str) -> list[str]:
+        """Before the rows go, which alone tell what learned from them. If the removal fails, it only scores less."""
+        traced = [each.traced for each in await trace.of_tenant(self.warehouse, tenant)]
+        reason = "it had learned from a tenant that has left"
+        return await trace.retire(self.warehouse, traced, reason, self.clock.now(), who=who, leaving=tenant)
 
 
 def _sha256(file: Path) -> str:

@@ -130,6 +130,82 @@ def close(
     _do(tenant, state_dir, ActKind.CLOSE, incident, author, reason, as_json, verdict, cause)
 
 
+@app.command()
+def real(
+    incident: Incident,
+    reason: Reason = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Say that it was real. The models learn from it; your last word counts."""
+    from tonewatch.records import ActKind
+
+    _do(tenant, state_dir, ActKind.REAL, incident, author, reason, as_json)
+
+
+@app.command()
+def false(
+    incident: Incident,
+    reason: Reason = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Say that it was a false alarm. The models learn from it; your last word counts."""
+    from tonewatch.records import ActKind
+
+    _do(tenant, state_dir, ActKind.FALSE, incident, author, reason, as_json)
+
+
+@app.command(name="not-the-cause")
+def not_the_cause(
+    incident: Incident,
+    reason: Reason = "",
+    author: Author = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Say that the cause it names is not the cause."""
+    from tonewatch.records import ActKind
+
+    _do(tenant, state_dir, ActKind.NOT_THE_CAUSE, incident, author, reason, as_json)
+
+
+@app.command()
+def ask(
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 1,
+    tenant: Tenant = None,
+    as_json: Json = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Show which incident your word would help most with, and how to say it."""
+    from console.labelling import asked
+    from warehouse import questions
+
+    whose = tenant or own_tenant()
+
+    async def read(warehouse: Warehouse) -> list[questions.Question]:
+        async with warehouse.as_tenant(whose) as db:
+            return await questions.waiting(whose, db, limit)
+
+    found = run(state_dir, read)
+    print(as_json_text(found) if as_json else asked(found, whose if tenant else ""))
+
+
+@app.command()
+def authors(tenant: Tenant = None, as_json: Json = False, state_dir: StateDir = None) -> None:
+    """Show how far each person's labels are believed, and whose are in quarantine and why."""
+    from console.labelling import Believed, believed
+
+    whose = tenant or own_tenant()
+    found = run(state_dir, lambda warehouse: Believed.read(whose, warehouse))
+    print(as_json_text(found) if as_json else believed(found))
+
+
 def _do(
     tenant: str | None,
     state_dir: Path | None,

@@ -34,7 +34,7 @@ from tonewatch.errors import SettingsError, TonewatchError
 from tonewatch.logs import configure
 from tonewatch.records import Finding, IncidentState, RunKind, Sample, Series
 from tonewatch.settings import Settings, addressed, load_profile, read
-from warehouse import calibrations, tenants
+from warehouse import calibrations, lineage, tenants
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
@@ -284,9 +284,10 @@ class Watcher:
         """Ask the registry who is champion; in a thread, since mlflow takes seconds to import and to answer."""
         async with self.warehouse.as_tenant(self.tenant) as db:
             mine = await calibrations.newest(self.tenant, db)
+            retired = await lineage.retired(self.tenant, db)
         if self.following is not None:
             self.following.fits(mine)
-        self.detection.champions = await asyncio.to_thread(self.bench.champions, mine)
+        self.detection.champions = await asyncio.to_thread(self.bench.champions, mine, retired)
 
     async def _resume(self) -> None:
         """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""

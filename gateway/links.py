@@ -23,10 +23,10 @@ from tonewatch.records import ActKind, Notice, digest
 #: How long a link is good, from when its notice was made.
 LASTS: Final = timedelta(hours=24)
 #: What people can do by a link; closing asks for more than a button.
-ACTS: Final = (ActKind.ACK, ActKind.APPROVE, ActKind.VETO)
+ACTS: Final = (ActKind.ACK, ActKind.APPROVE, ActKind.VETO, ActKind.REAL, ActKind.FALSE, ActKind.NOT_THE_CAUSE)
 #: Under this a notice holds its places for links.
 HEADING: Final = "With one click"
-_PLACE = re.compile(r"tonewatch-link:(ack|approve|veto):([0-9a-f]{32}|)")
+_PLACE = re.compile(rf"tonewatch-link:({'|'.join(ACTS)}):([0-9a-f]{{32}}|)")
 _SECTION = re.compile(rf"\n?{HEADING}\n(?:  .*\n)*")
 _RICH_SECTION = re.compile(rf"<h3>{HEADING}</h3><ul>.*?</ul>")
 _PURPOSE: Final = b"tonewatch links of notices, 1"

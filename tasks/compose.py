@@ -273,12 +273,21 @@ def _clicks(story: Story, waiting: Action | None) -> list[str]:
     lines = ["For 24 hours, once, and in your name: forward them to nobody", f"Acknowledge: {place(ActKind.ACK)}"]
     if story.ways.here_only:
         lines.insert(0, _HERE_ONLY)
+    judging = _judging(story)
     if waiting is None:
-        return lines
+        return [*lines, *judging]
     what = f"{waiting.runbook} of {waiting.target}"
     if waiting.state is ActionState.REFUSED and _one_click_is_enough(waiting):
         lines.append(f"Approve {what}: {place(ActKind.APPROVE, waiting.key)}")
-    return [*lines, f"Veto {what}: {place(ActKind.VETO, waiting.key)}"]
+    return [*lines, f"Veto {what}: {place(ActKind.VETO, waiting.key)}", *judging]
+
+
+def _judging(story: Story) -> list[str]:
+    """Who takes an incident over sees what it was: that is when to ask."""
+    if story.state != "handed-over":
+        return []
+    lines = [f"It was a false alarm: {place(ActKind.FALSE)}", f"It was real: {place(ActKind.REAL)}"]
+    return [*lines, *([f"That is not the cause: {place(ActKind.NOT_THE_CAUSE)}"] if story.causes else [])]
 
 
 def _one_click_is_enough(action: Action) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from feature_store import definitions
 from ml.champion import Champion
 from tonewatch.errors import ModelError
-from warehouse.calibrations import Calibrated
+from warehouse.calibrations import Calibrated, model_version
 
 log = logging.getLogger("tonewatch.watch")
 
@@ -25,8 +25,8 @@ class Bench:
         self._held: dict[str, Champion] = {}
         self._told: set[tuple[str, str]] = set()
 
-    def champions(self, mine: Sequence[Calibrated]) -> dict[str, Champion]:
-        """Each family's judge. `mine`: the tenant's thresholds that hold.
+    def champions(self, mine: Sequence[Calibrated], retired: Collection[str] = ()) -> dict[str, Champion]:
+        """Each family's judge. `mine`: the tenant's thresholds that hold; retired: versions that may score no more.
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
         it, the last version that its own calm was calibrated for. A model that does not fit today's features scores
@@ -37,7 +37,10 @@ class Bench:
 
         found: dict[str, Champion] = {}
         for family, newest in registry.champion_versions(self.tracking_uri).items():
-            own = [each for each in mine if each.family == family]
+            own = [each for each in mine if each.family == family and each.model_version not in retired]
+            if not own and model_version(family, newest) in retired:
+                log.warning("the model of %s is retired: it is not judged until it is trained again", family)
+                continue
             try:
                 fit = next((each for each in own if each.version == newest), _last_of(own))
                 champion = self._champion(family, newest, fit)

@@ -258,8 +258,12 @@ def _pages(summary: Summary) -> Section:
         ("Opened but not told (silenced or inhibited)", str(pages.not_told)),
     )
     close = f"tonewatch incidents close ID --verdict real|false-alarm|planned{_whose(summary)}"
-    note = f"Say what an incident was with `{close}`."
-    return Section("False pages", facts, notes=(note,) if pages.unlabelled else ())
+    notes = [f"Say what an incident was with `{close}`."] if pages.unlabelled else []
+    if summary.asked:
+        notes.append(f"Your word would help most with: {'; '.join(summary.asked)}.")
+    if summary.unheard:
+        notes.append(f"Labels in quarantine, of: {', '.join(summary.unheard)} (`tonewatch incidents authors`).")
+    return Section("False pages", facts, notes=tuple(notes))
 
 
 def _done(summary: Summary) -> Section:

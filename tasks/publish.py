@@ -21,9 +21,11 @@ from ml.kinds import kind_of
 from tasks import plot
 from tasks.promote import WHO, promote
 from tasks.prove import Verdict
+from tasks.trace import trace
 from tasks.train import Lesson, Stretch, judged
 from warehouse import calibrations
 from warehouse.database import Warehouse
+from warehouse.lineage import Traced
 from warehouse.training_sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -99,9 +101,12 @@ async def publish(
     number = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )
+    fit = _calibrated(stretch, lesson.family, number, calibration, now)
+    async with warehouse.as_tenant(stretch.tenant) as db:
+        await trace(stretch.tenant, db, _traced(stretch, lesson, fit, made))
+        if verdict.passed:
+            await calibrations.put(stretch.tenant, db, [fit])
     if verdict.passed:
-        async with warehouse.as_tenant(stretch.tenant) as db:
-            await calibrations.put(stretch.tenant, db, [_calibrated(stretch, lesson.family, number, calibration, now)])
         await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)
     if verdict.standing == "champion":
         first = f"the first of its family: {verdict.reason}"
@@ -137,6 +142,22 @@ def _calibrated(
         tail=calibration.tail,
         source=calibrations.Source.TRAINING,
         reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
+    )
+
+
+def _traced(stretch: Stretch, lesson: Lesson, fit: calibrations.Calibrated, made: TrainingSet) -> Traced:
+    model, _, number = fit.model_version.rpartition("/")
+    return Traced(
+        model=model,
+        version=number,
+        run="",
+        trained=fit.made,
+        started=stretch.start,
+        ended=stretch.end,
+        data_hash=made.hash,
+        sets=[{"name": made.name, "version": made.version, "hash": made.hash}],
+        entities=lesson.entities,
+        sources={"sample": {"after": stretch.start, "last": stretch.end}},
     )
 
 

@@ -1,21 +1,54 @@
 """Eases the tenant's thresholds after what people said of its incidents: what scored no higher than a false alarm did
-when it was told is not told again.
+when it was told is not told again. Whose word counts how much is judged first (tasks/judge.py).
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ml.hindsight import eased
+from ml.hindsight import ALONE, MOST, eased, pattern
+from ml.labelling import Opinion
+from tasks.ask import ask
+from tasks.judge import judge
 from warehouse import audit, calibrations
-from warehouse.calibrations import Calibrated, Source
-from warehouse.database import Warehouse
+from warehouse.calibrations import Calibrated, Source, Told
+from warehouse.database import Connection, Warehouse
 
 log = logging.getLogger(__name__)
 #: Who eases, in the audit.
 WHO = "tonewatch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """Scores of one version's anomalies: settled as false alarms, called so by the only person there is, and real."""
+
+    false: list[float]
+    alone: list[float]
+    real: list[float]
+    judged: int
+
+    @classmethod
+    def of(cls, told: Sequence[Told], opinion: Opinion) -> _Heard:
+        """What the opinion makes of them."""
+        heard = cls([], [], [], len(told))
+        for each in told:
+            settled, said = opinion.settled(each.incident), opinion.said(each.incident)
+            if settled is not None:
+                (heard.real if settled else heard.false).append(each.score)
+            elif said is not None:
+                (heard.real if said else heard.alone).append(each.score)
+        return heard
+
+    def threshold(self, of: Calibrated, trained: float) -> float:
+        """Where the threshold belongs; one person alone moves it less far, and several by no single false alarm."""
+        return max(
+            eased(of.threshold, trained, pattern(self.false), self.real, MOST),
+            eased(of.threshold, trained, self.alone, self.real, ALONE),
+        )
 
 
 async def recalibrate(tenant: str, warehouse: Warehouse, now: datetime) -> list[Calibrated]:
@@ -24,31 +57,37 @@ async def recalibrate(tenant: str, warehouse: Warehouse, now: datetime) -> list[
     Raises WarehouseAway.
     """
     async with warehouse.as_tenant(tenant) as db:
+        opinion = await judge(tenant, db, now)
         held = await calibrations.newest(tenant, db)
-        judged = await calibrations.judged(tenant, db) if held else []
+        await ask(tenant, db, opinion, held, now)
+        told = await calibrations.told(tenant, db, sorted(opinion.posteriors)) if held and opinion.posteriors else []
         raised = []
         for each in held:
-            mine = [one for one in judged if one.model_version == each.model_version]
-            false_alarms = [one.score for one in mine if one.false_alarm]
-            if not false_alarms:
+            heard = _Heard.of([one for one in told if one.model_version == each.model_version], opinion)
+            if not heard.false and not heard.alone:
                 continue
-            trained = await calibrations.trained(tenant, db, each)
-            value = eased(each.threshold, trained, false_alarms, [one.score for one in mine if not one.false_alarm])
+            value = heard.threshold(each, await calibrations.trained(tenant, db, each))
             if value > each.threshold:
-                reason = f"{len(false_alarms)} of its {len(mine)} judged anomalies were false alarms"
-                raised.append(replace(each, made=now, threshold=value, source=Source.LABELS, reason=reason))
-                await audit.write(
-                    tenant,
-                    db,
-                    who=WHO,
-                    what="calibration.ease",
-                    subject=each.model_version,
-                    before={"threshold": each.threshold},
-                    after={"threshold": value},
-                    reason=reason,
-                    at=now,
-                )
+                raised.append(await _raise(tenant, db, each, value, heard, now))
         await calibrations.put(tenant, db, raised)
     for each in raised:
         log.info("threshold eased", extra={"tenant": tenant, "model": each.model_version, "threshold": each.threshold})
     return raised
+
+
+async def _raise(
+    tenant: str, db: Connection, held: Calibrated, value: float, heard: _Heard, now: datetime
+) -> Calibrated:
+    reason = f"{len(heard.false) + len(heard.alone)} of its {heard.judged} judged anomalies were false alarms"
+    await audit.write(
+        tenant,
+        db,
+        who=WHO,
+        what="calibration.ease",
+        subject=held.model_version,
+        before={"threshold": held.threshold},
+        after={"threshold": value},
+        reason=reason,
+        at=now,
+    )
+    return replace(held, made=now, threshold=value, source=Source.LABELS, reason=reason)

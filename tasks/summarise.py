@@ -92,6 +92,8 @@ class Summary:
     person_cases: int
     pages: Pages
     state_dir: str = ""  # the folder that commands must be told; empty: they find it
+    asked: tuple[str, ...] = ()  # what people's word would help most with, in words
+    unheard: tuple[str, ...] = ()  # whose labels are in quarantine
 
     @property
     def saved_minutes(self) -> float:

@@ -26,6 +26,7 @@ from ml.detectors.family import FamilyDetector, Strands
 from ml.kinds import DEFAULT, kind_of
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE, NOTABLE, least_horizon
+from tasks.judge import real_times, without
 from tonewatch.clock import microseconds
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
@@ -230,7 +231,7 @@ async def train(
     seed: int,
     kind: str = DEFAULT,
 ) -> Lesson:
-    """Read the family's calm stretch and learn from it.
+    """Read the family's calm stretch and learn from it, but for incidents that are settled as real.
 
     Raises ModelError: too little calm telemetry, a kind that looks back farther than the watcher does, or telemetry
     that breaks the contract of its view.
@@ -245,6 +246,8 @@ async def train(
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
+    real = await real_times(stretch.tenant, warehouse, stretch.start, stretch.end)
+    learned, held_out = without(learned, real), without(held_out, real)
     refuse_broken(view(family, stretch.profile), (learned, held_out), stretch.end)
     return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
 

@@ -15,11 +15,13 @@ from tonewatch.availability import HANDED_OVER_SINCE
 from tonewatch.errors import SettingsError, StateFolderError
 from tonewatch.records import Evidence, Notice, NoticeState
 from tonewatch.settings import Profile
-from warehouse import evidence, notices, tenants, weekly
+from warehouse import authors, evidence, notices, questions, tenants, weekly
 from warehouse.database import Warehouse
 
 #: What an HTML text writes for an image that its mail carries: cid:<evidence id>@tonewatch.
 CONTENT_ID: Final = "cid:{}@tonewatch"
+#: So many questions are worth a reader's while.
+ASKED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,20 @@ async def make(
     if period.end > now:
         raise SettingsError(f"the time until {period.end.isoformat()} is not over yet: give an earlier --until")
     read = await _read(tenant, warehouse, period, profile)
-    summary = replace(summarise(tenant, period, now, read, profile), state_dir=str(state_dir or ""))
+    asked, unheard = await _labels(tenant, warehouse)
+    summary = summarise(tenant, period, now, read, profile)
+    summary = replace(summary, state_dir=str(state_dir or ""), asked=asked, unheard=unheard)
     image = picture(summary)
     kept = Evidence.of("chart", period.end, "image/png", image)
     return Report(summary, subject(summary), plain(summary), kept)
+
+
+async def _labels(tenant: str, warehouse: Warehouse) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is to be asked next, and whose labels are in quarantine: as it is now, whatever the period."""
+    async with warehouse.as_tenant(tenant) as db:
+        waiting = await questions.waiting(tenant, db, ASKED)
+        unheard = [each.author for each in await authors.weights(tenant, db) if each.quarantined]
+    return tuple(f"{each.title} ({each.subject})" for each in waiting), tuple(unheard)
 
 
 async def _read(tenant: str, warehouse: Warehouse, period: Period, profile: Profile) -> Read:

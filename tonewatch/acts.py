@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tonewatch.records import Action, ActionState, Approval, Incident, IncidentState
+from tonewatch.records import Action, ActionState, ActKind, Approval, Incident, IncidentState, Label
 
 #: Who asks for an action that no person asked for.
 REQUESTER = "tonewatch"
 #: Ways in which an incident can turn out, as a person tells it.
 VERDICTS = ("real", "false-alarm", "planned")
+#: What each judging act says of the incident itself.
+JUDGES = {ActKind.REAL: "verdict:real", ActKind.FALSE: "verdict:false-alarm"}
 _OVER = frozenset({IncidentState.MENDED, IncidentState.CLOSED})
 
 
@@ -68,6 +70,16 @@ def why_not_veto(incident: Incident, action: Action | None, vetoed_by: str) -> s
     if action is None:
         return "no action is proposed or about to begin: one that has begun can only be undone"
     return f"{vetoed_by} said no to this action already" if vetoed_by else None
+
+
+def why_not_judge(before: Sequence[Label], who: str, value: str) -> str | None:
+    """Why `who` cannot say `value` of an incident, or None. `before`: what was said of it.
+
+    Everybody may judge it, at any time, and change his mind: the last word counts. The same twice is one word.
+    """
+    matter = value.partition(":")[0]
+    mine = [label.value for label in before if label.who == who and label.value.partition(":")[0] == matter]
+    return f"{who} said so already" if mine and mine[-1] == value else None
 
 
 def why_not_close(incident: Incident, closed_by: str) -> str | None:

@@ -118,6 +118,9 @@ class ActKind(StrEnum):
     APPROVE = "approve"
     VETO = "veto"
     CLOSE = "close"
+    REAL = "real"
+    FALSE = "false"
+    NOT_THE_CAUSE = "not-the-cause"
 
 
 class RunKind(StrEnum):
@@ -330,7 +333,9 @@ class Label:
     id: str
     subject_kind: str  # incident, action, past-incident (of a backtest)
     subject: str  # Incident.id, Action.key, or Evidence.id
-    value: str  # an ActKind; of a closed incident also verdict:real, verdict:false-alarm, verdict:planned, cause:<name>
+    value: (
+        str  # an ActKind; what was judged also verdict:real, :false-alarm or :planned, cause:<name>, not-cause:<name>
+    )
     who: str
     reason: str
     time: datetime

@@ -14,7 +14,7 @@ from typing import Any
 from tonewatch import acts
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident
 from tonewatch.records import ENTITY_ID, Action, ActKind, Approval, CauseKind, Incident, Label, digest
-from warehouse import actions, approvals, audit, escalations, incidents, labels, tenants, used_links
+from warehouse import actions, approvals, audit, escalations, incidents, labels, questions, tenants, used_links
 from warehouse.database import Connection, Warehouse
 
 #: Acts on an action; the others are on the incident.
@@ -57,6 +57,7 @@ class _Case:
     labels: Sequence[Label]
     clock: escalations.Escalation | None
     approvals: Sequence[Approval]
+    cause: str  # the likeliest, entity:kind; empty: none is named
 
     def said(self, value: str, subject: str | None = None) -> str:
         """Who has done this act before, or empty."""
@@ -102,6 +103,9 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, link:
         done = _done(case, wish, now, timedelta(seconds=guardrails.approval_seconds))
         if await labels.put(tenant, db, done.labels) < len(done.labels):
             raise ActRefused(f"{wish.kind} of incident {wish.incident} was done already")
+        await labels.saw(tenant, db, wish.incident, done.labels)
+        if any(label.value.startswith("verdict:") for label in done.labels):
+            await questions.answered(tenant, db, wish.incident, now)
         if done.approval is not None:
             await approvals.put(tenant, db, done.approval)
         await escalations.stop(tenant, db, wish.incident, wish.kind.value, now)
@@ -131,12 +135,14 @@ async def _case(tenant: str, db: Connection, wish: Wish) -> _Case:
     if incident is None:
         raise UnknownIncident(f"tenant {tenant} has no incident {wish.incident!r}: see `tonewatch incidents list`")
     proposed = acts.proposal(await actions.of_incident(tenant, db, incident.id))
+    named = await incidents.causes(tenant, db, incident.id)
     return _Case(
         incident,
         proposed,
         await labels.of_incident(tenant, db, incident.id),
         await escalations.get(tenant, db, incident.id),
         await approvals.of_action(tenant, db, proposed.key) if proposed else [],
+        named[0].name if named else "",
     )
 
 
@@ -158,7 +164,18 @@ def _refusal(case: _Case, wish: Wish, now: datetime) -> str | None:
         return acts.why_not_approve(case.incident, case.action, wish.who, case.approvals, vetoed_by, now)
     if wish.kind is ActKind.VETO:
         return acts.why_not_veto(case.incident, case.action, vetoed_by)
+    if wish.kind is ActKind.NOT_THE_CAUSE and not case.cause:
+        return "no cause is named: there is none to doubt"
+    if judged := _judged(case, wish):
+        return acts.why_not_judge(case.labels, wish.who, judged)
     return acts.why_not_close(case.incident, case.said(ActKind.CLOSE))
+
+
+def _judged(case: _Case, wish: Wish) -> str:
+    """What a judging act says, as a label's value; empty: it is another act."""
+    if wish.kind is ActKind.NOT_THE_CAUSE:
+        return f"not-cause:{case.cause}"
+    return acts.JUDGES.get(wish.kind, "")
 
 
 def _answered(case: _Case) -> str:
@@ -177,6 +194,8 @@ def _done(case: _Case, wish: Wish, now: datetime, approval_lasts: timedelta) -> 
         return Done(incident.id, (label,), (f"{wish.who} is at incident {incident.id}: nobody further is called",))
     if wish.kind is ActKind.CLOSE:
         return _closed(incident, wish, now)
+    if judged := _judged(case, wish):
+        return _said(case, wish, judged, now)
     action = case.action
     assert action is not None  # noqa: S101 - tells mypy what _refusal has made sure of
     label = _label(wish, "action", action.key, now, str(len(case.approvals)))
@@ -196,6 +215,16 @@ def _closed(incident: Incident, wish: Wish, now: datetime) -> Done:
     spoken = [replace(first, id=digest(first.id, value), value=value) for value in further]
     told = f"{wish.who} closed incident {incident.id}: {wish.verdict}{f', {wish.cause}' if wish.cause else ''}"
     return Done(incident.id, (first, *spoken), (told,))
+
+
+def _said(case: _Case, wish: Wish, value: str, now: datetime) -> Done:
+    """Whoever changes his mind, and back again, is heard each time."""
+    before = sum(label.who == wish.who for label in case.labels)
+    first = _label(wish, "incident", case.incident.id, now, f"{wish.who} {before}")
+    told = f"{wish.who} says of incident {case.incident.id}: {value.partition(':')[2]}"
+    if wish.kind is ActKind.NOT_THE_CAUSE:
+        told = f"{wish.who} says that {case.cause} is not the cause of incident {case.incident.id}"
+    return Done(case.incident.id, (first, replace(first, id=digest(first.id, value), value=value)), (told,))
 
 
 def _label(wish: Wish, subject_kind: str, subject: str, now: datetime, round_: str = "") -> Label:

@@ -24,21 +24,19 @@ NEWEST = text(f"""
     select distinct on (family, version) {COLUMNS} from calibration where tenant = :tenant
     order by family, version, made desc
 """)  # noqa: S608 - constants
-# What a person said last of an incident counts; of one that a rule had part in it is not known what he meant.
-JUDGED = text("""
-    select f.model_version, l.value = 'verdict:false-alarm' as false_alarm, f.score
-    from (select distinct on (subject) subject, value from label
-          where tenant = :tenant and subject_kind = 'incident' and value like 'verdict:%'
-          order by subject, time desc, id) l
-    join incident_finding i on i.tenant = :tenant and i.incident = l.subject
-    join finding f on f.tenant = :tenant and f.id = i.finding
-    where l.value in ('verdict:false-alarm', 'verdict:real') and f.model_version is not null and f.score is not null
+# Of an incident that a rule had part in it is not known what people meant. Who judged it judged what he saw: what
+# joined afterwards is not his word.
+TOLD = text("""
+    select i.incident, f.model_version, f.score
+    from incident_finding i join finding f on f.tenant = :tenant and f.id = i.finding
+    where i.tenant = :tenant and i.incident = any(cast(:incidents as text[])) and f.model_version is not null
       and not exists (select from incident_finding j join finding r on r.tenant = :tenant and r.id = j.finding
-          where j.tenant = :tenant and j.incident = l.subject and r.kind = 'rule')
-    order by f.model_version, f.score
+          where j.tenant = :tenant and j.incident = i.incident and r.kind = 'rule')
+      and (not exists (select from label_evidence e where e.tenant = :tenant and e.incident = i.incident)
+          or exists (select from label_evidence e where e.tenant = :tenant and e.incident = i.incident
+              and e.saw @> jsonb_build_array(jsonb_build_object('finding', f.id))))
+    order by f.model_version, f.score, i.incident
 """)
-
-
 TRAINED = text("""
     select threshold from calibration
     where tenant = :tenant and family = :family and version = :version and source = 'training'
@@ -83,11 +81,11 @@ class Calibrated:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An anomaly in an incident of which a person said what it was: a false alarm, or real. score: the model's."""
+class Told:
+    """An anomaly in an incident that people judged. score: the model's."""
 
+    incident: str
     model_version: str
-    false_alarm: bool
     score: float
 
 
@@ -109,11 +107,10 @@ async def newest(tenant: str, db: Connection) -> list[Calibrated]:
     return [Calibrated(**{**each, "source": Source(each["source"])}) for each in found]
 
 
-async def judged(tenant: str, db: Connection) -> list[Judged]:
-    """Every anomaly whose incident a person has called real or a false alarm; what is planned says nothing of it, nor
-    what a rule had part in.
-    """
-    return [Judged(**each) for each in (await db.execute(JUDGED, {"tenant": tenant})).mappings()]
+async def told(tenant: str, db: Connection, incidents: Sequence[str]) -> list[Told]:
+    """The anomalies in these incidents that people saw; none of one that a rule had part in."""
+    found = await db.execute(TOLD, {"tenant": tenant, "incidents": list(incidents)})
+    return [Told(**each) for each in found.mappings()]
 
 
 async def trained(tenant: str, db: Connection, of: Calibrated) -> float:

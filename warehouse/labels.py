@@ -39,6 +39,19 @@ WAITING = text(f"""
       and not exists (select from heeded h where h.tenant = l.tenant and h.label = l.id)
     order by l.time, l.id
 """)  # noqa: S608 - constants
+SAW = text("""
+    insert into label_evidence (tenant, label, incident, saw)
+    select :tenant, id, :incident, coalesce((
+        select jsonb_agg(jsonb_build_object('finding', f.id, 'detector', f.detector, 'kind', f.kind,
+            'model_version', f.model_version, 'score', f.score) order by f.started, f.id)
+        from incident_finding i join finding f on f.tenant = :tenant and f.id = i.finding
+        where i.tenant = :tenant and i.incident = :incident), '[]')
+    from unnest(cast(:ids as text[])) as id
+    on conflict do nothing
+""")
+EVIDENCE = text("""
+    select label, saw from label_evidence where tenant = :tenant and incident = :incident order by label
+""")
 # Of two that take up the same act at once, the second waits for the first's transaction and then gets nothing.
 HEED = text("""
     insert into heeded (tenant, label) select :tenant, id from unnest(cast(:ids as text[])) as id order by id
@@ -50,6 +63,17 @@ async def put(tenant: str, db: Connection, labels: Sequence[Label]) -> int:
     """Keep the labels; gives how many were new: one of an id that is there stays as it is."""
     rows = packed(row(label) for label in labels)
     return (await db.execute(PUT, {"tenant": tenant, "rows": rows})).rowcount
+
+
+async def saw(tenant: str, db: Connection, incident: str, labels: Sequence[Label]) -> None:
+    """Keep beside the labels what their author saw: the incident's findings, as they are in this transaction."""
+    await db.execute(SAW, {"tenant": tenant, "incident": incident, "ids": [label.id for label in labels]})
+
+
+async def evidence_of(tenant: str, db: Connection, incident: str) -> dict[str, list[dict[str, Any]]]:
+    """Label -> what its author saw: finding, detector, kind, model_version, score. Older labels have none."""
+    found = await db.execute(EVIDENCE, {"tenant": tenant, "incident": incident})
+    return {each["label"]: each["saw"] for each in found.mappings()}
 
 
 async def of_incident(tenant: str, db: Connection, incident: str) -> list[Label]:

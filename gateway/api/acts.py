@@ -57,6 +57,9 @@ _FURTHER: Final = {
     ActKind.APPROVE: frozenset({"action"}),
     ActKind.VETO: frozenset({"action"}),
     ActKind.CLOSE: frozenset({"verdict", "cause"}),
+    ActKind.REAL: frozenset[str](),
+    ActKind.FALSE: frozenset[str](),
+    ActKind.NOT_THE_CAUSE: frozenset[str](),
 }
 
 
@@ -66,7 +69,7 @@ def router(door: Door, warehouse: Warehouse, clock: Clock) -> APIRouter:
 
     @routes.post(
         "/v1/incidents/{incident}/acts",
-        summary="Acknowledge, approve, veto or close",
+        summary="Acknowledge, approve, veto, judge or close",
         openapi_extra=takes("application/json", ACT, EXAMPLE) | parameters(path="incident"),
         responses=answers(
             400, 401, 403, 404, 408, 409, 413, 415, 429, 503, _200=success("It is done, and committed", DONE)

@@ -34,7 +34,14 @@ _HEADERS: Final = {
     "x-robots-tag": "noindex",
 }
 _STYLE: Final = "body{font:16px/1.5 sans-serif;max-width:36em;margin:3em auto;padding:0 1em}button{font:inherit}"
-_BUTTONS: Final = {ActKind.ACK: "Acknowledge", ActKind.APPROVE: "Approve", ActKind.VETO: "Veto"}
+_BUTTONS: Final = {
+    ActKind.ACK: "Acknowledge",
+    ActKind.APPROVE: "Approve",
+    ActKind.VETO: "Veto",
+    ActKind.REAL: "It was real",
+    ActKind.FALSE: "It was a false alarm",
+    ActKind.NOT_THE_CAUSE: "That is not the cause",
+}
 _GONE: Final = "This link can not be used"
 
 
@@ -98,7 +105,9 @@ def _wish(link: Link) -> Wish:
 
 
 def _what(link: Link, action: Action | None) -> str:
-    if link.act is ActKind.ACK or action is None:
+    if link.act not in {ActKind.APPROVE, ActKind.VETO}:
+        return "Acknowledge the incident?" if link.act is ActKind.ACK else f"{_BUTTONS[link.act]}?"
+    if action is None:
         return "Acknowledge the incident?"
     return f"{_BUTTONS[link.act]} {action.runbook} of {action.target}?"
 
@@ -108,6 +117,9 @@ def _about(link: Link, seen: Outlook) -> list[str]:
         ActKind.ACK: "Nobody further is called. Tonewatch goes on with what it does.",
         ActKind.APPROVE: "One yes to this one action, for a short time. Every other guard is asked again.",
         ActKind.VETO: "It is not done, whatever was approved before or after.",
+        ActKind.REAL: "The models learn from it. You can change your mind: the last word counts.",
+        ActKind.FALSE: "The models learn from it. You can change your mind: the last word counts.",
+        ActKind.NOT_THE_CAUSE: "It is kept with the incident. What Tonewatch does, a veto stops.",
     }
     return [
         f"{seen.incident.title} ({seen.incident.severity}, {seen.incident.state})",

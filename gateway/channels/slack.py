@@ -36,7 +36,14 @@ _GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_wind
 
 #: In whose name a link in Slack acts.
 WHO: Final = "somebody in Slack"
-_WORDS: Final = {ActKind.ACK: "Acknowledge", ActKind.APPROVE: "Approve", ActKind.VETO: "Veto"}
+_WORDS: Final = {
+    ActKind.ACK: "Acknowledge",
+    ActKind.APPROVE: "Approve",
+    ActKind.VETO: "Veto",
+    ActKind.REAL: "It was real",
+    ActKind.FALSE: "False alarm",
+    ActKind.NOT_THE_CAUSE: "Not the cause",
+}
 
 
 class Slack:

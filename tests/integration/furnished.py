@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -39,6 +40,7 @@ from warehouse import (
     alerts,
     approvals,
     audit,
+    authors,
     calibrations,
     changes,
     cursors,
@@ -54,8 +56,10 @@ from warehouse import (
     journal,
     keys,
     labels,
+    lineage,
     notices,
     quality,
+    questions,
     rollups,
     samples,
     sessions,
@@ -74,6 +78,9 @@ THRESHOLD = calibrations.Calibrated(
     "transcode", "1", START, 0.7, 0.6, 0.8, 0.69, 0.05, "exponential", calibrations.Source.TRAINING, "calm"
 )
 VALIDATION = validations.Validation("validation", "transcode", "1", "2", {"longest_s": 60.0}, START)
+
+
+LINEAGE = lineage.Traced("transcode-isolation-forest", "1", "r", START, START, START, "d", entities=(PART,))
 
 
 def at(seconds: float) -> datetime:
@@ -128,6 +135,7 @@ async def furnish(warehouse: Warehouse, tenant: str) -> None:
         await _furnish_books(tenant, db)
         await _furnish_features(tenant, db)
         await _furnish_validations(tenant, db)
+        await _furnish_labels(tenant, db)
 
 
 async def _furnish_watching(tenant: str, db: Connection) -> None:
@@ -218,3 +226,13 @@ def looked(until: datetime, *, final: bool = False) -> validations.Looked:
     return validations.Looked(
         VALIDATION.id, until, "inconclusive", final, 0.1, -0.2, 0.4, 3, ("why",), {"pages": "open"}
     )
+
+
+async def _furnish_labels(tenant: str, db: Connection) -> None:
+    """Of labels: what stands behind one, an author's weight, a question; of models: lineage, one retired, one asked."""
+    await labels.saw(tenant, db, INCIDENT, await labels.of_incident(tenant, db, INCIDENT))
+    await authors.put(tenant, db, [authors.Weight("ann", START, 1.0, 0.7, 2.0, 3, False, "as others say")])
+    await questions.put(tenant, db, questions.Question("incident", INCIDENT, "down", "nobody knows", 0.5, START))
+    await lineage.put(tenant, db, LINEAGE)
+    await lineage.retire(tenant, db, [replace(LINEAGE, version="0")], "an erasure", START)
+    await lineage.request(tenant, db, [LINEAGE.model], "an erasure", START)

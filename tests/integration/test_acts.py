@@ -20,7 +20,17 @@ from tests.conftest import Database
 from tests.integration.furnished import furnish
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, SettingsError, UnknownIncident, UnknownTenant, WarehouseError
-from tonewatch.records import Action, ActionState, ActKind, Approval, Incident, IncidentState, Label
+from tonewatch.records import (
+    Action,
+    ActionState,
+    ActKind,
+    Approval,
+    Cause,
+    CauseKind,
+    Incident,
+    IncidentState,
+    Label,
+)
 from tonewatch.settings import Guardrails
 from warehouse import actions, approvals, audit, escalations, incidents, labels
 from warehouse.acts import Done, Wish, do
@@ -102,12 +112,15 @@ async def test_the_same_act_twice_is_refused_and_the_first_stands(
     warehouse: Warehouse, tenant: str, clock: ManualClock, kind: ActKind
 ) -> None:
     await open_incident(warehouse, tenant)
+    async with warehouse.as_tenant(tenant) as db:
+        await incidents.set_causes(tenant, db, "i1", [Cause("i1", 1, PART, CauseKind.CRASH, 0.9)])
     more = {"verdict": "real"} if kind is ActKind.CLOSE else {}
+    own = {ActKind.APPROVE, ActKind.REAL, ActKind.FALSE, ActKind.NOT_THE_CAUSE}  # others may say the same
     await act(warehouse, tenant, clock, kind, **more)
     before = await kept(warehouse, tenant)
     clock.advance(1)
     with pytest.raises(ActRefused, match=f"{kind} of incident i1 is refused"):
-        await act(warehouse, tenant, clock, kind, "ann" if kind is ActKind.APPROVE else "ben", **more)
+        await act(warehouse, tenant, clock, kind, "ann" if kind in own else "ben", **more)
     assert await kept(warehouse, tenant) == before
 
 

@@ -21,7 +21,7 @@ from tests.conftest import Database, new_tenant
 from tests.integration.furnished import furnish
 from tests.integration.waiting import until_one_waits
 from tonewatch.errors import FeatureError, SettingsError, UnknownTenant
-from warehouse import departure, features, keys
+from warehouse import departure, features, keys, lineage
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
 
@@ -99,10 +99,16 @@ async def test_after_an_offboarding_nothing_is_left_of_the_tenant_and_all_of_the
     out = tmp_path / "out"
     removed = await leaving.offboard(tenant, out, database.admin_url, Cache(None), "ann", "they left", lambda _: None)
     assert set(counts(database, tenant).values()) == {0}
-    assert counts(database, other) == others
+    # What had learned from the tenant is retired for the others, in a line of their audit each.
+    assert counts(database, other) == others | {
+        name: others[name] + 1 for name in ("audit", "retired_model") if name in others
+    }
+    async with warehouse.as_tenant(other) as db:
+        assert "transcode-isolation-forest/1" in await lineage.retired(other, db)
     assert removed["audit"] == before["audit"] + 1, "the export is a line of the audit"
     assert removed["sample"] == before["sample"]
-    assert json.loads((out / RECEIPT).read_text())["removed"] == removed
+    receipt = json.loads((out / RECEIPT).read_text())
+    assert (receipt["removed"], receipt["models_retired"]) == (removed, ["transcode-isolation-forest/1"])
     assert not (tmp_path / "reports" / tenant).exists()
     assert await keys.verify(warehouse, key, datetime.now(UTC), "viewer") is None
     with psycopg.connect(database.admin_url) as db, pytest.raises(psycopg.Error, match="append-only"):

@@ -46,7 +46,7 @@ async def door(warehouse: Warehouse, clock: ManualClock) -> AsyncIterator[httpx.
 
 
 def link(tenant: str, act: ActKind, who: str = "op@example.org", action: str = PROPOSED.key) -> Link:
-    return Link(tenant, "i1", "" if act is ActKind.ACK else action, act, who, START + LASTS)
+    return Link(tenant, "i1", action if act in {ActKind.APPROVE, ActKind.VETO} else "", act, who, START + LASTS)
 
 
 def path(of: Link) -> str:
@@ -58,7 +58,7 @@ async def said(warehouse: Warehouse, tenant: str) -> list[tuple[str, str]]:
     return [(label.value, label.who) for label in labels]
 
 
-@pytest.mark.parametrize("act", [ActKind.ACK, ActKind.APPROVE, ActKind.VETO])
+@pytest.mark.parametrize("act", [ActKind.ACK, ActKind.APPROVE, ActKind.VETO, ActKind.FALSE])
 async def test_a_look_changes_nothing_and_a_click_acts_once(
     door: httpx.AsyncClient, warehouse: Warehouse, tenant: str, act: ActKind
 ) -> None:
@@ -72,12 +72,13 @@ async def test_a_look_changes_nothing_and_a_click_acts_once(
     assert (seen.headers["cache-control"], seen.headers["referrer-policy"]) == ("no-store", "no-referrer")
     assert await said(warehouse, tenant) == []
     assert (await door.post(address)).status_code == 200
-    assert await said(warehouse, tenant) == [(act.value, "op@example.org")]
+    judged = [("verdict:false-alarm", "op@example.org")] if act is ActKind.FALSE else []
+    assert sorted(await said(warehouse, tenant)) == [(act.value, "op@example.org"), *judged]
     again, looked = await door.post(address), await door.get(address)
     assert again.status_code == looked.status_code == 409
     assert "used already" in again.text
     assert "<button>" not in looked.text
-    assert await said(warehouse, tenant) == [(act.value, "op@example.org")]
+    assert sorted(await said(warehouse, tenant)) == [(act.value, "op@example.org"), *judged]
 
 
 async def test_of_many_clicks_on_one_link_at_once_one_counts(
@@ -201,9 +202,15 @@ async def test_each_receiver_gets_links_in_their_own_name(
     assert [str(mail["To"]) for mail in mails] == ["op@example.org", "second@example.org"]
     for mail in mails:
         found = links_in(text_of(mail), chosen)
-        assert [each.act for each in found] == [ActKind.ACK, ActKind.APPROVE, ActKind.VETO]
+        assert [each.act for each in found] == [
+            ActKind.ACK,
+            ActKind.APPROVE,
+            ActKind.VETO,
+            ActKind.FALSE,
+            ActKind.REAL,
+        ]
         assert {(each.who, each.expires) for each in found} == {(str(mail["To"]), START + LASTS)}
-        assert [each.action for each in found] == ["", PROPOSED.key, PROPOSED.key]
+        assert [each.action for each in found] == ["", PROPOSED.key, PROPOSED.key, "", ""]
         assert links_in(text_of(mail, "html"), chosen) == found
         assert "tonewatch incidents approve i1" in text_of(mail)
     async with warehouse.as_tenant(tenant) as db:
@@ -223,7 +230,8 @@ async def test_a_yes_that_is_not_one_click_s_to_give_has_no_link(
     warehouse: Warehouse, tenant: str, chosen: Settings, clock: ManualClock, waiting: Action
 ) -> None:
     mail, _ = await mailed(warehouse, tenant, chosen, clock, waiting)
-    assert [each.act for each in links_in(text_of(mail), chosen)] == [ActKind.ACK, ActKind.VETO]
+    found = [each.act for each in links_in(text_of(mail), chosen)]
+    assert found == [ActKind.ACK, ActKind.VETO, ActKind.FALSE, ActKind.REAL]
 
 
 async def test_without_an_address_of_the_gateway_there_is_one_mail_without_links(

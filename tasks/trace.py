@@ -1,0 +1,98 @@
+"""Keeps whose rows a version of a model learned from, finds it again over all tenants, and retires what must not score.
+
+Retired is a version everywhere: a model is one for all tenants. It is a row of each tenant, so that it outlives the one
+that it had learned from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from warehouse import audit, calibrations, lineage, tenants
+from warehouse.database import Connection, Warehouse
+from warehouse.lineage import Traced
+
+log = logging.getLogger(__name__)
+#: Who retires, to tenants that have nothing to do with who did it.
+WHO = "tonewatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """A lineage, and the tenant whose rows it tells of; retired: it scores nothing any more."""
+
+    tenant: str
+    traced: Traced
+    retired: bool
+
+
+async def trace(tenant: str, db: Connection, traced: Traced) -> None:
+    """Keep the lineage of a version that was just trained, and that its training is done. The training's one hook."""
+    await lineage.put(tenant, db, traced)
+    await lineage.take(tenant, db, traced.model, traced.trained)
+
+
+async def of_model(warehouse: Warehouse, model: str, version: str = "") -> list[Whose]:
+    """Whose rows the version learned from, over all tenants; without a version: every version of the model."""
+    found: list[Whose] = []
+    async with warehouse.as_dispatcher() as db:
+        slugs = await tenants.slugs(db)
+    for slug in slugs:
+        async with warehouse.as_tenant(slug) as db:
+            traced = await lineage.of_model(slug, db, model, version)
+            found += await _whose(slug, db, traced) if traced else []
+    return found
+
+
+async def of_tenant(warehouse: Warehouse, tenant: str, subject: str = "") -> list[Whose]:
+    """Every version that learned from the tenant, or from the one subject (an entity, a pseudonym, a session)."""
+    async with warehouse.as_tenant(tenant) as db:
+        await tenants.get(tenant, db)
+        traced = await (lineage.of_subject(tenant, db, subject) if subject else lineage.of_tenant(tenant, db))
+        return await _whose(tenant, db, traced)
+
+
+async def retire(
+    warehouse: Warehouse, traced: Sequence[Traced], reason: str, now: datetime, *, who: str, leaving: str = ""
+) -> list[str]:
+    """Let these versions score no more, for any tenant, and ask for a training without what they must not have seen.
+
+    A training is asked of each tenant that has a threshold for such a model. The one that is `leaving` gets no row.
+    Gives the versions that had not been retired before. `reason` is read by every tenant: name nobody in it. Raises
+    WarehouseAway; what broke off is done by the same call again.
+    """
+    done: set[str] = set()
+    async with warehouse.as_dispatcher() as db:
+        slugs = await tenants.slugs(db) if traced else []
+    for slug in slugs:
+        if slug == leaving:  # its rows go
+            continue
+        async with warehouse.as_tenant(slug) as db:
+            ended = await lineage.retire(slug, db, traced, reason, now)
+            if not ended:
+                continue
+            done.update(ended)
+            own = {each.model_version.partition("/")[0] for each in await calibrations.newest(slug, db)}
+            asked = await lineage.request(slug, db, own & {name.partition("/")[0] for name in ended}, reason, now)
+            await audit.write(
+                slug,
+                db,
+                who=WHO if leaving else who,
+                what="model.retire",
+                subject=", ".join(ended)[:500],
+                before={},
+                after={"retired": ended, "to_be_trained": asked},
+                reason=reason,
+                at=now,
+            )
+    if done:
+        log.warning("models were retired", extra={"models": sorted(done)})
+    return sorted(done)
+
+
+async def _whose(tenant: str, db: Connection, traced: Sequence[Traced]) -> list[Whose]:
+    ended = await lineage.retired(tenant, db)
+    return [Whose(tenant, each, each.name in ended) for each in traced]
