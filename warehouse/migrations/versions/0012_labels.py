@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from warehouse.migrations.statements import run_files
 
-revision = "0014"
-down_revision = "0009"  # 0010 to 0013 are other branches': whoever merges chains them
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Make the tables."""
-    run_files("0014_labels.up")
+    run_files("0012_labels.up")
 
 
 def downgrade() -> None:
     """Take them away; labels stay, and count at face value again."""
-    run_files("0014_labels.down")
+    run_files("0012_labels.down")
