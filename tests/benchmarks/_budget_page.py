@@ -151,7 +151,9 @@ def page(document: dict[str, Any]) -> str:
     lines += ["", *_short()]
     tried = "../decisions/0005-thresholds-are-set-on-incidents.md"
     chosen = (
-        f"Choices were made on seeds 101 to 106 and tried on 107 to 118 ([what was tried]({tried})), never on these."
+        f"Choices were made on seeds 101 to 106 and tried on 107 to 118 ([what was tried]({tried})). A first run on "
+        "seeds 1 to 20 kept 95.0 % of weeks at a recall of 0.71; it showed a defect, which was mended before 21 to 40 "
+        "were scored for the first time."
     )
     lines += ["", chosen, "", _speed(document)]
     lines += ["", "Of each seed: weeks, and the share of its faults that ours found.", ""]
