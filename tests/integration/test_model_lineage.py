@@ -97,9 +97,13 @@ async def test_what_is_retired_scores_for_nobody_is_audited_everywhere_and_asked
         assert tenant not in f"{line.subject} {line.after} {line.reason}"
     async with warehouse.as_tenant(tenant) as db:
         assert (await lineage.requested(tenant, db), await lineage.retired(tenant, db)) == ([], frozenset())
-    assert [each.retired for each in await trace.of_model(warehouse, EDGE.model, "3") if each.tenant == tenant] == [
-        True
-    ]
+    async with warehouse.as_tenant(other) as db:
+        await lineage.put(other, db, EDGE)
+    found = await trace.of_model(warehouse, EDGE.model, "3")
+    assert {each.tenant: each.retired for each in found if each.tenant in {tenant, other}} == {
+        tenant: False,
+        other: True,
+    }
     await keep(warehouse, other, replace(OTHER, version="9"))  # it was trained again
     async with warehouse.as_tenant(other) as db:
         assert await lineage.requested(other, db) == []
