@@ -75,11 +75,16 @@ def measure(folder: Path, data: Path | None, wanted: int, jobs: int) -> dict[str
         seed += 1
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         passes = [[pool.submit(run, *group) for group in groups] for _ in range(2)]
-        changes = {name: [pool.submit(run, *group, name) for group in groups] for name in PLANTED}
+        # Of the simulated platforms one is enough to hear of a planted change.
+        changes = {name: [pool.submit(run, *group, name) for group in groups[:2]] for name in PLANTED}
         first, second = ([each for part in some for each in part.result()] for some in passes)
         say(f"{len(first)} cases replayed twice")
         refused = {
-            name: compare(first, [each for part in parts for each in part.result()]) for name, parts in changes.items()
+            name: compare(
+                [each for part in passes[0][:2] for each in part.result()],
+                [each for part in parts for each in part.result()],
+            )
+            for name, parts in changes.items()
         }
     return document(groups, first, second, refused)
 
