@@ -16,7 +16,7 @@ from tonewatch.errors import BoundaryError
 from tonewatch.records import Cause, Change, Finding, Incident
 from tonewatch.topology import Topology
 from warehouse import changes, findings, incidents
-from warehouse.calibrations import SERIES
+from warehouse.calibrations import COURSE, SERIES
 from warehouse.database import Connection
 
 #: Log lines quoted as evidence.
@@ -86,7 +86,8 @@ async def diagnose(
 
 def strange_series(found: Sequence[Finding]) -> list[str]:
     """What single series tell, the strangest first: what was expected, what came, and since when."""
-    told = sorted((each for each in found if each.detector.startswith(SERIES)), key=lambda each: -each.score)
+    single = (SERIES, f"{COURSE}:")
+    told = sorted((each for each in found if each.detector.startswith(single)), key=lambda each: -each.score)
     return [f"{each.summary}, since {each.started:%H:%M:%S}" for each in told]
 
 

@@ -12,7 +12,7 @@ from ml.course import Course
 from ml.detectors.stream import StreamState
 from ml.ensemble import default_ensemble
 from ml.episodes import confirmed
-from tasks.course import changed_rows
+from tasks.alongside import changed_rows
 from tests.benchmarks._simulated import Simulated
 
 Floats = npt.NDArray[np.float64]

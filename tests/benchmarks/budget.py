@@ -26,8 +26,8 @@ import numpy.typing as npt
 from ml.calibration import Calm
 from ml.detectors.stream import StreamState
 from ml.ensemble import QUIET, default_ensemble
+from tasks.alongside import least_score
 from tasks.calibrate import CAUTION, STREAMED, Way
-from tasks.course import COURSE, least_score
 from tasks.train import budget_of
 from tests.benchmarks import _followed, _rivals, _spent
 from tests.benchmarks._budget_page import CALM_DAYS, document, page
@@ -35,6 +35,7 @@ from tests.benchmarks._followed import Scored
 from tests.benchmarks._published import publish, say
 from tests.benchmarks._simulated import Simulated
 from tonewatch.settings import PageBudget, load_profile
+from warehouse.calibrations import COURSE
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
