@@ -62,7 +62,7 @@ def lasts(detector: str) -> bool:
 
 def condition(strange: Strange, since: datetime, met: datetime, detector: str) -> Condition:
     """The condition that holds for as long as the series is strange."""
-    series, unit = strange.series, _unit(strange.series)
+    series, unit, look = strange.series, _unit(strange.series), LOOKS.get(strange.look, strange.look)
     expected, actual = (f"{_figure(value)}{unit}" for value in (strange.expected, strange.actual))
     return Condition(
         entity=series.entity,
@@ -74,7 +74,7 @@ def condition(strange: Strange, since: datetime, met: datetime, detector: str) -
         summary=f"{_name(series)} of {series.entity} {_surprise(strange)}: {actual} instead of about {expected}",
         expected=f"about {expected}",
         actual=(
-            f"{actual} in {_name(series)} since {since:%H:%M:%S}; by its {LOOKS.get(strange.look, strange.look)} {strange.score:.3f} strange, "
+            f"{actual} in {_name(series)} since {since:%H:%M:%S}; by its {look} {strange.score:.3f} strange, "
             f"told above {strange.threshold:.3f}, as happens {strange.rate:.2g} times in a calm week"
         ),
         score=strange.score,

@@ -1,4 +1,4 @@
-"""Step 3b: every series that arrives is followed: a round per tick, judged by the ensemble and by the platform's course.
+"""Step 3b: every series that arrives is followed: a round per tick, judged by ensemble and course of the platform.
 
 Here is what is known of each series, and which reports are confirmed; what they tell is in tasks/tell.py. Pure, and the
 same live, in a replay, after a restart and in a training.

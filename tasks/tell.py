@@ -199,8 +199,11 @@ def _condition(series: Series, episode: Episode, told: Told, detector: str) -> C
 
 
 def thresholds_of(mine: Iterable[Calibrated]) -> dict[str, Calibrated]:
-    """By family, the thresholds of single series that today's detectors may use: those that their like were judged by."""
-    today = fingerprint(default_ensemble())
-    found = {each.family: each for each in mine if each.family.startswith(SERIES) and each.version == today}
-    course = fingerprint_of_course()
-    return found | {COURSE: each for each in mine if each.family == COURSE and each.version == course}
+    """By family, the thresholds of single series that today's detectors may use: their like was judged by them."""
+    ensemble, course = fingerprint(default_ensemble()), fingerprint_of_course()
+    return {
+        each.family: each
+        for each in mine
+        if (each.family.startswith(SERIES) and each.version == ensemble)
+        or (each.family == COURSE and each.version == course)
+    }

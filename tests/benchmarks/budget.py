@@ -150,7 +150,7 @@ class Seed:
             for into, platform, scores in zip(told, (self.clean, self.faulted), streamed[1:], strict=True):
                 into += _spent.series_told(platform, scores, STREAMED, "series")
         pages = self.ticks.stretch.profile.budget.pages_per_week
-        least = {COURSE: least_score(self.clean.series, pages)} if prior else {}
+        least = {COURSE: least_score(int(self.clean.followed.sum()), pages)} if prior else {}
         fit = _spent.ours(self.clean, [] if forests is None else self.lessons, calm, self.ticks, least)
         fitted = {name: getattr(fit, name) for name in ("rate", "aim", "seen", "tail")}
         return self._lived(told, _spent.thresholds_of(fit)) | {"fit": fitted}

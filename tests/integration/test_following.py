@@ -24,6 +24,7 @@ from tonewatch.clock import ManualClock
 from tonewatch.errors import WarehouseAway
 from tonewatch.records import Change, Finding, Sample, Series, SeriesKind
 from warehouse import calibrations, changes, samples, snapshots
+from warehouse.calibrations import COURSE
 from warehouse.database import Warehouse
 
 PLATFORM = two_channels()
@@ -75,9 +76,10 @@ class Watch:
 
 def known(teller: Teller) -> dict[Series, dict[str, bytes]]:
     """All that is known of each series, bit for bit, whatever its row."""
-    arrays = teller.follower.state.arrays
+    both = (teller.follower.state, teller.follower.alongside.state)
+    arrays = [(f"{place} {name}", array) for place, state in enumerate(both) for name, array in state.arrays.items()]
     return {
-        series: {name: array[row].tobytes() for name, array in arrays.items()}
+        series: {name: array[row].tobytes() for name, array in arrays}
         for row, series in enumerate(teller.follower.series)
     }
 
@@ -226,7 +228,8 @@ async def learned(warehouse: Warehouse, tenant: str, count: int = CALM_TICKS) ->
 async def test_training_sets_the_thresholds_by_which_the_watcher_then_judges(warehouse: Warehouse, tenant: str) -> None:
     stretch, lesson = await learned(warehouse, tenant)
     assert lesson.ready() == ["series:lag_seconds"]
-    assert lesson.silent() == {}
+    assert list(lesson.silent()) == [COURSE]
+    assert lesson.silent()[COURSE].endswith("what other platforms' calm has shown")
     assert lesson.rounds == CALM_TICKS
     calibration = calibrated_together([], lesson, PLATFORM, stretch, families=0, seed=1)
     (row,) = rows_of(stretch, calibration, fit("x").version, at(0))
