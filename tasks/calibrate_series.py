@@ -146,7 +146,7 @@ class _Playing:
         worked = disturbed(entities, windows, known, self.platform)
         families: dict[str, Flags] = {}
         for name, row in zip(names, np.isfinite(rounds), strict=True):
-            families[family_of(name)] = families.get(family_of(name), False) | row
+            families[family_of(name)] = families.get(family_of(name), np.False_) | row
         families[COURSE] = strayed.any(axis=0)
         ends, tick = np.array(self.ends), stretch.profile.tick_seconds
         return SeriesLesson(

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 
 import numpy as np
 
-from ml.course import Course
-from ml.detectors.stream import StreamState
 from ml.episodes import spans
 from ml.fingerprint import fingerprint_of_course
 from policy.strange import lasts
-from tasks.alongside import HEARD_LATE, Alongside, changed_rows, least_of
+from tasks.alongside import HEARD_LATE, Alongside, least_of
 from tasks.course import FOLLOWED
 from tasks.follow import Follower
-from tasks.tell import Teller, course_of
+from tasks.preserve import restored, snapshot
+from tasks.tell import Teller, course_of, thresholds_of
 from tests.benchmarks import _followed
 from tests.benchmarks._simulated import Simulated
 from tests.unit.platform_parts import START, at
-from tests.unit.tasks.followed import EDGES, LAG, PROFILE, fit, noise, played, sampled, teller
-from tonewatch.records import Change, Sample, Series
+from tests.unit.tasks.followed import EDGES, LAG, PLATFORM, PROFILE, TICK, ended, fit, noise, played, sampled, teller
+from tonewatch.records import Change, Sample
 from tonewatch.settings import PageBudget, load_profile
 from warehouse.calibrations import COURSE
 
@@ -60,7 +59,7 @@ def live() -> tuple[Teller, set[Told], list[float]]:
     return made, found, scores
 
 
-def step_of(time) -> int:  # type: ignore[no-untyped-def]
+def step_of(time: datetime) -> int:
     return round((time - platform().time(0)).total_seconds() / EVERY_S)
 
 
@@ -96,11 +95,119 @@ def test_both_states_of_a_series_take_less_than_four_kilobytes() -> None:
     assert own + 2 * its < 18 * 1024
 
 
-def known(days: int) -> StreamState:
-    """A course's state that has followed two lags for so long, every ten minutes."""
-    state, chance = Course().begin(2), np.random.default_rng(1)
-    start = START.timestamp() - days * 86_400.0
-    for number in range(int(days * 144)):
-        noon = 5.0 * np.sin(2 * np.pi * number / 144.0)
-        Course().score(state, np.full(2, start + 600.0 * number), 100.0 + noon + chance.normal(size=2))
-    return state
+def release(name: str, second: float, kind: str = "release") -> Change:
+    return Change(name, kind, EDGES[0], at(second), None, "somebody", "v2")
+
+
+def settled(made: Teller) -> list[int]:
+    """Readings since the level of each may have moved."""
+    told: list[int] = made.follower.alongside.state.arrays["settled"].tolist()
+    return told
+
+
+def watched(made: Teller) -> Teller:
+    """As if the course had long known what axis they are on: it learns from the first reading."""
+    for state in (made.follower.alongside.state, made.follower.alongside.kept()):
+        state.arrays["offset"][:] = 1.0
+        state.arrays["profile"][:] = 2.0
+    return made
+
+
+def test_a_change_is_taken_up_once_in_the_round_that_reaches_it_also_after_a_restart() -> None:
+    made = teller()
+    ticks = sampled(LAG, noise(2, 40))
+    played(made, ticks[:10])
+    watched(made)
+    made.follower.announce([release("a", 12 * TICK), release("w", 0.0, "maintenance")])
+    played(made, ticks[10:11], 10)
+    assert settled(made)[0] > 100  # not yet
+    played(made, ticks[11:20], 11)
+    assert settled(made)[0] == 9
+    assert settled(made)[1] > 100
+    again = restored(snapshot(made), 1_000)
+    for each in (made, again):
+        each.follower.announce([release("a", 12 * TICK)])
+        played(each, ticks[20:30], 20)
+        assert settled(each)[0] == 19
+    assert snapshot(again) == snapshot(made)
+
+
+def test_a_change_that_is_heard_of_late_counts_from_then_on_and_after_a_day_no_more() -> None:
+    made = teller()
+    ticks = sampled(LAG, noise(2, 40))
+    played(made, ticks[:20])
+    watched(made)
+    made.follower.announce([release("a", 2 * TICK), release("old", -HEARD_LATE.total_seconds())])
+    played(made, ticks[20:25], 20)
+    assert settled(made)[0] == 5
+    assert list(made.follower.alongside.document()["taken"]) == ["a"]
+
+
+def test_a_sample_that_comes_a_tick_late_completes_its_round() -> None:
+    names, end = LAG, START.timestamp()
+    times, values = np.full(2, end), np.array([10.0, 11.0])
+    whole, late = Alongside(), Alongside()
+    for each in (whole, late):
+        each.add(2)
+    whole.judge(0, times, values, names, end)
+    late.judge(0, np.array([end, np.nan]), np.array([10.0, np.nan]), names, end)
+    late.judge(0, np.array([np.nan, end]), np.array([np.nan, 11.0]), names, end)
+    for each in (whole, late):
+        each.judge(1, times + 5.0, values + 1.0, names, end + 5.0)
+    assert whole.state.snapshot(whole.document()) == late.state.snapshot(late.document())
+
+
+def test_where_the_course_judges_a_series_the_ensemble_tells_nothing_of_it() -> None:
+    values = noise(2, 200)
+    values[:, 150:] += 20.0
+    ticks = sampled(LAG, values)
+    made = teller("lag_seconds")
+    played(made, ticks[:150])
+    made.follower.alongside.judged[0] = 2**40  # from now on
+    told = played(made, ticks[150:], 150)
+    assert {each.entity for tick in told for each in tick} == {EDGES[1]}
+
+
+def strays(made: Teller, score: float) -> list[tuple[float, float | None, str | None]]:
+    """What it tells of the first lag where the course gives it this score: threshold in words, rate and version."""
+    played(made, sampled(LAG, noise(2, 3)))
+    heard = made.follower.tick(ended(3), PLATFORM, PROFILE)[0]
+    strayed = replace(heard.strayed, score=np.array([score, np.nan]), look=np.array([1, -1], np.int8),
+                      expected=np.array([1.0, np.nan]), actual=np.array([4.0, np.nan]))  # fmt: skip
+    made._stray(replace(heard, strayed=strayed, times=np.full(2, START.timestamp())), PROFILE)
+    return [(each.score, each.rate, each.model_version) for each in made.conditions()]
+
+
+def test_without_a_calibration_the_course_tells_by_what_other_platforms_have_shown() -> None:
+    least, version = least_of(2, PROFILE.budget), f"course/{fingerprint_of_course()}"
+    assert strays(teller(), least) == []
+    assert strays(teller(), least + 1e-6) == [(least + 1e-6, PROFILE.budget.pages_per_week, version)]
+
+
+def test_its_own_calm_raises_the_threshold_of_the_course_and_never_lowers_it() -> None:
+    least = least_of(2, PROFILE.budget)
+    for own, threshold in ((least / 2, least), ((1 + least) / 2, (1 + least) / 2)):
+        mine = replace(fit("x", own), family=COURSE, version=fingerprint_of_course())
+        assert list(thresholds_of([mine, replace(mine, version="of another")])) == [COURSE]
+        for score, told in ((threshold, 0), (threshold + 1e-6, 1)):
+            made = teller()
+            made.thresholds = thresholds_of([mine])
+            assert len(strays(made, score)) == told
+
+
+def test_what_the_course_tells_explains_itself() -> None:
+    made = teller()
+    strays(made, 0.999)
+    (said,) = made.conditions()
+    assert (said.entity, said.detector) == (EDGES[0], course_of(LAG[0]))
+    assert said.summary == (
+        f"lag_seconds of {EDGES[0]} has lain too high for a quarter of an hour: 4 s instead of about 1 s"
+    )
+    assert "by its mean of a quarter of an hour 0.999 strange, told above" in said.actual
+    assert lasts(said.detector)
+    assert said.since == said.met == START
+
+
+def test_a_weeks_budget_counts_by_the_week() -> None:
+    week = PageBudget(pages_per_week=1.0)
+    assert least_of(100, PageBudget(pages_per_week=1.0, week_seconds=week.week_seconds / 7)) < least_of(100, week)
