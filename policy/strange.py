@@ -7,7 +7,6 @@ from datetime import datetime
 
 from policy.conditions import Condition
 from tonewatch.records import FindingKind, Series, SeriesKind
-from warehouse.calibrations import COURSE
 
 #: What a look at a series is surprised by: when the value lies above what was expected, and when below.
 SURPRISES = {
@@ -22,6 +21,8 @@ SURPRISES = {
     "still": ("stands still as on no usual day", "stands still as on no usual day"),
     "season": ("is unusually high for the time of day", "is unusually low for the time of day"),
 }
+#: Detectors that tell of a series by the course of its platform: this and the metric.
+BY_COURSE = "course:"
 #: What a look is called, where its name alone would not say it: means, over so long, of how far a series strays from
 #: what its platform does at this time of such a day.
 LOOKS = {
@@ -57,7 +58,7 @@ class Strange:
 
 def lasts(detector: str) -> bool:
     """Whether what this detector tells has lasted when it is told: the course's looks are means over minutes."""
-    return detector.startswith(f"{COURSE}:")
+    return detector.startswith(BY_COURSE)
 
 
 def condition(strange: Strange, since: datetime, met: datetime, detector: str) -> Condition:

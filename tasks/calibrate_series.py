@@ -144,10 +144,11 @@ class _Playing:
         entities = sorted({name.entity for name in names})
         place = {entity: row for row, entity in enumerate(entities)}
         worked = disturbed(entities, windows, known, self.platform)
+        none = np.zeros(len(self.ends), np.bool_)
         families: dict[str, Flags] = {}
         for name, row in zip(names, np.isfinite(rounds), strict=True):
-            families[family_of(name)] = families.get(family_of(name), np.False_) | row
-        families[COURSE] = strayed.any(axis=0)
+            families[family_of(name)] = families.get(family_of(name), none) | row
+        families[COURSE] = np.asarray(strayed.any(axis=0))
         ends, tick = np.array(self.ends), stretch.profile.tick_seconds
         return SeriesLesson(
             names,

@@ -24,7 +24,7 @@ from ml.episodes import HALFWAY
 from ml.fingerprint import fingerprint, fingerprint_of_course
 from ml.lasting import kept_way
 from policy.conditions import Condition
-from policy.strange import Strange, condition
+from policy.strange import BY_COURSE, Strange, condition, lasts
 from tasks.alongside import least_of
 from tasks.follow import Follower, Heard, family_of
 from tasks.rounds import from_seconds
@@ -64,7 +64,7 @@ Key = tuple[str, str]
 
 def course_of(series: Series) -> str:
     """What tells of a series by the course of its platform: a detector of its own for each metric."""
-    return f"{COURSE}:{series.metric}"
+    return f"{BY_COURSE}{series.metric}"
 
 
 class Teller:
@@ -130,7 +130,7 @@ class Teller:
             for row, told in episode.told.items():
                 if told.back >= run:  # once it was over only a new report begins it anew
                     continue
-                back = _below(heard, row, threshold) if detector.startswith(COURSE) else _halfway(heard, row, told)
+                back = _below(heard, row, threshold) if lasts(detector) else _halfway(heard, row, told)
                 if back is not None:
                     told.back = told.back + 1 if back else 0
 

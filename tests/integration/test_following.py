@@ -124,6 +124,42 @@ async def test_after_a_crash_it_is_as_if_it_had_never_stopped(
     assert heir.teller.follower.rounds == whole.teller.follower.rounds
 
 
+async def test_a_release_is_heard_from_the_warehouse_once_also_after_a_crash(
+    warehouse: Warehouse, calibrated: str
+) -> None:
+    """One is announced ahead, and counts from the round that reaches it; one late; one while the watcher is down."""
+    ticks = told()
+    kinds = {"ahead": 20 * TICK, "late": 5 * TICK, "down": 28 * TICK}
+    release = {
+        name: Change(name, "release", LAG[0].entity, at(second), None, "ci", "v2") for name, second in kinds.items()
+    }
+
+    async def announce(name: str) -> None:
+        async with warehouse.as_tenant(calibrated) as db:
+            await changes.save(calibrated, db, [release[name]])
+
+    def taken(watch: Watch) -> set[str]:
+        return set(watch.teller.follower.alongside.document()["taken"])
+
+    watch = Watch(warehouse, calibrated)
+    await watch.run(ticks[:10])
+    await announce("ahead")
+    await announce("late")
+    await watch.run(ticks[10:12], 10)
+    assert taken(watch) == {"late"}
+    await watch.run(ticks[12:20], 12)
+    assert taken(watch) == {"late", "ahead"}
+    await watch.following.keep()
+    await announce("down")
+    heir = Watch(warehouse, calibrated)
+    await heir.run(ticks[28:30], 28)
+    seen: list[list[int]] = []
+    heir.teller.follower.alongside.course.changed = lambda state, rows: seen.append(list(rows))  # type: ignore[method-assign]
+    assert taken(heir) == {"late", "ahead", "down"}
+    await heir.run(ticks[30:34], 30)
+    assert seen == []
+
+
 async def test_without_a_snapshot_everything_that_is_stored_is_played_again(
     warehouse: Warehouse, calibrated: str
 ) -> None:
