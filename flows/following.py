@@ -106,7 +106,7 @@ class Following:
     async def _hear_changes(self, teller: Teller, now: datetime, profile: Profile) -> None:
         """What was changed since what the series know, or is announced for the next round."""
         since = from_seconds(min(teller.follower.rounds.end, now.timestamp())) - timedelta(seconds=HEARD_S)
-        until = now + timedelta(seconds=profile.tick_seconds)
+        until = now + timedelta(seconds=2 * profile.tick_seconds)  # ticks come late now and then
         async with self.warehouse.as_tenant(self.tenant) as db:
             told = await changes.read(self.tenant, db, since, until)
         teller.follower.announce(told)
