@@ -39,8 +39,11 @@ def least_score(series: int, pages_per_week: float) -> float:
 
 
 def least_of(series: int, budget: PageBudget) -> float:
-    """The same of a tenant's budget, whatever its week is: the threshold that holds before anything was calibrated."""
-    return least_score(series, budget.pages_per_week * WEEK_S / budget.week_seconds)
+    """The same of a tenant's budget: the threshold that holds before anything was calibrated.
+
+    A compressed week counts as a whole one: the course's days are real, and nothing was measured at thousands of pages.
+    """
+    return least_score(series, budget.pages_per_week * min(1.0, WEEK_S / budget.week_seconds))
 
 
 def changed_rows(names: Sequence[Series], change: Change) -> list[int]:

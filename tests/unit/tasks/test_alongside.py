@@ -8,7 +8,11 @@ from datetime import datetime
 from functools import cache
 
 import numpy as np
+import pytest
 
+from flows.correlation import lasting
+from flows.ticks import DetectionState
+from ml.detectors import straying, usual_day
 from ml.episodes import spans
 from ml.fingerprint import fingerprint_of_course
 from policy.strange import lasts
@@ -208,6 +212,24 @@ def test_what_the_course_tells_explains_itself() -> None:
     assert said.since == said.met == START
 
 
-def test_a_weeks_budget_counts_by_the_week() -> None:
-    week = PageBudget(pages_per_week=1.0)
-    assert least_of(100, PageBudget(pages_per_week=1.0, week_seconds=week.week_seconds / 7)) < least_of(100, week)
+def test_what_the_course_tells_opens_an_incident_in_the_tick_that_tells_it() -> None:
+    made = teller()
+    strays(made, 0.999)
+    (said,) = made.conditions()
+    state = DetectionState(conditions={said.key: said, ("a", "b"): replace(said, detector="series:lag_seconds")})
+    assert lasting(state, PROFILE, "t", said.met) == {said.finding("t").id}
+
+
+def test_another_constant_of_the_course_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {fingerprint_of_course()}
+    monkeypatch.setattr(straying, "MEANS_S", (*straying.MEANS_S[:3], 7_200.0))
+    before.add(fingerprint_of_course())
+    monkeypatch.setattr(usual_day, "HEARD", 3.0)
+    before.add(fingerprint_of_course())
+    assert len(before) == 3
+
+
+def test_a_budget_of_longer_weeks_is_tighter_and_a_compressed_week_counts_as_a_whole_one() -> None:
+    budget = PageBudget(pages_per_week=1.0)
+    year, minutes = (budget.model_copy(update={"week_seconds": 7 * 86_400.0 * share}) for share in (52.0, 0.001))
+    assert least_of(100, minutes) == least_of(100, budget) < least_of(100, year)
