@@ -15,7 +15,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from flows.replay import Held, Replayed, replay
+from ml.ensemble import default_ensemble
+from ml.fingerprint import fingerprint, fingerprint_of_course
 from policy.grouping import OPENING, explained
+from policy.strange import lasts
 from tasks.backtest import Episode, PastIncident, incidents
 from tasks.fetch import Bench
 from tasks.keep import keep
@@ -28,7 +31,7 @@ from tonewatch.records import Change, Finding
 from tonewatch.settings import Profile, Settings, read
 from tonewatch.topology import Topology
 from warehouse import calibrations, tenants
-from warehouse.calibrations import Calibrated
+from warehouse.calibrations import COURSE, Calibrated
 from warehouse.database import Warehouse
 
 USUALLY = timedelta(hours=24)
@@ -73,9 +76,9 @@ def _watched(
 ) -> tuple[Replayed, dict[str, str]]:
     uri = settings.mlflow_tracking_uri
     champions = Bench(tenant, uri).champions(mine) if uri and settings.ai_anomaly_detection else {}
-    series = thresholds_of(mine) if settings.ai_anomaly_detection else {}
+    series = thresholds_of(mine) if settings.ai_anomaly_detection else None
     found = replay(recording, profile, champions, series=series)
-    ensemble = {NAME: next(iter(series.values())).version} if series else {}
+    ensemble = {NAME: fingerprint(default_ensemble()), COURSE: fingerprint_of_course()} if series is not None else {}
     return found, {family: champion.version for family, champion in sorted(champions.items())} | ensemble
 
 
@@ -91,7 +94,9 @@ def pages(
     unexplained = [each for each in sure if not _explained(each, found.held[each.id], topology, changes)]
     episodes = [Episode(each, found.held[each.id].over or end) for each in unexplained]
     enough = timedelta(seconds=profile.anomaly_seconds)
-    lasting = {each.id for each in unexplained if found.held[each.id].last - each.ended >= enough}
+    lasting = {
+        each.id for each in unexplained if lasts(each.detector) or found.held[each.id].last - each.ended >= enough
+    }
     return incidents(episodes, topology, end, lasting, changes)
 
 

@@ -12,6 +12,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from flows.detection import DetectionState, summary_text
 from flows.recorder import ended
 from policy.grouping import BLAMED, explained
+from policy.strange import lasts
 from tasks.correlate import Correlated, correlate
 from tonewatch.records import FindingKind, Run
 from tonewatch.settings import Profile
@@ -45,8 +46,8 @@ async def round_of_correlation(
 def lasting(detection: DetectionState, profile: Profile, tenant: str, now: datetime) -> set[str]:
     """The findings of anomalies that hold now and have held for as long as the profile asks."""
     since = now - timedelta(seconds=profile.anomaly_seconds)
-    held = (c for c in detection.conditions.values() if c.kind is FindingKind.SIGNAL and c.met <= since)
-    return {condition.finding(tenant).id for condition in held}
+    held = (c for c in detection.conditions.values() if c.kind is FindingKind.SIGNAL)
+    return {condition.finding(tenant).id for condition in held if condition.met <= since or lasts(condition.detector)}
 
 
 @flow(name="correlation", flow_run_name="{tenant}-{incident}", validate_parameters=False)

@@ -24,7 +24,7 @@ from tonewatch.errors import ModelError
 from tonewatch.records import Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import calibrations, snapshots
+from warehouse import calibrations, changes, snapshots
 from warehouse.calibrations import Calibrated
 from warehouse.database import Warehouse
 
@@ -39,6 +39,8 @@ SHARE, READ_ROUNDS = 0.2, 20
 LATE = 60.0
 #: Where nothing is known, so many days of the past are played, and rounds enough for the ensemble to judge at all.
 DAYS, LEAST_ROUNDS = 1.0, 300
+#: A change that is over may be heard of so many seconds after its end.
+HEARD_S = 3600.0
 
 
 class Following:
@@ -65,6 +67,7 @@ class Following:
             "refused": follower.refused,
             "families": len(families),
             "thresholds": sum(family in self.thresholds for family in families),
+            "by_course": int((follower.alongside.judged >= 0).sum()),
             "caught_up": state.teller is not None,
         }
 
@@ -80,6 +83,7 @@ class Following:
         if self.teller is None:
             self.teller = await self._begin(now, profile)
         self.teller.follower.limit = profile.followed_series
+        await self._hear_changes(self.teller, now, profile)
         if state.teller is None:
             until = self.clock.monotonic() + SHARE * profile.tick_seconds
             if await self._catch_up(self.teller, now, topology, profile, lambda: self.clock.monotonic() >= until):
@@ -98,6 +102,14 @@ class Following:
         async with self.warehouse.as_tenant(self.tenant) as db:
             await snapshots.save(self.tenant, db, NAME, from_seconds(teller.follower.rounds.end), state)
         self._saved = self.clock.monotonic()
+
+    async def _hear_changes(self, teller: Teller, now: datetime, profile: Profile) -> None:
+        """What was changed since what the series know, or is announced for the next round."""
+        since = from_seconds(min(teller.follower.rounds.end, now.timestamp())) - timedelta(seconds=HEARD_S)
+        until = now + timedelta(seconds=2 * profile.tick_seconds)  # ticks come late now and then
+        async with self.warehouse.as_tenant(self.tenant) as db:
+            told = await changes.read(self.tenant, db, since, until)
+        teller.follower.announce(told)
 
     async def _begin(self, now: datetime, profile: Profile) -> Teller:
         async with self.warehouse.as_tenant(self.tenant) as db:

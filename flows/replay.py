@@ -69,14 +69,16 @@ def replay(
 
     profile: by which it is judged, but for what the recording tells of its own. It ticks when the recorded watcher did,
     or evenly where that is not told; a sample arrives with the first tick after its time. series: thresholds by family
-    of single series, which become known in the recording itself. Raises RecordingError: the recording is damaged.
+    of single series, which become known in the recording itself; None: they are not followed. Raises RecordingError:
+    the recording is damaged.
     """
     judged_as = judged_by(profile, recording.watched)
     clock, topology = ManualClock(recording.start), Topology(recording.entities)
     state = DetectionState(champions=champions or {})
-    if series:
+    if series is not None:
         state.teller = Teller(Follower(judged_as.followed_series))
         state.teller.thresholds = series
+        state.teller.follower.announce(recording.changes)
     found: dict[str, Finding] = {}
     held: dict[str, Held] = {}
     doubted: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""What an ensemble is, as a short name: scores of two that differ in a look, weight or constant do not compare."""
+"""What a detector of single series is, as a short name: scores of two that differ in a constant do not compare."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from ml import episodes, lasting, prior
-from ml.detectors import memory, stream
+from ml import course, episodes, lasting, prior
+from ml.detectors import memory, own_scale, straying, stream, usual_day
 from ml.ensemble import Ensemble
 from tonewatch.records import digest
 
@@ -26,6 +26,17 @@ def fingerprint(ensemble: Ensemble) -> str:
     around = [_constants(module) for module in (memory, stream, episodes, lasting, prior)]
     own = (ensemble.quiet, ensemble.least, ensemble.weights.tolist())
     return digest(ARITHMETIC, looks, around, own)[:LENGTH]
+
+
+def fingerprint_of_course() -> str:
+    """12 hex digits: of the constants of a platform's course. Same in any process."""
+    numbers = [_constants(module) for module in (course, own_scale, stream, straying, usual_day)]
+    several = [
+        (name, np.asarray(value).tolist())
+        for name, value in sorted(vars(straying).items())
+        if name.isupper() and isinstance(value, tuple | np.ndarray)
+    ]
+    return digest(ARITHMETIC, numbers, several)[:LENGTH]
 
 
 def _constants(module: ModuleType) -> list[tuple[str, float]]:

@@ -3,6 +3,10 @@
 The stored samples are played in the rounds in which the watcher ticked. In the first half the series become known; what
 is confirmed in the second is the calm that the budget is spent on, together with the forests' (tasks/calibrate.py).
 What announced work explains is left out, as it is live.
+
+Where the course of the platform judges a series it alone speaks for it, so the ensemble's reports of it are no calm.
+The course needs days before it judges: of a shorter stretch it has no calm, and its threshold stays what other
+platforms' calm has shown (tasks/alongside.py), below which its own never sets one.
 """
 
 from __future__ import annotations
@@ -18,7 +22,10 @@ import numpy.typing as npt
 
 from ml.calibration import Calibration, Calm
 from ml.ensemble import QUIET
+from ml.fingerprint import fingerprint_of_course
+from tasks.alongside import least_of
 from tasks.calibrate import calm_of_series, disturbed, together
+from tasks.course import calm_of_course
 from tasks.follow import Floats, Follower, Heard, family_of
 from tasks.recall import by_round, rounds_of, told_of
 from tasks.rounds import from_seconds
@@ -26,7 +33,7 @@ from tasks.train import Lesson, Stretch, calibrated, chains_of
 from tonewatch.records import Change, Sample, Series
 from tonewatch.topology import Topology
 from warehouse import changes
-from warehouse.calibrations import SERIES, Calibrated, Source
+from warehouse.calibrations import COURSE, SERIES, Calibrated, Source
 from warehouse.database import Warehouse
 
 #: Rounds of the second half in which a family must have been judged. An episode is held for QUIET of them: fewer than
@@ -42,8 +49,8 @@ class SeriesLesson:
     """What single series told in a calm stretch.
 
     names: of the rows; scores: confirmed, (series, windows) of the second half, the forests' windows, NaN: not judged;
-    disturbed: the same shape; judged: rounds of the second half in which each family was; rounds: of both halves;
-    data_hash: of the samples.
+    disturbed: the same shape; judged: rounds of the second half in which each family was, COURSE among them; rounds: of
+    both halves; data_hash: of the samples; course: the course's scores, as `scores`; None: it judged nothing.
     """
 
     names: tuple[Series, ...]
@@ -52,25 +59,32 @@ class SeriesLesson:
     judged: Mapping[str, int]
     rounds: int
     data_hash: str
+    course: Floats | None = None
 
     def ready(self) -> list[str]:
         """The families that were judged for long enough, by name."""
         return sorted(family for family, rounds in self.judged.items() if rounds >= LEAST_ROUNDS)
 
     def silent(self) -> dict[str, str]:
-        """Why the other families have no threshold, and tell nothing."""
-        return {
+        """Why the other families have no threshold of this stretch: they tell nothing, but for the course."""
+        short = {family: rounds for family, rounds in sorted(self.judged.items()) if rounds < LEAST_ROUNDS}
+        why = {
             family: f"judged in {rounds} rounds of calm; {LEAST_ROUNDS} are needed: train on a longer stretch"
-            for family, rounds in sorted(self.judged.items())
-            if rounds < LEAST_ROUNDS
+            for family, rounds in short.items()
         }
+        return why | (
+            {COURSE: f"{why[COURSE]}; until then what other platforms' calm has shown"} if COURSE in why else {}
+        )
 
     def calm(self, chains: Mapping[str, int]) -> dict[str, Calm]:
         """The calm of the families that are ready."""
         ready = set(self.ready())
         rows = [row for row, name in enumerate(self.names) if family_of(name) in ready]
         names = [self.names[row] for row in rows]
-        return calm_of_series(names, self.scores[rows], chains, self.disturbed[rows]) if rows else {}
+        found = calm_of_series(names, self.scores[rows], chains, self.disturbed[rows]) if rows else {}
+        if self.course is not None and COURSE in ready:
+            found |= calm_of_course(self.names, self.course, chains, self.disturbed)
+        return found
 
 
 async def learn_series(warehouse: Warehouse, stretch: Stretch, platform: Topology) -> SeriesLesson:
@@ -80,6 +94,7 @@ async def learn_series(warehouse: Warehouse, stretch: Stretch, platform: Topolog
     async with warehouse.as_tenant(tenant) as db:
         known = await changes.read(tenant, db, stretch.start, stretch.end)
     playing = _Playing(stretch, platform)
+    playing.follower.announce(known)
     for at in range(0, len(ends), READ_ROUNDS):
         some = ends[at : at + READ_ROUNDS]
         read = await told_of(tenant, warehouse, first, from_seconds(some[-1]), platform)
@@ -100,6 +115,7 @@ class _Playing:
         self.ends: list[float] = []
         self.judged: list[Flags] = []
         self.confirmed: list[tuple[int, int, float]] = []
+        self.strayed: list[npt.NDArray[np.float32]] = []
 
     def play(self, rounds: Iterable[tuple[datetime, list[Sample]]]) -> None:
         """Rounds in order, each with what was heard in it."""
@@ -120,19 +136,28 @@ class _Playing:
             rounds[: len(judged), at] = np.where(judged, 0.0, np.nan)
         for at, row, score in self.confirmed:
             rounds[row, at] = score
+        course = np.full((len(names), len(self.ends)), np.nan, np.float32)
+        for at, scores in enumerate(self.strayed):
+            course[: len(scores), at] = scores
+        strayed = np.isfinite(course)
+        rounds[strayed] = np.nan
         entities = sorted({name.entity for name in names})
         place = {entity: row for row, entity in enumerate(entities)}
         worked = disturbed(entities, windows, known, self.platform)
+        none = np.zeros(len(self.ends), np.bool_)
         families: dict[str, Flags] = {}
         for name, row in zip(names, np.isfinite(rounds), strict=True):
-            families[family_of(name)] = families.get(family_of(name), False) | row
+            families[family_of(name)] = families.get(family_of(name), none) | row
+        families[COURSE] = np.asarray(strayed.any(axis=0))
+        ends, tick = np.array(self.ends), stretch.profile.tick_seconds
         return SeriesLesson(
             names,
-            in_windows(rounds, np.array(self.ends), windows, stretch.profile.tick_seconds),
+            in_windows(rounds, ends, windows, tick),
             worked[[place[name.entity] for name in names]] if names else np.zeros((0, len(windows)), np.bool_),
             {family: int(judged.sum()) for family, judged in families.items()},
             self.rounds,
             self.content.hexdigest(),
+            in_windows(course.astype(np.float64), ends, windows, tick) if strayed.any() else None,
         )
 
     def _take(self, heard: Heard, end: datetime) -> None:
@@ -140,6 +165,7 @@ class _Playing:
             return
         self.ends.append(end.timestamp())
         self.judged.append(~np.isnan(heard.judged.score))
+        self.strayed.append(heard.strayed.score.astype(np.float32))
         confirmed = ((int(each["row"]), float(each["score"])) for each in heard.confirmed)
         self.confirmed.extend((len(self.ends) - 1, row, score) for row, score in confirmed)
 
@@ -183,15 +209,19 @@ def calibrated_together(
     budget = stretch.profile.budget
     less = budget.model_copy(update={"pages_per_week": budget.pages_per_week * (1.0 - kept)})
     shared = replace(stretch, profile=stretch.profile.model_copy(update={"budget": less}))
-    return together(lessons, calm, chains, shared, seed=seed)
+    least = {COURSE: least_of(len(series.names), shared.profile.budget)} if series and COURSE in calm else None
+    return together(lessons, calm, chains, shared, seed=seed, least=least)
 
 
 def rows_of(stretch: Stretch, calibration: Calibration, version: str, now: datetime) -> list[Calibrated]:
-    """The thresholds of the families of series, as rows of the warehouse. version: the ensemble's fingerprint."""
+    """The thresholds of the families of series and of the course, as rows of the warehouse.
+
+    version: the ensemble's fingerprint; the course has its own.
+    """
     return [
         Calibrated(
             family=family,
-            version=version,
+            version=fingerprint_of_course() if family == COURSE else version,
             made=now,
             threshold=threshold.value,
             low=threshold.low,
@@ -203,5 +233,5 @@ def rows_of(stretch: Stretch, calibration: Calibration, version: str, now: datet
             reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
         )
         for family, threshold in sorted(calibration.thresholds.items())
-        if family.startswith(SERIES)
+        if family == COURSE or family.startswith(SERIES)
     ]

@@ -12,6 +12,7 @@ from gateway.platforms import Platform, ProcessState
 from ml.causes import ENDED, Signs, rank
 from policy.grouping import BLAMED, BREAKING, CAUSE_SEEN_LATER
 from policy.readings import Readings, entities_with
+from policy.strange import BY_COURSE
 from tonewatch.errors import BoundaryError
 from tonewatch.records import Cause, Change, Finding, Incident
 from tonewatch.topology import Topology
@@ -86,7 +87,8 @@ async def diagnose(
 
 def strange_series(found: Sequence[Finding]) -> list[str]:
     """What single series tell, the strangest first: what was expected, what came, and since when."""
-    told = sorted((each for each in found if each.detector.startswith(SERIES)), key=lambda each: -each.score)
+    single = (SERIES, BY_COURSE)
+    told = sorted((each for each in found if each.detector.startswith(single)), key=lambda each: -each.score)
     return [f"{each.summary}, since {each.started:%H:%M:%S}" for each in told]
 
 

@@ -1,4 +1,4 @@
-"""Step 3b: every series of the platform that arrives is followed: a round per tick, judged by the streaming ensemble.
+"""Step 3b: every series that arrives is followed: a round per tick, judged by ensemble and course of the platform.
 
 Here is what is known of each series, and which reports are confirmed; what they tell is in tasks/tell.py. Pure, and the
 same live, in a replay, after a restart and in a training.
@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from feature_store.history import STARVED, WATCHER
 from ml import prior
+from ml.course import Strayed
 from ml.detectors.stream import StreamState
 from ml.ensemble import Ensemble, Judged, default_ensemble
 from ml.lasting import Lasting, Reports
+from tasks.alongside import Alongside
 from tasks.rounds import Rounds
-from tonewatch.records import Sample, Series, SeriesKind
+from tonewatch.records import Change, Sample, Series, SeriesKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse.calibrations import SERIES
@@ -54,11 +56,17 @@ def run_of(profile: Profile) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """What became of a round. judged: as the ensemble says, (series,); confirmed: reports that have lasted."""
+    """What became of a round. judged: as the ensemble says, (series,); confirmed: reports that have lasted.
+
+    strayed: as the course of the platform says, of all that is known of the round by now; times: epoch seconds, NaN:
+    nothing came with this tick.
+    """
 
     number: int
     judged: Judged
     confirmed: Reports
+    strayed: Strayed
+    times: Floats
 
 
 class Follower:
@@ -71,6 +79,7 @@ class Follower:
         self.limit = limit
         self.ensemble = ensemble or default_ensemble()
         self.state: StreamState = self.ensemble.begin(0)
+        self.alongside = Alongside()
         self.series: list[Series] = []  # by row; its unit and kind are the last told
         self.rounds = Rounds()
         self.lasting = Lasting(1)
@@ -90,9 +99,18 @@ class Follower:
     def __len__(self) -> int:
         return len(self.series)
 
+    @property
+    def followed(self) -> int:
+        """How many series have a row."""
+        return len(self._rows)
+
     def hear(self, samples: Iterable[Sample]) -> None:
         """Samples that keep their contract, for the rounds that they belong to."""
         self._heard.extend(samples)
+
+    def announce(self, changes: Iterable[Change]) -> None:
+        """What was changed, or will be: levels that move with it are forgiven a little (ml/course.py)."""
+        self.alongside.announce(changes)
 
     def tick(self, now: datetime, topology: Topology, profile: Profile) -> list[Heard]:
         """The round that ends at `now`: judge what was heard. It comes last; late samples may have older ones before.
@@ -117,9 +135,9 @@ class Follower:
         told = [(int(numbers[part[0]]), part) for part in parts]
         return [self._judge(each, rows[part], times[part], values[part]) for each, part in [*told, (number, newest)]]
 
-    def restore(self, state: StreamState, series: Sequence[Series], begun: Iterable[int]) -> None:
-        """Take over what is known of these series, a row of the state each."""
-        self.state, self.series = state, list(series)
+    def restore(self, state: StreamState, alongside: Alongside, series: Sequence[Series], begun: Iterable[int]) -> None:
+        """Take over what is known of these series, a row of the states each."""
+        self.state, self.alongside, self.series = state, alongside, list(series)
         for row, each in enumerate(self.series):
             self._name(row, each)
         self.begun = set(begun)
@@ -130,14 +148,16 @@ class Follower:
             return False
         self.rounds = Rounds(first=self.rounds.last + 1)
         self.state.arrays["time"][:] = np.nan
+        self.alongside.pause()
         return True
 
     def _judge(self, number: int, rows: Rows, times: Floats, values: Floats) -> Heard:
         told, at = np.full(len(self), np.nan), np.full(len(self), np.nan)
         told[rows], at[rows] = values, times
         _, judged = self.ensemble.score(self.state, at, told) if len(self) else (None, _nothing())
+        strayed = self.alongside.judge(number, at, told, self.series, self.rounds.end)
         self._lend([row for row in sorted(self.begun) if np.isfinite(judged.value[row])])
-        return Heard(number, judged, self.lasting.step(number, at, judged))
+        return Heard(number, judged, self.lasting.step(number, at, judged), strayed, at)
 
     def _lend(self, rows: Sequence[int]) -> None:
         """Series that have had their first value begin with what their families know."""
@@ -203,6 +223,7 @@ class Follower:
             fresh = self.ensemble.begin(more).arrays
             held = self.state.arrays
             self.state = StreamState({name: np.concatenate([held[name], fresh[name]]) for name in held})
+            self.alongside.add(more)
             self.series.extend([_NOBODY] * more)
         times = self.state.arrays["time"][:first]
         silent = np.flatnonzero(times < self.rounds.end - SILENT)
@@ -217,6 +238,7 @@ class Follower:
         empty = self.ensemble.begin(1).arrays
         for name, array in self.state.arrays.items():
             array[list(rows)] = empty[name][0]
+        self.alongside.forget(rows)
         self.lasting.forget(np.array(rows, np.int64))
         self.gone.extend(rows)
         for row in rows:
@@ -245,6 +267,7 @@ class Follower:
         self.series[row] = series
         self._seen[id(series)] = row
         self.state.arrays["counter"][row] = series.kind is SeriesKind.COUNTER
+        self.alongside.name(row, series.kind is SeriesKind.COUNTER)
         self.begun.add(row)
 
     def _leave(self, series: Series) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ml.calibration import Calibration
 from ml.ensemble import Ensemble, default_ensemble
-from ml.fingerprint import fingerprint
+from ml.fingerprint import fingerprint, fingerprint_of_course
 from tasks import plot
 from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson, rows_of
 from tasks.follow import run_of
 from tasks.train import Stretch
 from warehouse import calibrations
-from warehouse.calibrations import Calibrated
+from warehouse.calibrations import COURSE, Calibrated
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def publish_series(
     *,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """Log the run, then keep the thresholds; a line for each family, of those that tell nothing the reason.
+    """Log the run, then keep the thresholds; a line for each family, of those without one the reason.
 
     calibration: None: no family had enough calm. The run comes first: a threshold that nothing explains is worse than
     an old one. Raises ModelError: MLflow is away or refuses; WarehouseAway.
@@ -81,6 +81,7 @@ def _run(
             "data_end": stretch.end.isoformat(),
             "data_hash": lesson.data_hash,
             "fingerprint": version,
+            "course_fingerprint": fingerprint_of_course(),
         },
         params={
             **_looks(ensemble),
@@ -96,7 +97,7 @@ def _run(
         metrics={
             "series": float(len(lesson.names)),
             "rounds": float(lesson.rounds),
-            "families": float(len(lesson.judged)),
+            "families": float(len(lesson.judged.keys() - {COURSE})),
             "families_calibrated": float(len(rows)),
             **figures,
         },

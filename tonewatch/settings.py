@@ -660,7 +660,7 @@ class Profile(BaseModel):
     followed_series: int = Field(
         20_000,
         ge=0,
-        description="Series that are followed one by one at most, 2.5 KB each in memory and in a snapshot; 0: none",
+        description="Series that are followed one by one at most, 3.7 KB each in memory and in a snapshot; 0: none",
     )
     naming: tuple[NamingRule, ...] = Field((), description="Which entity a pushed series belongs to; the first fits")
     light: bool = Field(

@@ -46,6 +46,8 @@ TRAINED = text("""
 
 #: What the families of single series are called: this and their metric. Their version is the ensemble's fingerprint.
 SERIES = "series:"
+#: The family of all series as the course of their platform judges them. Its version is the course's fingerprint.
+COURSE = "course"
 
 
 class Source(StrEnum):
@@ -91,7 +93,7 @@ class Told:
 
 def model_version(family: str, version: str) -> str:
     """The name of a version of a family's model in findings. version: a forest's number, else its kind and number."""
-    if family.startswith(SERIES):
+    if family == COURSE or family.startswith(SERIES):
         return f"{family}/{version}"
     return f"{family}-{version if '/' in version else f'isolation-forest/{version}'}"
 

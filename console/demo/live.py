@@ -236,7 +236,8 @@ def series_line(picture: Picture) -> list[str]:
         return [f"{count}, catching up with the past"]
     refused = f", no room for {plain(series['refused'])}" if series.get("refused") else ""
     told, of = (plain(series.get(name, 0)) for name in ("thresholds", "families"))
-    return [f"{count}{refused}, {told} of {of} families can tell"]
+    course = f", {plain(series['by_course'])} judged by the platform's course" if series.get("by_course") else ""
+    return [f"{count}{refused}, {told} of {of} families can tell{course}"]
 
 
 def champions(picture: Picture) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ml.course import Course
 from ml.detectors.stream import StreamState
 from ml.ensemble import default_ensemble
 from ml.episodes import confirmed
-from tasks.course import changed_rows
+from tasks.alongside import changed_rows
 from tests.benchmarks._simulated import Simulated
 
 Floats = npt.NDArray[np.float64]
@@ -60,15 +60,16 @@ def begin(platforms: Sequence[Simulated]) -> StreamState:
 def course(platforms: Sequence[Simulated], first: int, until: int, state: StreamState, kept: int) -> list[Singles]:
     """The course's scores of the steps first..until of all platforms, (ticks, series) each, from `kept` on.
 
-    It hears of the announced changes when they begin.
+    It hears of the announced changes when they begin, and of no series that the watcher does not follow.
     """
     follows, width, wish = Course(), platforms[0].series, platforms[0].simulation.wish
     start, changed = wish.start.timestamp(), _changed(platforms)
+    followed = np.concatenate([each.followed for each in platforms])
     found = np.empty((len(platforms), until - kept, width), np.float32)
     for step in range(first, until):
         if step in changed:
             follows.changed(state, changed[step])
-        values = np.concatenate([each.values[step] for each in platforms])
+        values = np.where(followed, np.concatenate([each.values[step] for each in platforms]), np.nan)
         state, strayed = follows.score(state, np.full(len(values), start + step * wish.every_s), values)
         if step >= kept:
             found[:, step - kept] = strayed.score.reshape(len(platforms), width)

@@ -13,6 +13,7 @@ from feature_store.windows import FeatureFrame, Lines, compute, plan, tidy
 from soundstage.simulator.placing import Placed
 from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
+from tasks.follow import PROGRAMME
 from tonewatch.clock import microseconds
 from tonewatch.records import Change, Entity, Series, SeriesKind
 from tonewatch.topology import Topology
@@ -31,6 +32,7 @@ class Simulated:
     calm_days: float
     faults: bool
     per_week: float = 5.0
+    every_s: float = 60.0
 
     @cached_property
     def simulation(self) -> Simulation:
@@ -39,6 +41,7 @@ class Simulated:
         wish = Wish(
             self.series,
             self.days,
+            self.every_s,
             seed=self.seed,
             faults=faults,
             per_week=self.per_week,
@@ -70,6 +73,11 @@ class Simulated:
     def counters(self) -> npt.NDArray[np.bool_]:
         """(series,): which only grow until they are reset."""
         return np.array([name.kind is SeriesKind.COUNTER for name in self.names])
+
+    @cached_property
+    def followed(self) -> npt.NDArray[np.bool_]:
+        """(series,): which the watcher follows; what the programme does is for rules."""
+        return np.array([name.metric not in PROGRAMME for name in self.names])
 
     @cached_property
     def topology(self) -> Topology:

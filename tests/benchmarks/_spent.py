@@ -15,11 +15,12 @@ from ml.calibration import Calibration, Calm, calibrate
 from ml.kinds import DEFAULT
 from tasks.backtest import PastIncident, incidents
 from tasks.calibrate import Way, calm_of_series, disturbed, episodes_of, family_of, together, unexplained
-from tasks.course import COURSE, FOLLOWED, calm_of_course
+from tasks.course import FOLLOWED, calm_of_course
 from tasks.train import Lesson, Stretch, budget_of, chains_of, learn, notable_matrix
 from tests.benchmarks._simulated import TENANT, Simulated
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
+from warehouse.calibrations import COURSE
 
 Floats = npt.NDArray[np.float64]
 #: Minutes are read by the platform's own profile but for these; its budget is one page a week.

@@ -26,8 +26,8 @@ import numpy.typing as npt
 from ml.calibration import Calm
 from ml.detectors.stream import StreamState
 from ml.ensemble import QUIET, default_ensemble
+from tasks.alongside import least_score
 from tasks.calibrate import CAUTION, STREAMED, Way
-from tasks.course import COURSE, least_score
 from tasks.train import budget_of
 from tests.benchmarks import _followed, _rivals, _spent
 from tests.benchmarks._budget_page import CALM_DAYS, document, page
@@ -35,6 +35,7 @@ from tests.benchmarks._followed import Scored
 from tests.benchmarks._published import publish, say
 from tests.benchmarks._simulated import Simulated
 from tonewatch.settings import PageBudget, load_profile
+from warehouse.calibrations import COURSE
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -149,7 +150,7 @@ class Seed:
             for into, platform, scores in zip(told, (self.clean, self.faulted), streamed[1:], strict=True):
                 into += _spent.series_told(platform, scores, STREAMED, "series")
         pages = self.ticks.stretch.profile.budget.pages_per_week
-        least = {COURSE: least_score(self.clean.series, pages)} if prior else {}
+        least = {COURSE: least_score(int(self.clean.followed.sum()), pages)} if prior else {}
         fit = _spent.ours(self.clean, [] if forests is None else self.lessons, calm, self.ticks, least)
         fitted = {name: getattr(fit, name) for name in ("rate", "aim", "seen", "tail")}
         return self._lived(told, _spent.thresholds_of(fit)) | {"fit": fitted}

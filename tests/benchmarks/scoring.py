@@ -1,5 +1,8 @@
 """How many series the default ensemble judges in a second on one core, and what it keeps of each.
 
+Beside it the same of the course (ml/course.py), with which the watcher judges every series as well: on the same
+samples, after it has been told that it knows the series' days, since it would take weeks to learn them.
+
 100,000 made series (daily season, noise correlated in time, a jump here and there; a twentieth of the samples missing
 in a second half). The ensemble is warmed up past its first phase, then timed round by round, a sample of each series
 per round. The figure counts seconds that the one core worked for it (CPU time of the process, median of rounds), which
@@ -28,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
+from ml.course import Course
 from ml.ensemble import LEAST, default_ensemble
 from tests.benchmarks._published import publish, say
 
@@ -91,6 +95,28 @@ def follow(series: int, rounds: int) -> tuple[dict[str, Any], Floats]:
     return told, np.array(kept)
 
 
+def course(series: int, rounds: int) -> dict[str, Any]:
+    """The course's rates and state: every series has its days' profile, moves, and is judged."""
+    follows = Course()
+    state, chance = follows.begin(series), np.random.default_rng(SEED + 2)
+    arrays = state.arrays
+    arrays["offset"][:], arrays["days"][:], arrays["judged"][:], arrays["moving"][:] = 1.0, 14, 20_000, 1.0
+    arrays["profile"][:], arrays["spread"][:], arrays["shake"][:] = np.nan, 0.05, 0.05
+    took, warm = [], 3
+    judged = 0
+    for number, (times, values) in enumerate(samples(series, warm + rounds)):
+        if number == 0:
+            day = chance.normal(0.0, 0.2, 96)
+            arrays["profile"][:] = np.log1p(values)[:, None, None] + day
+            arrays["met"][:] = 20
+        told: list[Any] = []
+        spent = timed(lambda times=times, values=values, told=told: told.append(follows.score(state, times, values)))  # type: ignore[misc]
+        if number >= warm:
+            took.append(spent)
+            judged = int(np.isfinite(told[0][1].score).sum())
+    return rates(series, took) | {"state_bytes": state.bytes_per_series, "judged": judged}
+
+
 def forest(rows: Floats, rounds: int) -> dict[str, float]:
     """scikit-learn's IsolationForest as it comes, fitted on some of the windows and asked for all."""
     model = IsolationForest(random_state=SEED, n_jobs=1).fit(rows[:FITTED])
@@ -148,6 +174,8 @@ def measure(series: int, rounds: int, with_pyod: bool) -> dict[str, Any]:
     """Everything that is published but the machine and the date."""
     own, values = follow(series, rounds)
     say(f"own: {own}")
+    beside = course(series, rounds)
+    say(f"course: {beside}")
     rows = windows(values)
     baselines = {"sklearn IsolationForest": forest(rows, max(3, rounds // 4))}
     say(f"forest: {baselines}")
@@ -160,13 +188,15 @@ def measure(series: int, rounds: int, with_pyod: bool) -> dict[str, Any]:
             "evaluations_per_s": own["per_cpu_s"],
             "evaluations_per_wall_s": own["per_s"],
             "state_bytes": own["state_bytes"],
+            "course_per_s": beside["per_cpu_s"],
+            "course_state_bytes": beside["state_bytes"],
         },
         "baselines": baselines,
         "goals": {
             "evaluations_per_s": f"must >= {MUST:,}, goal >= {GOAL:,}",
             "state_bytes": f"must <= {MOST_BYTES:,}, goal <= {GOAL_BYTES:,}",
         },
-        "details": own,
+        "details": own | {"course": beside},
         "data": f"made: {series:,} series, one core; load average at the end {os.getloadavg()[0]:.1f}",
         "seed": SEED,
     }
@@ -175,7 +205,11 @@ def measure(series: int, rounds: int, with_pyod: bool) -> dict[str, Any]:
 def page(told: dict[str, Any]) -> str:
     """docs/results/scoring.md."""
     own = told["details"]
-    named = {"**default ensemble**": own, "the same, a twentieth of the samples missing": own["with_missing"]}
+    named = {
+        "**default ensemble**": own,
+        "the same, a twentieth of the samples missing": own["with_missing"],
+        "course of the platform": own["course"],
+    }
     for name, found in told["baselines"].items():
         if name == "PyOD":
             named |= {
@@ -193,6 +227,11 @@ def page(told: dict[str, Any]) -> str:
         "By the core's own seconds: others worked on the machine. "
         "It is the same ensemble as in [nab.md](nab.md). The others are fitted once and keep nothing of a series: "
         "they neither learn while they score nor know what is usual for it.",
+        "",
+        f"The watcher runs the course of the platform beside it: {told['figures']['course_per_s']:,} series a second, "
+        f"{told['figures']['course_state_bytes']:,} bytes each, "
+        f"both together {told['figures']['state_bytes'] + told['figures']['course_state_bytes']:,}. The course's state "
+        "is held twice while the newest round may still be completed by late samples, and is in the snapshot once.",
         "",
         "| detector | per second of the core | by wall clock, median round | best round |",
         "|---|---|---|---|",

@@ -24,6 +24,7 @@ from tonewatch.clock import ManualClock
 from tonewatch.errors import WarehouseAway
 from tonewatch.records import Change, Finding, Sample, Series, SeriesKind
 from warehouse import calibrations, changes, samples, snapshots
+from warehouse.calibrations import COURSE
 from warehouse.database import Warehouse
 
 PLATFORM = two_channels()
@@ -75,9 +76,10 @@ class Watch:
 
 def known(teller: Teller) -> dict[Series, dict[str, bytes]]:
     """All that is known of each series, bit for bit, whatever its row."""
-    arrays = teller.follower.state.arrays
+    both = (teller.follower.state, teller.follower.alongside.state)
+    arrays = [(f"{place} {name}", array) for place, state in enumerate(both) for name, array in state.arrays.items()]
     return {
-        series: {name: array[row].tobytes() for name, array in arrays.items()}
+        series: {name: array[row].tobytes() for name, array in arrays}
         for row, series in enumerate(teller.follower.series)
     }
 
@@ -120,6 +122,42 @@ async def test_after_a_crash_it_is_as_if_it_had_never_stopped(
     assert known(heir.teller) == known(whole.teller)
     assert heir.teller.document() == whole.teller.document()
     assert heir.teller.follower.rounds == whole.teller.follower.rounds
+
+
+async def test_a_release_is_heard_from_the_warehouse_once_also_after_a_crash(
+    warehouse: Warehouse, calibrated: str
+) -> None:
+    """One is announced ahead, and counts from the round that reaches it; one late; one while the watcher is down."""
+    ticks = told()
+    kinds = {"ahead": 20 * TICK, "late": 5 * TICK, "down": 28 * TICK}
+    release = {
+        name: Change(name, "release", LAG[0].entity, at(second), None, "ci", "v2") for name, second in kinds.items()
+    }
+
+    async def announce(name: str) -> None:
+        async with warehouse.as_tenant(calibrated) as db:
+            await changes.save(calibrated, db, [release[name]])
+
+    def taken(watch: Watch) -> set[str]:
+        return set(watch.teller.follower.alongside.document()["taken"])
+
+    watch = Watch(warehouse, calibrated)
+    await watch.run(ticks[:10])
+    await announce("ahead")
+    await announce("late")
+    await watch.run(ticks[10:12], 10)
+    assert taken(watch) == {"late"}
+    await watch.run(ticks[12:20], 12)
+    assert taken(watch) == {"late", "ahead"}
+    await watch.following.keep()
+    await announce("down")
+    heir = Watch(warehouse, calibrated)
+    await heir.run(ticks[28:30], 28)
+    seen: list[list[int]] = []
+    heir.teller.follower.alongside.course.changed = lambda state, rows: seen.append(list(rows))  # type: ignore[method-assign]
+    assert taken(heir) == {"late", "ahead", "down"}
+    await heir.run(ticks[30:34], 30)
+    assert seen == []
 
 
 async def test_without_a_snapshot_everything_that_is_stored_is_played_again(
@@ -226,7 +264,8 @@ async def learned(warehouse: Warehouse, tenant: str, count: int = CALM_TICKS) ->
 async def test_training_sets_the_thresholds_by_which_the_watcher_then_judges(warehouse: Warehouse, tenant: str) -> None:
     stretch, lesson = await learned(warehouse, tenant)
     assert lesson.ready() == ["series:lag_seconds"]
-    assert lesson.silent() == {}
+    assert list(lesson.silent()) == [COURSE]
+    assert lesson.silent()[COURSE].endswith("what other platforms' calm has shown")
     assert lesson.rounds == CALM_TICKS
     calibration = calibrated_together([], lesson, PLATFORM, stretch, families=0, seed=1)
     (row,) = rows_of(stretch, calibration, fit("x").version, at(0))

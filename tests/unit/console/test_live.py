@@ -106,6 +106,10 @@ def test_picture_tells(seen: str) -> None:
             {"followed": 90, "refused": 7, "families": 20, "thresholds": 0, "caught_up": True},
             "90 series followed, no room for 7",
         ),
+        (
+            {"followed": 90, "families": 20, "thresholds": 12, "by_course": 70, "caught_up": True},
+            "12 of 20 families can tell, 70 judged by the platform's course",
+        ),
     ],
 )
 def test_it_is_told_how_many_series_are_followed(series: Any, seen: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from ml.fingerprint import fingerprint_of_course
+from tasks.alongside import least_of
 from tasks.calibrate import family_of
 from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson, calibrated_together, in_windows, rows_of
 from tasks.publish_series import table
@@ -12,6 +16,7 @@ from tasks.train import Stretch
 from tests.unit.platform_parts import START, at, two_channels
 from tests.unit.tasks.followed import LAG, PROFILE
 from tonewatch.records import Series
+from warehouse.calibrations import COURSE
 
 NAN = np.nan
 WINDOWS = 2_000
@@ -52,6 +57,29 @@ def test_only_families_that_were_judged_for_long_enough_have_a_threshold() -> No
     told, silent = table(lesson(), [row])
     assert told["family"] == row.family
     assert silent == {"family": "series:up", "silent": lesson().silent()["series:up"]}
+
+
+def test_the_course_joins_the_budget_where_it_has_judged_for_long_and_never_goes_below_the_prior() -> None:
+    stretch = Stretch("t", START, at(10_000), PROFILE)
+    least = least_of(3, PROFILE.budget)
+    scores = np.random.default_rng(2).random((3, WINDOWS)) / 10
+    found = []
+    for rounds, outlier in ((LEAST_ROUNDS - 1, 0.0), (LEAST_ROUNDS, 0.0), (LEAST_ROUNDS, (1 + least) / 2)):
+        course = scores.copy()
+        course[:, 100::200] = np.maximum(course[:, 100::200], outlier)
+        taught = lesson()
+        taught = replace(taught, course=course, judged=dict(taught.judged) | {COURSE: rounds})
+        calibration = calibrated_together([], taught, two_channels(), stretch, families=0, seed=1)
+        rows = rows_of(stretch, calibration, "1234", at(0))
+        found.append({row.family: row for row in rows}.get(COURSE))
+        silent = {line["family"]: line["silent"] for line in table(taught, rows) if "silent" in line}
+        assert (COURSE in silent) == (found[-1] is None)
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[2] is not None
+    assert (found[1].threshold, found[1].version) == (least, fingerprint_of_course())
+    assert found[1].model_version == f"course/{fingerprint_of_course()}"
+    assert found[2].threshold > (1 + least) / 2
 
 
 def test_families_that_keep_their_champion_keep_their_share_of_the_budget() -> None:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from ml.calibration import Budget, calibrate
-from tasks.course import COURSE, FOLLOWED, calm_of_course, changed_rows, least_score
+from tasks.alongside import changed_rows, least_score
+from tasks.course import FOLLOWED, calm_of_course
 from tasks.train import chains_of
 from tests.unit.platform_parts import at, two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Change, Series
+from warehouse.calibrations import COURSE
 
 PLATFORM = two_channels()
 NAMES = [Series(entity, "scrape_seconds") for entity in sorted(PLATFORM.entities)]

@@ -33,9 +33,12 @@ NAN = np.nan
 
 def same(one: Teller, other: Teller) -> bool:
     """Whether both know the same, bit for bit."""
-    mine, its = (each.follower.state.arrays for each in (one, other))
+    mine, its = (
+        [each for state in (made.follower.state, made.follower.alongside.state) for each in state.arrays.values()]
+        for made in (one, other)
+    )
     return one.follower.series == other.follower.series and all(
-        np.array_equal(mine[name], its[name], equal_nan=mine[name].dtype.kind == "f") for name in mine
+        np.array_equal(each, told, equal_nan=each.dtype.kind == "f") for each, told in zip(mine, its, strict=True)
     )
 
 

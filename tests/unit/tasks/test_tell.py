@@ -138,7 +138,7 @@ def test_from_a_snapshot_it_goes_on_as_if_it_had_never_stopped() -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (b'"layout": 1', b'"layout": 0'),
+        (b'"layout": 2', b'"layout": 0'),
         (b'"fingerprint": "', b'"fingerprint": "0'),
         (b'"edge:edge-1", ', b""),
         (b'"episodes": ', b'"episodes": 3, "was": '),
