@@ -150,7 +150,7 @@ async def _validated(
     if told is None:
         for tenant in part:
             pair, profile = contest.pairs[tenant], contest.profiles[tenant]
-            done.append(await observe(tenant, warehouse, kept, pair, profile, now, SYSTEM))
+            done.append(await observe(tenant, warehouse, kept, pair, profile, now))
         told = await judged(part, warehouse, kept, min(each.until for each in done))
     row = {
         "family": contest.family,

@@ -2,7 +2,7 @@
 
 Which ones follow from a seed, the tenant and the beginning of the stretch alone, so that a repeat injects the same. An
 amplitude counts in the series' own robust spread: the median deviation from its median, of a counter's from one sample
-to the next. Pure: samples come in and copies go out.
+to the next; nothing is moved below 0 that never was. Pure: samples come in and copies go out.
 """
 
 from __future__ import annotations
@@ -146,9 +146,11 @@ def _changed(series: Series, line: list[Sample], anomaly: Anomaly) -> list[Sampl
         return [sample for sample, gone in zip(line, inside, strict=True) if not gone]
     values = _values(series, line)
     moved = values.copy()
-    moved[inside] = _moved(values[inside], anomaly, _spread(series, line))
+    moved[inside] = _moved(values[inside], anomaly, _size(series, values, anomaly, _spread(series, line)))
+    if values[np.isfinite(values)].min() >= 0:
+        moved = np.maximum(moved, 0.0)  # what was never below 0 cannot be: seconds, counts, shares
     if series.kind is SeriesKind.COUNTER:
-        moved = _counted(line, values, np.maximum(moved, 0.0))
+        moved = _counted(line, values, moved)
     kept = moved == np.array([sample.value for sample in line])
     return [
         sample if same else replace(sample, value=float(value))
@@ -156,8 +158,15 @@ def _changed(series: Series, line: list[Sample], anomaly: Anomaly) -> list[Sampl
     ]
 
 
-def _moved(values: Floats, anomaly: Anomaly, spread: float) -> Floats:
-    size, count = anomaly.amplitude * spread, len(values)
+def _size(series: Series, values: Floats, anomaly: Anomaly, spread: float) -> float:
+    """By how much it is moved. A level that has no room below goes up instead; a counter may well stop."""
+    size, seen = anomaly.amplitude * spread, values[np.isfinite(values)]
+    level = series.kind is not SeriesKind.COUNTER
+    return -size if level and seen.min() >= 0 and float(np.median(seen)) + size < 0 else size
+
+
+def _moved(values: Floats, anomaly: Anomaly, size: float) -> Floats:
+    count = len(values)
     match anomaly.shape:
         case Shape.SPIKE:
             return values + np.where(np.arange(count) < max(1, count // 10), size, 0.0)

@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from time import process_time
 
 import numpy as np
 
@@ -19,12 +20,12 @@ from feature_store.definitions import metrics
 from feature_store.history import untainted
 from feature_store.windows import FeatureFrame, window_features
 from ml.champion import Champion
+from ml.detectors.base import Detector
 from ml.episodes import spans
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE
 from tasks.inject import Anomaly, Shape, drawn, inject, movable
 from tasks.train import budget_of, notable_matrix, score_matrix
-from tonewatch.clock import Clock
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, digest
 from tonewatch.settings import Profile
@@ -38,6 +39,8 @@ SHAPES = tuple(shape for shape in Shape if shape is not Shape.DROPOUT)
 #: Ticks that an anomaly lasts beyond the run that opens an incident.
 LONGER = 4
 PIECES_PER_DAY = 24
+#: Times that either is timed on a piece.
+REPEATS = 3
 #: What a model may raise that does not fit the rows, whoever wrote it.
 FAILURES = (ModelError, ValueError, ArithmeticError, LookupError, TypeError)
 _LEAST_S, _LEAST_MB = 1e-6, 1e-3
@@ -88,7 +91,8 @@ class Page:
 class Seen:
     """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm.
 
-    cost: seconds of either, MiB of either; None: nothing could be judged; crash: why the challenger failed, or empty.
+    cost: seconds of the processor of either, MiB of either; None: nothing could be judged; crash: why the challenger
+    failed, or empty.
     """
 
     start: datetime
@@ -121,8 +125,8 @@ def length_of(profile: Profile) -> timedelta:
     return timedelta(seconds=profile.window_seconds + ticks * profile.tick_seconds)
 
 
-def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, stopwatch: Clock, *, seed: int = 0) -> Seen:
-    """What the piece that begins at `start` tells of both. stopwatch: measures what they cost.
+def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, seed: int = 0) -> Seen:
+    """What the piece that begins at `start` tells of both.
 
     Raises ModelError: the champion fails, so that nothing can be compared.
     """
@@ -131,11 +135,12 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, stopwa
     if frame is None:
         return Seen(start)
     try:
-        champion, his_s, his_mb = _measured(pair.champion, frame, stream, profile, stopwatch)
+        champion = _pages(pair.champion, frame, stream.chains, profile)
     except FAILURES as error:
         raise ModelError(f"the champion {pair.champion.version} of {pair.champion.family} fails: {error}") from error
     try:
-        challenger, its_s, its_mb = _measured(pair.challenger, frame, stream, profile, stopwatch)
+        challenger = _pages(pair.challenger, frame, stream.chains, profile)
+        cost = _cost(pair, frame)
         found = dict(_injected(pair, stream, start, profile, seed, [*champion, *challenger]))
     except FAILURES as error:
         return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
@@ -148,7 +153,7 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, stopwa
     ]
     there = _share_judged(frame, start, end)
     seconds = max(0.0, there * (end - start).total_seconds() - len(within) * FOUND_WITHIN.total_seconds())
-    return Seen(start, seconds, found, calm[0], calm[1], (his_s, its_s, his_mb, its_mb) if there else None)
+    return Seen(start, seconds, found, calm[0], calm[1], cost if there else None)
 
 
 def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:
@@ -171,20 +176,32 @@ def _frame(
     return untainted(made, stream.starved, seconds)
 
 
-def _measured(
-    one: Champion, frame: FeatureFrame, stream: Stream, profile: Profile, stopwatch: Clock
-) -> tuple[list[Page], float, float]:
-    """What it would have told, and what that took: seconds, MiB. Memory is traced apart: tracing is slow."""
-    began = stopwatch.monotonic()
-    told = _pages(one, frame, stream.chains, profile)
-    took = stopwatch.monotonic() - began
+def _cost(pair: Pair, frame: FeatureFrame) -> tuple[float, float, float, float]:
+    """What it takes either to judge the windows: seconds of the processor, the least of several, and MiB.
+
+    By turns, and not by the wall's clock: others work on the machine, and the first is the one that warms it up.
+    """
+    both = (pair.champion.detector, pair.challenger.detector)
+    took = [[_seconds(each, frame) for each in both] for _ in range(REPEATS)]
+    champion_s, challenger_s = (max(_LEAST_S, min(each)) for each in zip(*took, strict=True))
+    champion_mb, challenger_mb = (_megabytes(each, frame) for each in both)
+    return champion_s, challenger_s, champion_mb, challenger_mb
+
+
+def _seconds(detector: Detector, frame: FeatureFrame) -> float:
+    began = process_time()
+    score_matrix(detector, frame)
+    return process_time() - began
+
+
+def _megabytes(detector: Detector, frame: FeatureFrame) -> float:
+    """At the most, and traced apart from the time: tracing is slow."""
     tracemalloc.start()
     try:
-        score_matrix(one.detector, frame)
-        peak = tracemalloc.get_traced_memory()[1]
+        score_matrix(detector, frame)
+        return max(_LEAST_MB, tracemalloc.get_traced_memory()[1] / 2**20)
     finally:
         tracemalloc.stop()
-    return told, max(took, _LEAST_S), max(peak / 2**20, _LEAST_MB)
 
 
 def _pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profile: Profile) -> list[Page]:

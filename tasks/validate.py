@@ -19,7 +19,6 @@ from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.detect import HORIZON
 from tasks.shadow import FOUND_WITHIN, Known, Pair, Seen, Stream, piece_of, shadow
 from tasks.train import chains_of, families_of
-from tonewatch.clock import Clock
 from tonewatch.records import FindingKind, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -121,7 +120,6 @@ async def observe(
     pair: Pair,
     profile: Profile,
     now: datetime,
-    stopwatch: Clock,
 ) -> Shadowed:
     """Go through the pieces since the last run, as far as their samples are hot, and keep what they tell.
 
@@ -136,7 +134,7 @@ async def observe(
         async with warehouse.as_tenant(tenant) as db:
             stream = await _stream(tenant, db, pair.champion.family, begun, begun + piece, profile)
         # In a thread: the flow's heartbeats go on while models are asked.
-        seen = await asyncio.to_thread(shadow, pair, stream, begun, profile, stopwatch)
+        seen = await asyncio.to_thread(shadow, pair, stream, begun, profile)
         async with warehouse.as_tenant(tenant) as db:
             fresh = await validations.observe(tenant, db, validation.id, _observations(validation.id, tenant, seen))
             queued = await validations.queue(tenant, db, _disagreements(validation.id, tenant, seen, now))

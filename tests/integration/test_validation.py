@@ -16,7 +16,6 @@ from tasks.validate import id_of, judged, mask, observe, plan_for, read_back, wr
 from tests.conftest import new_tenant
 from tests.integration.furnished import VALIDATION, looked
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
-from tonewatch.clock import SYSTEM
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Entity, Finding, FindingKind, Incident, IncidentState, Label
 from tonewatch.settings import load_profile
@@ -82,14 +81,14 @@ async def test_a_run_carries_on_where_the_last_one_ended_and_counts_nothing_twic
     warehouse: Warehouse, tenant: str, pair: Pair
 ) -> None:
     validation = await begun(warehouse, [tenant], 3)
-    first = await observe(tenant, warehouse, validation, pair, PROFILE, when(2.9), SYSTEM)
+    first = await observe(tenant, warehouse, validation, pair, PROFILE, when(2.9))
     assert (first.pieces, first.until) == (2, at(2 * PIECE))
-    second = await observe(tenant, warehouse, validation, pair, PROFILE, when(3), SYSTEM)
+    second = await observe(tenant, warehouse, validation, pair, PROFILE, when(3))
     assert (second.pieces, second.until) == (1, at(3 * PIECE))
     assert (await counts(warehouse, tenant))["cost"] == 3
     async with warehouse.as_tenant(tenant) as db:
         await cursors.set(tenant, db, f"validation:{validation.id}", {"time": NOON.isoformat()}, when(3))
-    again = await observe(tenant, warehouse, validation, pair, PROFILE, when(3), SYSTEM)
+    again = await observe(tenant, warehouse, validation, pair, PROFILE, when(3))
     assert (again.pieces, again.observations, again.disagreements) == (3, 0, 0)
 
 
@@ -99,7 +98,7 @@ async def test_tenants_are_judged_together_and_neither_reads_of_the_other(
 ) -> None:
     both = [tenant, await new_tenant(warehouse)]
     validation = await begun(warehouse, both, 2)
-    until = [(await observe(each, warehouse, validation, pair, PROFILE, when(2), SYSTEM)).until for each in both]
+    until = [(await observe(each, warehouse, validation, pair, PROFILE, when(2))).until for each in both]
     answer = await judged(both, warehouse, validation, min(until))
     assert (answer.answer, answer.final) == (Answer.INCONCLUSIVE, False)
     assert answer.effect.count == 4
@@ -119,7 +118,7 @@ async def test_what_people_call_real_is_an_incident_that_one_found_and_no_page(
     warehouse: Warehouse, tenant: str, pair: Pair
 ) -> None:
     validation = await begun(warehouse, [tenant], 1, ch1=(10, 70))
-    done = await observe(tenant, warehouse, validation, pair, PROFILE, when(1), SYSTEM)
+    done = await observe(tenant, warehouse, validation, pair, PROFILE, when(1))
     assert done.disagreements == 1
     before = await judged([tenant], warehouse, validation, done.until)
     async with warehouse.as_tenant(tenant) as db:
@@ -147,7 +146,7 @@ async def test_an_incident_that_a_rule_saw_is_an_outcome_unless_people_call_it_f
             )
             await incidents.attach(tenant, db, name, [found.id])
         await labels.put(tenant, db, [Label("l", "incident", "false", "verdict:false-alarm", "x", "", at(30))])
-    await observe(tenant, warehouse, validation, pair, PROFILE, when(1), SYSTEM)
+    await observe(tenant, warehouse, validation, pair, PROFILE, when(1))
     async with warehouse.as_tenant(tenant) as db:
         seen = {each.id: each.content for each in await validations.observed(tenant, db, validation.id)}
     assert seen["ruled"] == {"champion": False, "challenger": True, "injected": False}

@@ -25,13 +25,13 @@ from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
 __all__ = ["mlflow"]  # the fixture
-PIECES = 30
+PIECES = 60
 PIECE = int(piece_of(load_profile("demo")).total_seconds())
 FLOW = """
 import asyncio, json, sys
 from datetime import datetime
 from flows.validation import validation
-print(json.dumps([asyncio.run(validation([sys.argv[1]], {"transcode": sys.argv[2]}, datetime.fromisoformat(each)))
+print(json.dumps([asyncio.run(validation([sys.argv[1]], {"transcode": sys.argv[2]}, datetime.fromisoformat(each), 60)))
                   for each in sys.argv[3:]]))
 """
 

@@ -21,8 +21,8 @@ USUAL = {
     "transcode_frames_total": (141.0, 12.0),
     "process_cpu_seconds_total": (0.12, 0.02),
     "transcode_lag_seconds": (0.3, 0.05),
-    "event_loop_lag_seconds": (0.004, 0.001),
-    "scrape_seconds": (0.01, 0.003),
+    "event_loop_lag_seconds": (0.08, 0.02),
+    "scrape_seconds": (0.1, 0.02),
 }
 
 

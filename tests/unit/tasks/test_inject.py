@@ -92,6 +92,15 @@ def test_a_counter_still_only_counts_and_begins_again_where_it_did() -> None:
     assert not np.diff(stopped)[20:49].any()
 
 
+def test_a_level_that_was_never_below_0_goes_up_where_it_has_no_room_below() -> None:
+    for shape in (Shape.SHIFT, Shape.DRIFT):
+        changed = values(inject(samples(), anomaly(shape, amplitude=-20.0)), LAG)
+        assert changed[20:50].mean() > values(samples(), LAG)[20:50].mean()
+    assert values(inject(samples(), anomaly(Shape.VARIANCE, amplitude=-20.0)), LAG).min() == 0.0
+    room = values(inject(samples(), anomaly(Shape.SHIFT, amplitude=-3.0)), LAG)[20:50]
+    assert room.mean() < values(samples(), LAG)[20:50].mean()
+
+
 def candidates() -> dict[str, list[str]]:
     return movable(samples())
 

@@ -11,7 +11,6 @@ from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, length_of, piece_of, shadow
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
-from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
 from tonewatch.settings import load_profile
@@ -36,7 +35,7 @@ def stream(samples: Sequence[Sample], incidents: Sequence[Known] = (), starved: 
 
 
 def seen(first: Champion, second: Champion, of: Stream) -> Seen:
-    return shadow(Pair(first, second), of, NOON, PROFILE, SYSTEM)
+    return shadow(Pair(first, second), of, NOON, PROFILE)
 
 
 def calm() -> list[Sample]:
