@@ -11,7 +11,7 @@ whoever says much. Pure: the same votes give the same opinion.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,10 +19,12 @@ from ml.agreement import Agreement, agreement
 
 #: What is thought of an author of whom nothing is known, and with how many comparisons' force.
 PRIOR_RIGHT, PRIOR_WRONG = 4.0, 1.0
-#: No author counts as more accurate than this; one less accurate than a coin counts nothing, never the other way round.
-MOST_ACCURATE = 0.9
-#: Comparisons, in whole ones, from which on an author is proven; in the last of them he is looked at anew.
-PROVEN, RECENT = 3.0, 8
+#: No author counts as more accurate than the second; one less accurate than the first is not heard, and never turned
+#: round.
+LEAST_ACCURATE, MOST_ACCURATE = 0.6, 0.9
+#: Labels that could be compared from which on an author is known. Their number, not what came of them: nobody else's
+#: label takes it back. In the last RECENT of them he is looked at anew.
+PROVEN, RECENT = 4, 8
 #: All authors together of whom nothing is known reach this far, however many they are: less than SETTLED.
 UNPROVEN_REACH = 0.69
 #: An incident is settled from this posterior on, in either direction; said: by the only author that a tenant has.
@@ -49,14 +51,15 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is thought of an author. accuracy: 0.5 to MOST_ACCURATE; weight: its log-odds, 0 in quarantine.
+    """What is thought of an author. accuracy: 0.5 to MOST_ACCURATE; weight: its log-odds, 0 where he is not heard.
 
-    compared: with how much of others' word his was held, right: how much of it he met; quarantined: why, or empty.
+    compared: how many of his labels others or facts speak of too, right: how many of these they bear out, in
+    probability; quarantined: why, or empty.
     """
 
     author: str
     votes: int
-    compared: float
+    compared: int
     right: float
     accuracy: float
     weight: float
@@ -70,8 +73,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """posteriors: incident -> probability that it was real; behind: incident -> the authors who say what is likelier;
-    verified: the incidents of which that is known without anybody's word.
+    """posteriors: incident -> probability that it was real; behind: incident -> the known authors who say what is
+    likelier; verified: the incidents of which that is known without anybody's word; held: what was settled as real
+    when fewer had spoken.
     """
 
     posteriors: Mapping[str, float]
@@ -79,11 +83,16 @@ class Opinion:
     agreement: Agreement
     behind: Mapping[str, tuple[str, ...]]
     verified: frozenset[str]
+    held: frozenset[str]
 
     def settled(self, incident: str) -> bool | None:
-        """Whether it was real, where that may be built on: nobody's word alone, nor that of new names. None: open."""
+        """Whether it was real, where that may be built on: nobody's word alone, nor that of new names. None: open.
+
+        What was settled as real once stays so until the contrary is settled: a single doubt afterwards opens nothing.
+        """
         backed = incident in self.verified or len(self.behind.get(incident, ())) > 1
-        return _side(self.posteriors.get(incident, 0.5), SETTLED) if backed else None
+        side = _side(self.posteriors.get(incident, 0.5), SETTLED) if backed else None
+        return True if side is None and incident in self.held else side
 
     def said(self, incident: str) -> bool | None:
         """The same by the word of the only author there is, where nobody else could be asked."""
@@ -120,6 +129,7 @@ def quarantine_reason(right: float, compared: float) -> str:
 
 
 Accuracies = dict[tuple[str, str], float]
+#: Author -> his votes that others or facts speak of too: how sure these are, and the probability that they agree.
 Compared = dict[str, list[tuple[Vote, float, float]]]
 
 
@@ -137,28 +147,32 @@ def _learned(votes: Sequence[Vote], verified: Mapping[str, bool]) -> tuple[Accur
     bursts, by_incident = _bursts(votes), defaultdict(list)
     for vote in votes:
         by_incident[vote.incident].append(vote)
-    proven: set[str] = set()
+    shared = [vote for vote in votes if len(by_incident[vote.incident]) > 1 or vote.incident in verified]
+    proven = _proven(shared)
     compared: Compared = {}
     for _ in range(_ROUNDS):
         compared = defaultdict(list)
-        for vote in votes:
+        for vote in shared:
             others = [each for each in by_incident[vote.incident] if each.author != vote.author]
             real = _posterior(others, verified.get(vote.incident), accuracy, proven, bursts)
             compared[vote.author].append((vote, abs(2 * real - 1), real if vote.real else 1 - real))
         after = {key: _accuracy(compared[key[0]], key[1]) for key in accuracy}
-        now_proven = {author for author, of in compared.items() if sum(mass for _, mass, _ in of) >= PROVEN}
-        if now_proven == proven and all(abs(after[key] - accuracy[key]) < 1e-6 for key in accuracy):
+        if all(abs(after[key] - accuracy[key]) < 1e-6 for key in accuracy):
             break
-        accuracy, proven = after, now_proven
+        accuracy = after
     return accuracy, compared
+
+
+def _proven(shared: Iterable[Vote]) -> set[str]:
+    """Who is known."""
+    return {author for author, count in Counter(vote.author for vote in shared).items() if count >= PROVEN}
 
 
 def _accuracy(compared: Sequence[tuple[Vote, float, float]], about: str) -> float:
     """The least of what all his votes say, the recent ones, and those on the same matter: one who was good for long,
     or is everywhere else, is believed no more than he deserves here and now.
     """
-    judged = [each for each in compared if each[1] > 0]
-    parts = (judged, judged[-RECENT:], [each for each in judged if each[0].about == about])
+    parts = (compared, compared[-RECENT:], [each for each in compared if each[0].about == about])
     least = min(
         (PRIOR_RIGHT + sum(mass * right for _, mass, right in part))
         / (PRIOR_RIGHT + PRIOR_WRONG + sum(mass for _, mass, _ in part))
@@ -181,7 +195,7 @@ def _posterior(
     """
     known, unknown, heard = 0.0, 0.0, verified is not None
     for vote in votes:
-        said = (1.0 if vote.real else -1.0) * _odds(accuracy[vote.author, vote.about]) * bursts[vote]
+        said = (1.0 if vote.real else -1.0) * _heard(accuracy[vote.author, vote.about]) * bursts[vote]
         if vote.author in proven:
             known, heard = known + said, heard or said != 0.0
         else:
@@ -198,7 +212,7 @@ def _worst(
     votes: Sequence[Vote], verified: Mapping[str, bool], accuracy: Accuracies, compared: Compared
 ) -> tuple[str, str] | None:
     """Who contradicts most clearly what is settled without him, and why; what new authors say settles nothing."""
-    proven = {author for author, of in compared.items() if sum(mass for _, mass, _ in of) >= PROVEN}
+    proven = {author for author, of in compared.items() if len(of) >= PROVEN}
     bursts, found = _bursts(votes), []
     for author, of in compared.items():
         told = []
@@ -227,9 +241,9 @@ def _opinion(
     standings: dict[str, Standing] = {}
     for author in sorted({vote.author for vote in last}):
         of, votes = compared.get(author, []), sum(vote.author == author for vote in last)
-        mass, right = sum(each[1] for each in of), sum(each[1] * each[2] for each in of)
+        right = round(sum(each[2] for each in of), 6)
         known = min((value for (who, _), value in accuracy.items() if who == author), default=0.5)
-        standings[author] = Standing(author, votes, round(mass, 6), round(right, 6), known, _odds(known))
+        standings[author] = Standing(author, votes, len(of), right, known, _heard(known))
         if author in quarantined:
             standings[author] = replace(standings[author], accuracy=0.5, weight=0.0, quarantined=quarantined[author])
     proven = {author for author, each in standings.items() if each.proven}
@@ -237,17 +251,33 @@ def _opinion(
     for vote in counted:
         by_incident[vote.incident].append(vote)
         said[vote.incident].append(vote.real)
-    posteriors = {
-        incident: _posterior(by_incident[incident], verified.get(incident), accuracy, proven, bursts)
-        for incident in sorted({*by_incident, *verified})
-    }
-    behind = {
-        incident: tuple(
-            sorted(vote.author for vote in by_incident[incident] if vote.real == (posteriors[incident] > 0.5))
+
+    def look(incident: str, count: int) -> tuple[float, tuple[str, ...]]:
+        of = by_incident[incident][:count]
+        real = _posterior(of, verified.get(incident), accuracy, proven, bursts)
+        backers = (
+            vote.author
+            for vote in of
+            if vote.author in proven and _heard(accuracy[vote.author, vote.about]) and vote.real == (real > 0.5)
         )
-        for incident in by_incident
-    }
-    return Opinion(posteriors, standings, agreement(said), behind, frozenset(verified))
+        return real, tuple(sorted(backers))
+
+    seen = {incident: look(incident, len(by_incident[incident])) for incident in sorted({*by_incident, *verified})}
+    held = frozenset(
+        incident
+        for incident, of in by_incident.items()
+        if any(
+            real >= SETTLED and len(backers) > 1 for real, backers in (look(incident, at) for at in range(2, len(of)))
+        )
+    )
+    return Opinion(
+        {incident: real for incident, (real, _) in seen.items()},
+        standings,
+        agreement(said),
+        {incident: backers for incident, (_, backers) in seen.items() if incident in said},
+        frozenset(verified),
+        held,
+    )
 
 
 def _bursts(votes: Sequence[Vote]) -> dict[Vote, float]:
@@ -263,6 +293,11 @@ def _bursts(votes: Sequence[Vote]) -> dict[Vote, float]:
 
 def _side(posterior: float, least: float) -> bool | None:
     return True if posterior >= least else False if posterior <= 1 - least else None
+
+
+def _heard(accuracy: float) -> float:
+    """The weight of a word."""
+    return _odds(accuracy) if accuracy >= LEAST_ACCURATE else 0.0
 
 
 def _odds(chance: float) -> float:

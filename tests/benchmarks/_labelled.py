@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ml.calibration import calibrate
 from ml.ensemble import default_ensemble
 from ml.hindsight import ALONE, eased, pattern, uncalm
 from soundstage.simulator.placing import Placed
 from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
 from tasks.backtest import PastIncident
-from tasks.calibrate import CAUTION, STREAMED, calm_of_series, disturbed, family_of, together
+from tasks.calibrate import CAUTION, STREAMED, calm_of_series, disturbed, family_of
 from tasks.train import budget_of
 from tests.benchmarks._simulated import Simulated
 from tests.benchmarks._spent import MINUTES, Stretches, chains, opened, ours, series_told
@@ -32,6 +33,8 @@ MENDING = timedelta(hours=6)
 #: A fault that is shorter is found in so long after its onset.
 LIMIT = timedelta(minutes=10)
 DAY = 1440
+#: Fewer than the product draws: there are hundreds of calibrations.
+RESAMPLES = 20
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class World:
             linked = chains(platform)
             scores = self.later[: JUDGED * DAY].T.astype(np.float64)
             calm = calm_of_series(names, scores, linked, mask, STREAMED)
-            fit = together([], calm, linked, self.ticks.stretch, seed=self.seed, caution=CAUTION)
+            budget = budget_of(self.ticks.stretch.profile)
+            fit = calibrate(calm, budget, caution=CAUTION, resamples=RESAMPLES, seed=self.seed)
             self._fits[real] = {family: each.value for family, each in fit.thresholds.items()}
         return self._fits[real]
 
