@@ -20,7 +20,7 @@ from feature_store.definitions import metrics
 from feature_store.history import untainted
 from feature_store.windows import FeatureFrame, window_features
 from ml.champion import Champion
-from ml.detectors.base import Detector
+from ml.detectors.family import FamilyDetector
 from ml.episodes import spans
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE
@@ -188,13 +188,13 @@ def _cost(pair: Pair, frame: FeatureFrame) -> tuple[float, float, float, float]:
     return champion_s, challenger_s, champion_mb, challenger_mb
 
 
-def _seconds(detector: Detector, frame: FeatureFrame) -> float:
+def _seconds(detector: FamilyDetector, frame: FeatureFrame) -> float:
     began = process_time()
     score_matrix(detector, frame)
     return process_time() - began
 
 
-def _megabytes(detector: Detector, frame: FeatureFrame) -> float:
+def _megabytes(detector: FamilyDetector, frame: FeatureFrame) -> float:
     """At the most, and traced apart from the time: tracing is slow."""
     tracemalloc.start()
     try:

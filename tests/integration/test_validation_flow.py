@@ -27,12 +27,22 @@ from warehouse.database import Warehouse
 __all__ = ["mlflow"]  # the fixture
 PIECES = 60
 PIECE = int(piece_of(load_profile("demo")).total_seconds())
+#: Several runs in one process: each starts seconds faster. Arguments: tenant, challenger, then URI and moment of each.
 FLOW = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from datetime import datetime
 from flows.validation import validation
-print(json.dumps([asyncio.run(validation([sys.argv[1]], {"transcode": sys.argv[2]}, datetime.fromisoformat(each), 60)))
-                  for each in sys.argv[3:]]))
+from tonewatch.errors import ModelError
+tenant, challenger, *asked = sys.argv[1:]
+told = []
+for uri, moment in zip(asked[::2], asked[1::2]):
+    os.environ["TONEWATCH_MLFLOW_TRACKING_URI"] = uri
+    try:
+        asked_of = validation([tenant], {"transcode": challenger}, datetime.fromisoformat(moment), 60)
+        told += asyncio.run(asked_of)
+    except ModelError as error:
+        told.append({"failed": str(error)})
+print(json.dumps(told))
 """
 
 
@@ -57,11 +67,10 @@ def forest_rows() -> registry.Floats:
     return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
 
-def run(database: Database, uri: str, folder: Path, *asked: str) -> subprocess.CompletedProcess[str]:
+def run(database: Database, folder: Path, *asked: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
     mine = {
         "TONEWATCH_DATABASE_URL": database.app_url,
-        "TONEWATCH_MLFLOW_TRACKING_URI": uri,
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -89,16 +98,15 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
         await samples.append(tenant, db, telemetry(-360, PIECES * PIECE + 600))
         await calibrations.put(tenant, db, [own])
     early, late = (moment(pieces).isoformat() for pieces in (2, PIECES))
-
-    told = await asyncio.to_thread(run, database, "http://127.0.0.1:9", tmp_path, tenant, good, early)
-    assert told.returncode != 0
-    assert "were not read" in told.stderr
-
-    told = await asyncio.to_thread(run, database, mlflow.url, tmp_path, tenant, good, early, late)
-    assert told.returncode == 0, told.stderr[-3000:]
-    (first,), (last,) = json.loads(told.stdout.splitlines()[-1])
+    away = "http://127.0.0.1:9"
+    asked = (away, early, mlflow.url, early, away, late, mlflow.url, late, mlflow.url, late)
+    done = await asyncio.to_thread(run, database, tmp_path, tenant, good, *asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    nothing, first, broken, last, again = json.loads(done.stdout.splitlines()[-1])
+    assert all("were not read" in each["failed"] for each in (nothing, broken))
     assert (first["answer"], first["final"], first["pieces"]) == ("inconclusive", False, 2)
     assert (last["answer"], last["final"], last["pieces"]) == ("better", True, PIECES - 2), last["reasons"]
+    assert "it is the champion already" in again["failed"]
     assert last["promoted"] == "yes"
     assert registry.champion_versions(mlflow.url)["transcode"] == good
     async with warehouse.as_tenant(tenant) as db:
@@ -106,10 +114,6 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
         lines = [line for line in await audit.read(tenant, db, 10) if line.what == "model.promote"]
     assert (kept.champion, kept.challenger, kept.promoted) == (deaf, good, moment(PIECES))
     assert [line.after for line in lines] == [{"family": "transcode", "version": good}]
-
-    told = await asyncio.to_thread(run, database, mlflow.url, tmp_path, tenant, good, late)
-    assert told.returncode != 0
-    assert "it is the champion already" in told.stderr
 
 
 def moment(pieces: int) -> datetime:
