@@ -16,7 +16,7 @@ def page(told: dict[str, Any]) -> str:
         "# A/B validation",
         "",
         f"{told['machine']}, {told['date']}, seed {told['seed']}, {told['seconds']} s; {told['data']}. "
-        'Made by `make bench NAME=ab ARGS="--json docs/results/ab.json"`.',
+        "Made by `make bench NAME=ab`.",
         "",
         f"Wrong verdicts of A/A tests, looked at after every observation, guards included, the worst form: "
         f"**{told['figures']['aa_wrong_verdicts']:.2%}** ({told['goals']['aa_wrong_verdicts']}). "

@@ -132,7 +132,7 @@ def page(document: dict[str, Any]) -> str:
         "# Drift",
         "",
         f"{document['machine']}, {document['date']}; {document['data']}. A check every six hours, 5-minute windows.",
-        'Made by `make bench NAME=drift ARGS="--json docs/results/drift.json"`.',
+        "Made by `make bench NAME=drift`.",
         "",
         f"Planted shifts found within a simulated day on every platform: {figures['planted_found']} of 10 (must 10); "
         f"{figures['planted_share']:.0%} of all {10 * len(document['seed'])}, by the check after "

@@ -13,8 +13,7 @@ def page(document: dict[str, Any]) -> str:
     lines = [
         "# Labels",
         "",
-        f"{document['machine']}, {document['date']}; {document['data']}. Made by "
-        '`make bench NAME=labels ARGS="--json docs/results/labels.json"`.',
+        f"{document['machine']}, {document['date']}; {document['data']}. Made by `make bench NAME=labels`.",
         "",
         f"**Lift {figures['lift']}** in budgeted recall, 95 % interval {low} to {high} (must: above 0), of thresholds "
         "set again on the judged days with what the gate settled as real left out, over the same without labels. "

@@ -4,7 +4,7 @@
 all guards included, by the product's own inference, on made outcomes that come in bursts and depend on one another
 (tests/benchmarks/_streams.py, _units.py). Power at the stated effect and length, and over others as a picture. Beside
 it, for the effect alone at 5 %: four other ways to look, on the same outcomes.
-`make bench NAME=ab ARGS="--json docs/results/ab.json"`; red above 5 %.
+`make bench NAME=ab`; red above 5 %.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One series of each family that has four or more is new after two days; the others are known by then, and the highest
 confirmed score of their second day is the threshold. Counted are the newcomer's false reports in its first 300 rounds,
 and how long a shift of six robust standard deviations stays unnoticed that begins soon after it.
-`make bench NAME=coldstart ARGS="--json docs/results/coldstart.json"`.
+`make bench NAME=coldstart`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def page(told: dict[str, Any]) -> str:
             "# Cold start",
             "",
             f"{told['machine']}, {told['date']}, seeds {told['seed'][0]} to {told['seed'][-1]}; {told['data']}. "
-            'Made by `make bench NAME=coldstart ARGS="--json docs/results/coldstart.json"`.',
+            "Made by `make bench NAME=coldstart`.",
             "",
             "A new series with nothing (*alone*) and with what its family lends (*lent*, `ml/prior.py`): "
             f"false reports in its first {EARLY} rounds; of shifts of {SHIFT:g} robust standard deviations that "

@@ -3,7 +3,7 @@
 Each seed is a platform of 240 series read once a minute: 28 days of reference, then a month of 30 days with day and
 week, holidays, usual growth, common noise, heavy tails and missing scrapes, but nothing that is drift. Every six hours
 each view's windows of five minutes, and the scores of a model of it, are judged. Then ten shifts are planted, each at
-an hour of its own. `make bench NAME=drift ARGS="--json docs/results/drift.json"`.
+an hour of its own. `make bench NAME=drift`.
 """
 
 from __future__ import annotations

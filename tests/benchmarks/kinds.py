@@ -3,7 +3,7 @@
 Each seed is a platform read once a minute: calm days, then others, once clean and once with the whole catalogue of
 faults. For each kind every family gets a model of it; their thresholds are set together on the second half of the calm
 days, at one page a week. A fault counts for the family of the part that it hits first.
-`make bench NAME=kinds ARGS="--json docs/results/kinds.json"`.
+`make bench NAME=kinds`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each seed is a platform of 40 series read once a minute: 10 calm days that set the first thresholds, 14 in which people
 judge what those told, 14 that are held back; ten faults a week from the calm on. Thresholds are then set again on the
 judged days, whose faults are no calm: what each way to hear people leaves out of them is what the ways differ in.
-`make bench NAME=labels ARGS="--json docs/results/labels.json"`.
+`make bench NAME=labels`.
 """
 
 from __future__ import annotations

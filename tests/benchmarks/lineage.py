@@ -2,7 +2,7 @@
 
 Twenty tenants, five models, a hundred versions of each; every version learned from twenty entities, a tenth of them
 from a person's pseudonym. The same versions with the same facts as tags lie in MLflow's tables in the same server,
-asked by its client in this process, without HTTP. `make bench NAME=lineage ARGS="--json docs/results/lineage.json"`.
+asked by its client in this process, without HTTP. `make bench NAME=lineage`.
 """
 
 from __future__ import annotations
@@ -195,8 +195,7 @@ def page(document: dict[str, Any]) -> str:
     lines = [
         "# Lineage",
         "",
-        f"{document['machine']}, {document['date']}; {document['data']}. Made by "
-        '`make bench NAME=lineage ARGS="--json docs/results/lineage.json"`.',
+        f"{document['machine']}, {document['date']}; {document['data']}. Made by `make bench NAME=lineage`.",
         "",
         f"The slowest question's best of five: **{document['figures']['query_s']} s** (must: below {MUST_S:g} s). Load "
         f"average at the end: {details['load_average']}.",
