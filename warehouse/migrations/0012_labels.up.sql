@@ -59,8 +59,6 @@ create table model_lineage (
     sources jsonb not null,
     primary key (tenant, model, version)
 );
-create index model_lineage_subjects on model_lineage using gin (subjects);
-create index model_lineage_entities on model_lineage using gin (entities);
 
 -- A version that may score no more. Every tenant has its own row: its watcher reads it, and the row outlives the tenant
 -- that the version had learned from.
