@@ -71,5 +71,6 @@ def _short() -> list[str]:
         "right for long and then lie of the same incidents, where nobody else looks and nothing is verified. Most",
         "liars who speak of few incidents are not quarantined; they are not heard. Choices were made on seeds 401 to",
         "405. A first run on seeds 1 to 10 let 2 of 90 pass: an author was known by how sure the others were, which a",
-        "liar's labels could take back. That was understood and changed on 401 to 405, and these seeds were run again.",
+        "liar's labels could take back. That was understood and changed on 401 to 405, and these seeds were run again;",
+        "seeds 11 to 15, on which nobody had looked before, then let 0 of 45 pass, with a lift of 0.20.",
     ]

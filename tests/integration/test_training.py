@@ -408,6 +408,9 @@ def test_a_tenant_is_judged_by_the_newest_version_that_it_has_a_threshold_of(mlf
     assert held.detector is kept.detector  # not fetched again
     later = own("package", second, 0.75, START + timedelta(hours=1))
     assert bench.champions([own("package", first, 0.8), later])["package"].version == second
+    retired = frozenset({later.model_version})
+    assert bench.champions([own("package", first, 0.8), later], retired)["package"].version == first
+    assert "package" not in bench.champions([later], retired)
 
 
 @pytest.mark.timeout(300)
