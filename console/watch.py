@@ -69,7 +69,7 @@ class Watcher:
         self.platform = Supervisor(control) if control else None
         self.controls = Controls(control) if control else None
         self.began = clock.now()
-        self.detection = DetectionState()
+        self.detection = DetectionState(live=True)
         judges = settings.ai_anomaly_detection and not self.light
         self.following = Following(self.tenant, self.warehouse, clock) if judges else None
         self.bench = Bench(self.tenant, settings.mlflow_tracking_uri or "")

@@ -30,7 +30,7 @@ from tonewatch.recording import Recording, open_recording
 from tonewatch.records import Change, Finding
 from tonewatch.settings import Profile, Settings, read
 from tonewatch.topology import Topology
-from warehouse import calibrations, tenants
+from warehouse import calibrations, lineage, tenants
 from warehouse.calibrations import COURSE, Calibrated
 from warehouse.database import Warehouse
 
@@ -58,10 +58,11 @@ async def backtest(
         async with warehouse.as_tenant(whose) as db:
             profile = await tenants.profile(whose, db)
             mine = await calibrations.newest(whose, db)
+            retired = await lineage.retired(whose, db)
         with TemporaryDirectory(prefix="tonewatch-backtest-") as folder:
             await keep(whose, warehouse, since, until, Path(folder) / "recording", log.info)
             recording = open_recording(Path(folder) / "recording")
-            found, models = await asyncio.to_thread(_watched, whose, recording, profile, settings, mine)
+            found, models = await asyncio.to_thread(_watched, whose, recording, profile, settings, mine, retired)
             figures = _figures(whose, recording, found, profile)
             await asyncio.to_thread(_log, settings, whose, recording, found, models, figures)
     finally:
@@ -72,10 +73,15 @@ async def backtest(
 
 
 def _watched(
-    tenant: str, recording: Recording, profile: Profile, settings: Settings, mine: list[Calibrated]
+    tenant: str,
+    recording: Recording,
+    profile: Profile,
+    settings: Settings,
+    mine: list[Calibrated],
+    retired: frozenset[str],
 ) -> tuple[Replayed, dict[str, str]]:
     uri = settings.mlflow_tracking_uri
-    champions = Bench(tenant, uri).champions(mine) if uri and settings.ai_anomaly_detection else {}
+    champions = Bench(tenant, uri).champions(mine, retired) if uri and settings.ai_anomaly_detection else {}
     series = thresholds_of(mine) if settings.ai_anomaly_detection else None
     found = replay(recording, profile, champions, series=series)
     ensemble = {NAME: fingerprint(default_ensemble()), COURSE: fingerprint_of_course()} if series is not None else {}

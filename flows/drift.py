@@ -21,7 +21,7 @@ from tasks.fetch import Bench
 from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseError
 from tonewatch.settings import Settings, read
-from warehouse import calibrations, drift, tenants
+from warehouse import calibrations, drift, lineage, tenants
 from warehouse.database import Warehouse
 from warehouse.drift import DriftCheck, RetrainingRequest
 
@@ -72,8 +72,9 @@ async def _champions(
         return None
     async with warehouse.as_tenant(tenant) as db:
         mine = await calibrations.newest(tenant, db)
+        retired = await lineage.retired(tenant, db)
     try:
-        return await asyncio.to_thread(Bench(tenant, uri).champions, mine)
+        return await asyncio.to_thread(Bench(tenant, uri).champions, mine, retired)
     except ModelError as error:
         told.away.append(f"{tenant}: the scores were not looked at, no page of pictures is made: {error}")
         return None

@@ -13,7 +13,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from flows.ticks import DetectionState
+from flows.ticks import FAULTS, DetectionState
+from policy.grouping import BREAKING
 from tasks.follow import Follower
 from tasks.preserve import restored, snapshot
 from tasks.recall import by_round, rounds_of, ticks_of, told_of
@@ -41,6 +42,8 @@ LATE = 60.0
 DAYS, LEAST_ROUNDS = 1.0, 300
 #: A change that is over may be heard of so many seconds after its end.
 HEARD_S = 3600.0
+#: ... and so long before that for those that are announced late; what was taken up is known for a day.
+TOLD_LATE = timedelta(hours=22)
 
 
 class Following:
@@ -80,7 +83,7 @@ class Following:
         if not profile.followed_series:
             state.teller = self.teller = None
             return
-        if self.teller is None:
+        if self.teller is None or self.teller.broken:
             self.teller = await self._begin(now, profile)
         self.teller.follower.limit = profile.followed_series
         await self._hear_changes(self.teller, now, profile)
@@ -96,7 +99,7 @@ class Following:
     async def keep(self) -> None:
         """Save the snapshot. Not while a tick is under way. Raises WarehouseAway: the one before it stays."""
         teller = self.teller
-        if teller is None or not teller.follower.rounds.ends:
+        if teller is None or teller.broken or not teller.follower.rounds.ends:
             return
         state = await asyncio.to_thread(snapshot, teller)
         async with self.warehouse.as_tenant(self.tenant) as db:
@@ -108,7 +111,7 @@ class Following:
         since = from_seconds(min(teller.follower.rounds.end, now.timestamp())) - timedelta(seconds=HEARD_S)
         until = now + timedelta(seconds=2 * profile.tick_seconds)  # ticks come late now and then
         async with self.warehouse.as_tenant(self.tenant) as db:
-            told = await changes.read(self.tenant, db, since, until)
+            told = await changes.begun(self.tenant, db, sorted(BREAKING), since - TOLD_LATE, until)
         teller.follower.announce(told)
 
     async def _begin(self, now: datetime, profile: Profile) -> Teller:
@@ -116,6 +119,7 @@ class Following:
             self.fits(await calibrations.newest(self.tenant, db))
             kept = await snapshots.load(self.tenant, db, NAME)
         teller = None
+        past = timedelta(seconds=max(DAYS * profile.day_seconds, LEAST_ROUNDS * profile.tick_seconds))
         if kept is not None:
             try:
                 teller = await asyncio.to_thread(restored, kept[1], profile.followed_series)
@@ -123,10 +127,10 @@ class Following:
                 log.warning("the series are followed anew, from the samples that are stored: %s", error)
         if teller is None:
             teller = Teller(Follower(profile.followed_series))
-            past = max(DAYS * profile.day_seconds, LEAST_ROUNDS * profile.tick_seconds)
-            oldest = now - timedelta(seconds=past)
-            ticks = await ticks_of(self.tenant, self.warehouse, oldest, now)
+            ticks = await ticks_of(self.tenant, self.warehouse, now - past, now)
             teller.follower.rounds.begin(min(ticks, default=now.timestamp()) - profile.tick_seconds, 0.0)
+        if teller.follower.rounds.end < (now - past).timestamp():  # longer ago nothing is stored to be played
+            teller.follower.rounds.begin((now - past).timestamp(), 0.0)
         teller.thresholds = self.thresholds
         return teller
 
@@ -140,7 +144,11 @@ class Following:
             some, left = left[:READ_ROUNDS], left[READ_ROUNDS:]
             start = from_seconds(teller.follower.rounds.end - LATE)
             read = await told_of(self.tenant, self.warehouse, start, from_seconds(some[-1]), topology)
-            await asyncio.to_thread(play, teller, by_round(read, some), topology, profile)
+            try:
+                await asyncio.to_thread(play, teller, by_round(read, some), topology, profile)
+            except FAULTS:
+                teller.broken = True
+                raise
             if enough():
                 break
         return not left

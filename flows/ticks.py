@@ -5,6 +5,7 @@ Nothing here reads or writes, and Prefect is not needed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,9 +18,14 @@ from tasks.check import check
 from tasks.detect import HORIZON, detect
 from tasks.rounds import TICKED as TICKED  # whoever ticks tells so
 from tasks.tell import Teller
+from tonewatch.errors import TonewatchError
 from tonewatch.records import Finding, FindingKind, Sample
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
+
+log = logging.getLogger("tonewatch.watch")
+#: What a fault of our own in following may come as.
+FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TonewatchError)
 
 
 @dataclass(slots=True)
@@ -33,6 +39,8 @@ class DetectionState:
     lost: int = 0
     #: Follows single series and tells what is strange about them; None: nobody does, or the past is not caught up with.
     teller: Teller | None = None
+    #: Whether a watcher ticks: then what single series cannot bear ends their following and no tick.
+    live: bool = False
     #: What `restore` read: what arrives once more is known by it.
     restored: Sequence[Sample] = ()
     #: Findings that began while the watcher's machine was starved, by condition: its fault until they outlast it.
@@ -72,9 +80,22 @@ def judge(
 ) -> dict[tuple[str, str], Condition]:
     """Everything that is wrong now. broken: what `take_in` said."""
     found = detect(state.conditions, state.recent, state.champions, topology, batch.window[1], profile)
-    if state.teller is not None:
-        found |= {each.key: each for each in state.teller.tick(batch.window[1], topology, profile)}
+    found |= {each.key: each for each in _told(state, batch.window[1], topology, profile)}
     return found | carried_on(state.conditions, [*broken, *batch.alerts])
+
+
+def _told(state: DetectionState, now: datetime, topology: Topology, profile: Profile) -> Sequence[Condition]:
+    """What single series tell. Live, their fault must not silence rules and champions: they are brought back anew."""
+    if state.teller is None:
+        return ()
+    try:
+        return state.teller.tick(now, topology, profile)
+    except FAULTS:
+        if not state.live:
+            raise
+        log.exception("single series say nothing until they are brought back from what is stored")
+        state.teller.broken, state.teller = True, None
+        return ()
 
 
 def carry_on(

@@ -19,7 +19,8 @@ from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, plan_for
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, read
-from warehouse import audit, calibrations, tenants, validations
+from warehouse import audit, calibrations, lineage, tenants, validations
+from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.validations import Looked, Validation
 
@@ -118,6 +119,9 @@ async def _contest(
         async with warehouse.as_tenant(tenant) as db:
             mine = await calibrations.newest(tenant, db)
             profile = await tenants.profile(tenant, db)
+            gone = await lineage.retired(tenant, db)
+        if {model_version(family, each) for each in (champion, challenger)} & gone:
+            raise ModelError(f"{family}: one of {champion} and {challenger} is retired: it may not score any more")
         sides = [_judge(tenant, family, each, mine) for each in (his, its)]
         if sides[0] is None or sides[1] is None:
             get_run_logger().warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
@@ -145,6 +149,8 @@ async def _validated(
     kept = await _begun(warehouse, contest, now, longest_days)
     plan = read_back(kept)
     part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
+    if not part:
+        raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
     told: Looked | Judged | None = await _final(warehouse, kept, part)
     done: list[Shadowed] = []
     if told is None:
@@ -203,7 +209,7 @@ async def _crowned(
     now: datetime,
 ) -> str:
     """Promote the challenger and write it down with every tenant; why it was not, where it was not."""
-    failure = await promoted(settings.mlflow_tracking_uri or "", kept.family, kept.challenger, now)
+    failure = await promoted(settings.mlflow_tracking_uri or "", kept.family, kept.challenger, now, kept.champion)
     if failure:
         get_run_logger().error("%s is better and not promoted, the next run tries again: %s", kept.family, failure)
         return failure
@@ -224,12 +230,18 @@ async def _crowned(
     return "yes"
 
 
-async def promoted(tracking_uri: str, family: str, version: str, at: datetime) -> str:
-    """Make the version the family's champion; why it was not, or empty. The one place that moves the alias here."""
+async def promoted(tracking_uri: str, family: str, version: str, at: datetime, instead_of: str) -> str:
+    """Make the version the family's champion; why it was not, or empty. The one place that moves the alias here.
+
+    instead_of: the champion that it was held against; it takes no other's place.
+    """
     from ml import registry, versions
 
     def move() -> None:
-        if registry.champion_versions(tracking_uri).get(family) != version:  # it may be that it died right after
+        now = registry.champion_versions(tracking_uri).get(family)
+        if now not in (version, instead_of):
+            raise ModelError(f"{family}: it was held against {instead_of}, and {now} is champion now; validate it anew")
+        if now != version:  # it may be that it died right after
             versions.promote(tracking_uri, family, version, at, proven=False)  # it has proved more than the gate asks
 
     try:

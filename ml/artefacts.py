@@ -26,7 +26,7 @@ from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, model_name
 from ml.kinds.base import Kind, Packed, read, written
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, ModelUnfit
 
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
@@ -68,13 +68,13 @@ def read_back(folder: Path, kind: Kind, expected: str | None) -> FamilyDetector:
     kind.refuse_missing()
     found = content_hash(folder)
     if expected is not None and found != expected:
-        raise ModelError(
+        raise ModelUnfit(
             f"the model's files have the hash {found}, not {expected} as they were registered with: they were changed "
             "or damaged. Train it again, or promote another version (`tonewatch models list`)"
         )
     about = Model.load(str(folder)).metadata or {}
     if about.get("format", 1) != kind.format:
-        raise ModelError(f"the model is of format {about.get('format')}, {kind.name} is read in {kind.format}")
+        raise ModelUnfit(f"the model is of format {about.get('format')}, {kind.name} is read in {kind.format}")
     if (folder / "artifacts" / STATE).exists():
         state = read(*((folder / "artifacts" / name).read_bytes() for name in (STATE, ARRAYS)))
         return kind.unpack(Packed(state["model"]))

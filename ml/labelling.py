@@ -306,7 +306,7 @@ def _odds(chance: float) -> float:
 
 def _tail(wrong: int, of: int) -> float:
     """The chance that one who errs with HONEST_ERROR does so `wrong` times or more of `of`."""
-    return sum(
-        math.comb(of, count) * HONEST_ERROR**count * (1 - HONEST_ERROR) ** (of - count)
-        for count in range(wrong, of + 1)
-    )
+    error, right = math.log(HONEST_ERROR), math.log1p(-HONEST_ERROR)
+    ways = (math.lgamma(of + 1) - math.lgamma(n + 1) - math.lgamma(of - n + 1) for n in range(wrong, of + 1))
+    each = (math.exp(way + n * error + (of - n) * right) for n, way in enumerate(ways, start=wrong))
+    return min(1.0, sum(each))  # by logarithms: of a thousand labels there are more ways than a float can count

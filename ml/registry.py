@@ -28,7 +28,7 @@ from ml import artefacts
 from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import family_and_kind, kind_of, model_name, parsed, told
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, ModelUnfit
 
 ALIAS = "champion"
 CHALLENGER = "challenger"
@@ -287,11 +287,11 @@ def _version(
 def _refuse_other_features(found: ModelVersion, names: Sequence[str] | None, fingerprint: str | None) -> None:
     tags: Mapping[str, str] = found.tags
     if fingerprint is not None and tags.get("fingerprint") != fingerprint:
-        raise ModelError(
+        raise ModelUnfit(
             f"{found.name} version {found.version} was trained on other feature definitions; train it again"
         )
     if names is not None and tags.get("names") != ",".join(names):
-        raise ModelError(
+        raise ModelUnfit(
             f"{found.name} version {found.version} knows the features {tags.get('names')}, not {','.join(names)}; "
             "train it again"
         )

@@ -6,6 +6,7 @@ of a family change, `previous` stands at the other kind's model: the tag BEFORE 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from ml.kinds import family_and_kind, model_name, parsed, told
 from ml.registry import CHALLENGER, champion_versions, server
 from tonewatch.errors import ModelError
 
+log = logging.getLogger(__name__)
 PREVIOUS, BEFORE = "previous", "before"
 #: Of a version, when it was made champion.
 PROMOTED = "promoted"
@@ -119,9 +121,12 @@ def promote(tracking_uri: str, family: str, version: str, at: datetime, *, prove
             client.set_registered_model_tag(name, BEFORE, before)
         client.set_model_version_tag(name, number, PROMOTED, at.isoformat())
     registry.promote(tracking_uri, family, version)
-    with server(tracking_uri, f"{name} version {number} is champion, and still challenger", seconds=60) as client:
-        if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
-            client.delete_registered_model_alias(name, CHALLENGER)
+    try:
+        with server(tracking_uri, f"{name} version {number} is champion, and still challenger", seconds=60) as client:
+            if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
+                client.delete_registered_model_alias(name, CHALLENGER)
+    except ModelError as error:  # it is champion all the same
+        log.warning("%s", error)
     return Moved(family, version, before)
 
 

@@ -35,6 +35,8 @@ Name = tuple[str, str, tuple[tuple[str, str], ...]]
 SILENT = 3600.0
 #: A clock that was set back by more than so many seconds makes every series begin as after a pause; by less is waited.
 SET_BACK = 60.0
+#: Rounds by which a sample may be late and still be judged: an agent that comes back with an hour must hold up no tick.
+LATEST = 20
 #: Series that are left aside are looked at again after so many rounds.
 LOOK_AGAIN = 100
 #: What the programme does, quiet passages and all, is no fault (docs/decisions/0005): rules look at it, no model does.
@@ -180,7 +182,7 @@ class Follower:
         early = numbers > self.rounds.last
         self._heard = [heard[at] for at in np.flatnonzero(early & (rows != ASIDE)).tolist()]
         at = np.flatnonzero(~early & (rows != ASIDE))
-        at = at[self.rounds.judged(numbers[at])]
+        at = at[self.rounds.judged(numbers[at]) & (numbers[at] > self.rounds.last - LATEST)]
         before = self.state.arrays["time"][rows[at]]
         had = np.where(np.isnan(before), -1, self.rounds.of(before))
         at = at[numbers[at] > had]
@@ -226,7 +228,7 @@ class Follower:
             self.alongside.add(more)
             self.series.extend([_NOBODY] * more)
         times = self.state.arrays["time"][:first]
-        silent = np.flatnonzero(times < self.rounds.end - SILENT)
+        silent = np.flatnonzero(~(times >= self.rounds.end - SILENT))  # also what never had a time
         freed = silent[np.argsort(times[silent], kind="stable")][: wanted - more].tolist()
         self.drop(freed)
         return [*range(first, first + more), *freed]

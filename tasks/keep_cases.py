@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tasks.keep import Say, keep
-from tonewatch.cases import FILE, RECORDING, Case, Expected, library, write_case
+from tonewatch.cases import FILE, RECORDING, Case, Expected, open_case, write_case
 from tonewatch.errors import RecordingError, UnknownIncident
 from tonewatch.records import Incident, IncidentState
 from warehouse import cursors, incidents, labels, tenants
@@ -27,6 +27,8 @@ FALSE_ALARM = "verdict:false-alarm"
 OVER = (IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED)
 #: Minutes before an incident's onset, for the detectors to look back on, and after its end.
 AROUND_MINUTES = (10.0, 1.0)
+#: What is kept by itself of an incident that lasts.
+LONGEST = timedelta(hours=6)
 CURSOR = "cases"
 #: Begins the name of a case that is being written.
 UNFINISHED = ".unfinished-"
@@ -71,9 +73,15 @@ async def _kept(tenant: str, warehouse: Warehouse, incident: Incident, folder: P
 
 def _forget(folder: Path, most: int) -> None:
     """Remove the oldest of what came by itself; what a person added stays."""
-    if not any(folder.glob(f"*/{FILE}")):
-        return
-    mine = [case for case in library(folder) if case.source == SOURCE]
+    mine = []
+    for path in folder.glob(f"*/{FILE}"):
+        try:
+            case = open_case(path.parent)
+        except RecordingError as error:  # of an older version, it may be: it stays, and is in nobody's way
+            log.warning("a case is left as it is: %s", error)
+            continue
+        if case.source == SOURCE and not case.name.startswith(UNFINISHED):
+            mine.append(case)
     newest = sorted(mine, key=lambda case: (case.folder / FILE).stat().st_mtime, reverse=True)
     for case in newest[most:]:
         shutil.rmtree(case.folder)
@@ -103,14 +111,17 @@ async def keep_incident(
     until = incident.impact_ended or incident.closed
     if incident.state not in OVER or until is None:
         raise RecordingError(f"incident {incident_id} is {incident.state}: a case has an end; wait until it is over")
+    until = max(until, incident.opened)
+    if source == SOURCE:
+        until = min(until, incident.opened + LONGEST)
     before, after = (timedelta(minutes=minutes) for minutes in around_minutes)
     false = [value for value in said if value.startswith("verdict:")][-1:] == [FALSE_ALARM]
-    expected = None if false else _expected(incident, max(until, incident.opened), causes[0].name if causes else "")
+    expected = None if false else _expected(incident, until, causes[0].name if causes else "")
     await keep(
         tenant,
         warehouse,
         incident.onset - before,
-        max(until, incident.opened) + after,
+        until + after,
         folder / RECORDING,
         say,
         people=False,

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tonewatch.errors import ModelError, WarehouseError
-from warehouse import audit, promotions
+from warehouse import audit, lineage, promotions
+from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ async def _moved(
         async with warehouse.as_tenant(tenant) as db:
             await promotions.in_turn(tenant, db, family)
             moved = await asyncio.to_thread(move)
+            if moved.before is not None and model_version(family, moved.version) in await lineage.retired(tenant, db):
+                await asyncio.to_thread(_undo, tracking_uri, moved, now)
+                raise ModelError(f"{family} version {moved.version} is retired: it may not score; nothing was changed")
             before = None if moved.before is None else {"champion": moved.before}
             await audit.write(
                 tenant,

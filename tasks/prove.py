@@ -23,7 +23,7 @@ from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, parsed
 from tasks.detect import NOTABLE
 from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelUnfit
 
 log = logging.getLogger(__name__)
 #: Of the calm, for a threshold of the gate's.
@@ -156,7 +156,7 @@ def champion_of(tracking_uri: str, family: str) -> FamilyDetector | None:
     kind_of(parsed(version)[0]).refuse_missing()
     try:
         held = registry.fetch(tracking_uri, family, version, names=names(family), fingerprint=fingerprint(family))
-    except ModelError as error:
+    except ModelUnfit as error:  # of another error the champion knows nothing: it stays, and the training fails
         log.warning("the champion of %s is no rival: %s", family, error)
         return None
     return held.detector

@@ -23,7 +23,7 @@ from tasks.promote import WHO, promote
 from tasks.prove import Verdict
 from tasks.trace import trace
 from tasks.train import Lesson, Stretch, judged
-from warehouse import calibrations
+from warehouse import calibrations, lineage
 from warehouse.database import Warehouse
 from warehouse.lineage import Traced
 from warehouse.training_sets import TrainingSet
@@ -103,8 +103,10 @@ async def publish(
     )
     fit = _calibrated(stretch, lesson.family, number, calibration, now)
     async with warehouse.as_tenant(stretch.tenant) as db:
-        await trace(stretch.tenant, db, _traced(stretch, lesson, fit, made))
+        if not verdict.passed:  # it saw the tenant all the same, and a new training is still asked for
+            await lineage.put(stretch.tenant, db, _traced(stretch, lesson, fit, made))
         if verdict.passed:
+            await trace(stretch.tenant, db, _traced(stretch, lesson, fit, made))
             await calibrations.put(stretch.tenant, db, [fit])
     if verdict.passed:
         await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)

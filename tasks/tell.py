@@ -78,6 +78,8 @@ class Teller:
         self.follower = follower
         self.thresholds: Mapping[str, Calibrated] = {}
         self.episodes: dict[Key, Episode] = {}
+        #: Whether a tick broke off: what is known now is no more to be kept.
+        self.broken = False
 
     def tick(self, now: datetime, topology: Topology, profile: Profile) -> list[Condition]:
         """What single series of the platform tell at `now`, of all that the follower has heard."""

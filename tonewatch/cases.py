@@ -54,7 +54,7 @@ def library(folder: Path) -> list[Case]:
     """The cases of a library, in the order of their names. Raises RecordingError: none, or one is not whole."""
     if not folder.is_dir():
         raise RecordingError(f"{folder} is no library of cases: no such folder; `tonewatch cases add` makes one")
-    found = [open_case(path.parent) for path in sorted(folder.glob(f"*/{FILE}"))]
+    found = [open_case(path.parent) for path in sorted(folder.glob(f"[!.]*/{FILE}"))]
     if not found:
         raise RecordingError(
             f"{folder} holds no case: none of its folders has a {FILE}; see `tonewatch cases add --help`"

@@ -143,6 +143,10 @@ class ModelError(TonewatchError):
     """There is no champion, or a model does not fit the features it is given."""
 
 
+class ModelUnfit(ModelError):
+    """A registered model that cannot score here: of other features, of another format, or changed since."""
+
+
 class RecordingError(TonewatchError):
     """A folder is no recording, is damaged or of another version, or cannot be written."""
 

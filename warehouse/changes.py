@@ -24,6 +24,11 @@ READ = text("""
     where tenant = :tenant and started < :end and (ended is null or ended >= :start)
     order by started, id
 """)
+BEGUN = text("""
+    select id, kind, entity, started, ended, author, summary from change
+    where tenant = :tenant and started >= :start and started < :end and kind = any(cast(:kinds as text[]))
+    order by started, id
+""")
 
 # Rolled back since, a change explains nothing any more; unless the rollback itself was taken back.
 STANDING = text("""
@@ -50,6 +55,12 @@ async def read(tenant: str, db: Connection, start: datetime, end: datetime) -> l
     """The changes under way at some moment of start <= time < end, in the order in which they started."""
     found = await db.execute(READ, {"tenant": tenant, "start": utc(start), "end": utc(end)})
     return [Change(**each) for each in found.mappings()]
+
+
+async def begun(tenant: str, db: Connection, kinds: Sequence[str], start: datetime, end: datetime) -> list[Change]:
+    """The changes of these kinds that began at start <= time < end, in the order in which they did."""
+    values = {"tenant": tenant, "kinds": list(kinds), "start": utc(start), "end": utc(end)}
+    return [Change(**each) for each in (await db.execute(BEGUN, values)).mappings()]
 
 
 async def standing(tenant: str, db: Connection, start: datetime, end: datetime, besides: str = "") -> list[Change]:

@@ -63,7 +63,8 @@ def expected(arrays: Mapping[str, Array], times: Floats, placed: Floats, spread:
     clock = np.where(came, times, 0.0)
     day, second = np.divmod(clock, DAY_S)
     now, today = second / DAY_S * TIMES, day.astype(np.int64)
-    weekend = ((today + 3) % 7 >= 5).astype(np.int8)  # 1970 began on a Thursday
+    # 1970 began on a Thursday. Where nothing came the day is what it was: some series are read more rarely than others.
+    weekend = np.where(came, (today + 3) % 7 >= 5, arrays["kind"]).astype(np.int8)
     _new_day(arrays, came & (today != arrays["day"]), today, spread)
     _new_time(arrays, came, now.astype(np.int64), weekend, spread)
     work, free = _profiles(arrays, now)

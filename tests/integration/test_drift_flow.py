@@ -14,8 +14,8 @@ import pytest
 from ml import drift_report, registry
 from tests.conftest import Database
 from tests.integration.drifting import NOW, furnish
+from tests.integration.servers import Mlflow
 from tests.integration.test_drift import ONSET
-from tests.integration.test_training import Mlflow, mlflow  # noqa: F401 - a fixture
 from warehouse import drift
 from warehouse.database import Warehouse
 
@@ -50,7 +50,7 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
     warehouse: Warehouse,
     tenant: str,
     database: Database,
-    mlflow: Mlflow,  # noqa: F811 - the fixture
+    mlflow: Mlflow,
     tmp_path: Path,
 ) -> None:
     await furnish(warehouse, tenant, days=33, until=NOW.replace(minute=4), shift=0.05, since=ONSET)

@@ -16,7 +16,7 @@ from feature_store.definitions import fingerprint
 from ml import registry
 from tasks.shadow import FOUND_WITHIN, piece_of
 from tests.conftest import Database
-from tests.integration.test_training import Mlflow, mlflow
+from tests.integration.servers import Mlflow
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.records import Entity
 from tonewatch.settings import load_profile
@@ -24,7 +24,6 @@ from warehouse import audit, calibrations, entities, samples, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
-__all__ = ["mlflow"]  # the fixture
 PIECES = 60
 PIECE = int(piece_of(load_profile("demo")).total_seconds())
 #: Several runs in one process: each starts seconds faster. Arguments: tenant, challenger, then URI and moment of each.

@@ -219,3 +219,16 @@ def test_what_was_not_judged_is_not_explained() -> None:
 
 def test_a_series_takes_less_than_four_kilobytes_with_the_ensemble_beside_it() -> None:
     assert Course().begin(1).bytes_per_series + default_ensemble().begin(1).bytes_per_series <= 4096
+
+
+def test_a_series_that_is_read_more_rarely_than_the_rest_learns_its_free_days_too() -> None:
+    course, rare = Course(), slice(SERIES // 2, None)
+    values = np.repeat(platform(14), 2, axis=0)
+    values[::2] *= np.exp(0.02 * np.random.default_rng(1).standard_normal(values[::2].shape))
+    values[1::2, rare] = np.nan  # of two rounds in ten minutes it has one
+    state, judged = course.begin(SERIES), []
+    for step, row in enumerate(values):
+        state, strayed = course.score(state, np.full(SERIES, START + step * EVERY_S / 2), row)
+        if step >= 12 * 2 * PER_DAY and step % 2 == 0:  # the second weekend
+            judged.append(~np.isnan(strayed.score[rare]))
+    assert np.mean(judged) > 0.9

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from ml.agreement import agreement
-from ml.labelling import BURST, MOST_ACCURATE, Opinion, Vote, opinion, quarantine_reason
+from ml.labelling import BURST, HONEST_ERROR, MOST_ACCURATE, Opinion, Vote, _tail, opinion, quarantine_reason
 
 PEOPLE = {"ann": 0.95, "ben": 0.9, "cleo": 0.9, "dan": 0.85}
 
@@ -138,3 +138,9 @@ def test_agreement_is_not_told_where_nothing_shows_it() -> None:
 def test_no_votes_are_no_opinion() -> None:
     found = opinion([])
     assert (found.posteriors, found.authors) == ({}, {})
+
+
+def test_thousands_of_labels_are_counted_out() -> None:
+    assert _tail(0, 5_000) == pytest.approx(1.0)
+    assert 0.0 <= _tail(3_000, 5_000) < 1e-12
+    assert _tail(2, 3) == pytest.approx(3 * HONEST_ERROR**2 * (1 - HONEST_ERROR) + HONEST_ERROR**3)
