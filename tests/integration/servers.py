@@ -1,7 +1,9 @@
-"""Servers that tests start for themselves: an MLflow, and what ends one and waits for one."""
+"""Servers that tests start for themselves: an MLflow, what ends one and waits for one, and a flow's own Prefect."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,8 +15,38 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.conftest import Database
+
+
+async def flow_told(code: str, *arguments: str, database: Database, folder: Path, **settings: str) -> Any:
+    """What `code`, which runs flows under a Prefect server of its own, printed last, as JSON; it must end well.
+
+    folder: where Prefect keeps its things; settings: of Tonewatch, besides the databases.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
+    mine = {
+        "TONEWATCH_DATABASE_URL": database.app_url,
+        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    told = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code, *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        env=kept | mine | settings,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    return json.loads(told.stdout.splitlines()[-1])
 
 
 @dataclass

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Database
+from tests.integration.servers import flow_told
 from tests.integration.test_training import PARTS, START, telemetry
 from tonewatch.records import Entity, Sample, Series
 from tonewatch.settings import load_profile
@@ -42,25 +38,14 @@ async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
     async with warehouse.as_tenant(tenant) as db:
         await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], START)
         await samples.append(tenant, db, [*answered, *failed])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    mine = {
-        "TONEWATCH_DATABASE_URL": database.app_url,
-        "PREFECT_HOME": str(tmp_path),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    told = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", FLOW, tenant, begin.isoformat(), end.isoformat()],
-        cwd=Path(__file__).resolve().parents[2],
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    figures = await flow_told(
+        FLOW,
+        tenant,
+        begin.isoformat(),
+        end.isoformat(),
+        database=database,
+        folder=tmp_path,
     )
-    assert told.returncode == 0, told.stderr[-3000:]
-    figures = json.loads(told.stdout.splitlines()[-1])
     assert (figures["pages"], figures["findings_rule"]) == (1.0, 1.0)
     assert figures["samples"] == len(answered) + len(failed)
     assert figures["models"].keys() == {"course", "series-ensemble"}, "no family has a model; single series need none"

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +9,7 @@ import pytest
 from ml import drift_report, registry
 from tests.conftest import Database
 from tests.integration.drifting import NOW, furnish
-from tests.integration.servers import Mlflow
+from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_drift import ONSET
 from warehouse import drift
 from warehouse.database import Warehouse
@@ -54,28 +49,15 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
     tmp_path: Path,
 ) -> None:
     await furnish(warehouse, tenant, days=33, until=NOW.replace(minute=4), shift=0.05, since=ONSET)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    mine = {
-        "TONEWATCH_DATABASE_URL": database.app_url,
-        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
-        "TONEWATCH_MLFLOW_TRACKING_URI": mlflow.url,
-        "TONEWATCH_STATE_DIR": str(tmp_path / "state"),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    told = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", FLOW, NOW.isoformat(), tenant],
-        cwd=Path(__file__).resolve().parents[2],
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    found = await flow_told(
+        FLOW,
+        NOW.isoformat(),
+        tenant,
+        database=database,
+        folder=tmp_path / "prefect",
+        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+        TONEWATCH_STATE_DIR=str(tmp_path / "state"),
     )
-    assert told.returncode == 0, told.stderr[-3000:]
-    found = json.loads(told.stdout.splitlines()[-1])
     assert [verdicts[0] for verdicts in found["verdicts"]] == ["drift", "drift"]
     ((run, parameters),) = found["runs"]
     assert parameters["families"] == ["edge"]

@@ -6,11 +6,6 @@ minutes to go through.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +15,7 @@ import pytest
 from flows.maintenance import keep_house
 from tests.conftest import Database, new_tenant
 from tests.integration.furnished import furnish, report
+from tests.integration.servers import flow_told
 from tests.integration.test_retention import add, count, days
 from tonewatch.settings import Settings
 from warehouse import sessions
@@ -43,26 +39,12 @@ async def test_the_flow_serves_every_tenant(
     start = datetime(2026, 7, 1, tzinfo=UTC)
     for each in (tenant, other):
         await add(warehouse, each, (start, 1.0))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    mine = {
-        "TONEWATCH_DATABASE_URL": database.app_url,
-        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
-        "PREFECT_HOME": str(tmp_path),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    told = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", FLOW, (start + 4 * DAY).isoformat()],
-        cwd=Path(__file__).resolve().parents[2],
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    result = await flow_told(
+        FLOW,
+        (start + 4 * DAY).isoformat(),
+        database=database,
+        folder=tmp_path,
     )
-    assert told.returncode == 0, told.stderr[-3000:]
-    result = json.loads(told.stdout.splitlines()[-1])
     done = {each["tenant"]: each["rolled_up"] for each in result["tenants"]}
     assert (done[tenant], done[other]) == (1, 1)
     assert result["days_dropped"] >= 1

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Database, new_tenant
 from tests.integration.features import at, settle, telemetry
+from tests.integration.servers import flow_told
 from warehouse import features
 from warehouse.database import Warehouse
 
@@ -31,26 +27,12 @@ async def test_the_flow_makes_every_tenants_rows_under_a_prefect_server(
     other = await new_tenant(warehouse)
     for each in (tenant, other):
         await settle(warehouse, each, telemetry(0, 120))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    mine = {
-        "TONEWATCH_DATABASE_URL": database.app_url,
-        "TONEWATCH_DISPATCHER_DATABASE_URL": database.dispatcher_url,
-        "PREFECT_HOME": str(tmp_path),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    told = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", FLOW, at(120).isoformat()],
-        cwd=Path(__file__).resolve().parents[2],
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    result = await flow_told(
+        FLOW,
+        at(120).isoformat(),
+        database=database,
+        folder=tmp_path,
     )
-    assert told.returncode == 0, told.stderr[-3000:]
-    result = json.loads(told.stdout.splitlines()[-1])
     made = {(each["tenant"], each["view"]): each["rows"] for each in result["views"]}
     assert made == {(tenant, "edge"): 33, (other, "edge"): 33}
     async with warehouse.as_tenant(tenant) as db:

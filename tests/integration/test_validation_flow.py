@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +12,7 @@ from feature_store.definitions import fingerprint
 from ml import registry
 from tasks.shadow import FOUND_WITHIN, piece_of
 from tests.conftest import Database
-from tests.integration.servers import Mlflow
+from tests.integration.servers import Mlflow, flow_told
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.records import Entity
 from tonewatch.settings import load_profile
@@ -66,25 +62,6 @@ def forest_rows() -> registry.Floats:
     return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
 
-def run(database: Database, folder: Path, *asked: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    mine = {
-        "TONEWATCH_DATABASE_URL": database.app_url,
-        "PREFECT_HOME": str(folder),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    return subprocess.run(
-        [sys.executable, "-c", FLOW, *asked],
-        cwd=Path(__file__).resolve().parents[2],
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-
-
 @pytest.mark.timeout(600)
 async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_changes_nothing(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
@@ -99,9 +76,8 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
     early, late = (moment(pieces).isoformat() for pieces in (2, PIECES))
     away = "http://127.0.0.1:9"
     asked = (away, early, mlflow.url, early, away, late, mlflow.url, late, mlflow.url, late)
-    done = await asyncio.to_thread(run, database, tmp_path, tenant, good, *asked)
-    assert done.returncode == 0, done.stderr[-3000:]
-    nothing, first, broken, last, again = json.loads(done.stdout.splitlines()[-1])
+    told = await flow_told(FLOW, tenant, good, *asked, database=database, folder=tmp_path)
+    nothing, first, broken, last, again = told
     assert all("were not read" in each["failed"] for each in (nothing, broken))
     assert (first["answer"], first["final"], first["pieces"]) == ("inconclusive", False, 2)
     assert (last["answer"], last["final"], last["pieces"]) == ("better", True, PIECES - 2), last["reasons"]
