@@ -23,6 +23,7 @@ from tasks.train import Lesson, Stretch, budget_of, calm_of_lessons
 from tonewatch.errors import ModelError
 from tonewatch.records import Change, Finding, FindingKind, Series
 from tonewatch.topology import Topology
+from warehouse.calibrations import Calibrated, Source
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -100,6 +101,24 @@ def together(
     calm = calm_of_lessons(lessons, chains) | dict(series)
     budget = budget_of(stretch.profile)
     return calibrate(calm, budget, phases=stretch.phases, caution=caution, resamples=RESAMPLES, seed=seed, least=least)
+
+
+def fit_of(stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime) -> Calibrated:
+    """The threshold that the stretch's calm has set for a version of the family's model, as a row of the warehouse."""
+    threshold = calibration.thresholds[family]
+    return Calibrated(
+        family=family,
+        version=version,
+        made=now,
+        threshold=threshold.value,
+        low=threshold.low,
+        high=threshold.high,
+        highest=threshold.highest,
+        rate=calibration.rate,
+        tail=calibration.tail,
+        source=Source.TRAINING,
+        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
+    )
 
 
 def episodes_of(

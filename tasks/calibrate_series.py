@@ -24,7 +24,7 @@ from ml.calibration import Calibration, Calm
 from ml.ensemble import QUIET
 from ml.fingerprint import fingerprint_of_course
 from tasks.alongside import least_of
-from tasks.calibrate import calm_of_series, disturbed, together
+from tasks.calibrate import calm_of_series, disturbed, fit_of, together
 from tasks.course import calm_of_course
 from tasks.follow import Floats, Follower, Heard, family_of
 from tasks.recall import by_round, rounds_of, told_of
@@ -33,7 +33,7 @@ from tasks.train import Lesson, Stretch, calibrated, chains_of
 from tonewatch.records import Change, Sample, Series
 from tonewatch.topology import Topology
 from warehouse import changes
-from warehouse.calibrations import COURSE, SERIES, Calibrated, Source
+from warehouse.calibrations import COURSE, SERIES, Calibrated
 from warehouse.database import Warehouse
 
 #: Rounds of the second half in which a family must have been judged. An episode is held for QUIET of them: fewer than
@@ -219,19 +219,7 @@ def rows_of(stretch: Stretch, calibration: Calibration, version: str, now: datet
     version: the ensemble's fingerprint; the course has its own.
     """
     return [
-        Calibrated(
-            family=family,
-            version=fingerprint_of_course() if family == COURSE else version,
-            made=now,
-            threshold=threshold.value,
-            low=threshold.low,
-            high=threshold.high,
-            highest=threshold.highest,
-            rate=calibration.rate,
-            tail=calibration.tail,
-            source=Source.TRAINING,
-            reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
-        )
-        for family, threshold in sorted(calibration.thresholds.items())
+        fit_of(stretch, family, fingerprint_of_course() if family == COURSE else version, calibration, now)
+        for family in sorted(calibration.thresholds)
         if family == COURSE or family.startswith(SERIES)
     ]

@@ -19,11 +19,12 @@ from feature_store.views import view
 from ml.calibration import Calibration
 from ml.kinds import kind_of
 from tasks import plot
+from tasks.calibrate import fit_of
 from tasks.promote import WHO, promote
 from tasks.prove import Verdict
 from tasks.trace import trace
 from tasks.train import Lesson, Stretch, judged
-from warehouse import calibrations, lineage
+from warehouse import calibrations
 from warehouse.database import Warehouse
 from warehouse.lineage import Traced
 from warehouse.training_sets import TrainingSet
@@ -101,12 +102,10 @@ async def publish(
     number = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
     )
-    fit = _calibrated(stretch, lesson.family, number, calibration, now)
+    fit = fit_of(stretch, lesson.family, number, calibration, now)
     async with warehouse.as_tenant(stretch.tenant) as db:
-        if not verdict.passed:  # it saw the tenant all the same, and a new training is still asked for
-            await lineage.put(stretch.tenant, db, _traced(stretch, lesson, fit, made))
+        await trace(stretch.tenant, db, _traced(stretch, lesson, fit, made), done=verdict.passed)
         if verdict.passed:
-            await trace(stretch.tenant, db, _traced(stretch, lesson, fit, made))
             await calibrations.put(stretch.tenant, db, [fit])
     if verdict.passed:
         await asyncio.to_thread(versions.challenge, tracking_uri, lesson.family, number)
@@ -125,25 +124,6 @@ async def publish(
         noticed=noticed,
         standing=verdict.standing,
         gate=verdict.reason,
-    )
-
-
-def _calibrated(
-    stretch: Stretch, family: str, version: str, calibration: Calibration, now: datetime
-) -> calibrations.Calibrated:
-    threshold = calibration.thresholds[family]
-    return calibrations.Calibrated(
-        family=family,
-        version=version,
-        made=now,
-        threshold=threshold.value,
-        low=threshold.low,
-        high=threshold.high,
-        highest=threshold.highest,
-        rate=calibration.rate,
-        tail=calibration.tail,
-        source=calibrations.Source.TRAINING,
-        reason=f"calm telemetry of {stretch.middle.isoformat()} to {stretch.end.isoformat()}",
     )
 
 

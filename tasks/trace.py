@@ -29,10 +29,14 @@ class Whose:
     retired: bool
 
 
-async def trace(tenant: str, db: Connection, traced: Traced) -> None:
-    """Keep the lineage of a version that was just trained, and that its training is done. The training's one hook."""
+async def trace(tenant: str, db: Connection, traced: Traced, *, done: bool = True) -> None:
+    """Keep the lineage of a version that was just trained. The training's one hook.
+
+    done: whether it brought what was asked for; one that was refused has seen the tenant, and is still asked for.
+    """
     await lineage.put(tenant, db, traced)
-    await lineage.take(tenant, db, traced.model, traced.trained)
+    if done:
+        await lineage.take(tenant, db, traced.model, traced.trained)
 
 
 async def of_model(warehouse: Warehouse, model: str, version: str = "") -> list[Whose]:
