@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from flows.ticks import FAULTS, DetectionState
 from policy.grouping import BREAKING
+from tasks.alongside import HEARD_LATE
 from tasks.follow import Follower
 from tasks.preserve import restored, snapshot
 from tasks.recall import by_round, rounds_of, ticks_of, told_of
@@ -40,10 +41,6 @@ SHARE, READ_ROUNDS = 0.2, 20
 LATE = 60.0
 #: Where nothing is known, so many days of the past are played, and rounds enough for the ensemble to judge at all.
 DAYS, LEAST_ROUNDS = 1.0, 300
-#: A change that is over may be heard of so many seconds after its end.
-HEARD_S = 3600.0
-#: ... and so long before that for those that are announced late; what was taken up is known for a day.
-TOLD_LATE = timedelta(hours=22)
 
 
 class Following:
@@ -107,11 +104,11 @@ class Following:
         self._saved = self.clock.monotonic()
 
     async def _hear_changes(self, teller: Teller, now: datetime, profile: Profile) -> None:
-        """What was changed since what the series know, or is announced for the next round."""
-        since = from_seconds(min(teller.follower.rounds.end, now.timestamp())) - timedelta(seconds=HEARD_S)
+        """What began since what the series know, or is announced for the next round."""
+        since = from_seconds(min(teller.follower.rounds.end, now.timestamp())) - HEARD_LATE
         until = now + timedelta(seconds=2 * profile.tick_seconds)  # ticks come late now and then
         async with self.warehouse.as_tenant(self.tenant) as db:
-            told = await changes.begun(self.tenant, db, sorted(BREAKING), since - TOLD_LATE, until)
+            told = await changes.begun(self.tenant, db, sorted(BREAKING), since, until)
         teller.follower.announce(told)
 
     async def _begin(self, now: datetime, profile: Profile) -> Teller:

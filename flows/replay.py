@@ -13,6 +13,7 @@ from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge,
 from ml.champion import Champion
 from policy.conditions import Conditions
 from tasks.follow import Follower
+from tasks.rounds import PAUSE_TICKS
 from tasks.tell import Teller
 from tonewatch.clock import ManualClock, moment
 from tonewatch.recording import Recording
@@ -26,8 +27,6 @@ from warehouse.calibrations import Calibrated
 TENANT = "replay"
 #: Progress is told once for so many ticks.
 TOLD_TICKS = 2_000
-#: Where the watcher told of no tick for longer than so many take, it was not there.
-PAUSE_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ same live, in a replay, after a restart and in a training.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,8 @@ from ml.ensemble import Ensemble, Judged, default_ensemble
 from ml.lasting import Lasting, Reports
 from tasks.alongside import Alongside
 from tasks.rounds import Rounds
+from tasks.train import budget_of
+from tonewatch.keeping import series_key
 from tonewatch.records import Change, Sample, Series, SeriesKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -49,11 +50,6 @@ _series = attrgetter("series")
 def family_of(series: Series) -> str:
     """The family on whose calm a series' threshold is set: those of one metric are alike, whatever part tells it."""
     return f"{SERIES}{series.metric}"
-
-
-def run_of(profile: Profile) -> int:
-    """Rounds that what was told must last: as many as open an incident of what is judged window by window."""
-    return profile.debounce_windows + math.ceil(profile.anomaly_seconds / profile.tick_seconds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +118,7 @@ class Follower:
         end = now.timestamp()
         if end <= self.rounds.end and not self._set_back(end):
             return []
-        self.lasting.run = run_of(profile)
+        self.lasting.run = budget_of(profile).run
         heard, self._heard = self._heard, []
         self.rounds.lame = max([self.rounds.lame, *(s.time.timestamp() for s in heard if _starved(s))])
         number = self.rounds.begin(end, profile.window_seconds + (profile.debounce_windows - 1) * profile.tick_seconds)
@@ -200,7 +196,7 @@ class Follower:
         """The rows of series that come as new objects; new ones get one whatever the order in which they came."""
         new: dict[Name, Series] = {}
         for series in strangers.values():
-            name = (series.entity, series.metric, series.labels)
+            name = series_key(series)
             if name in self._rows:
                 self._rename(self._rows[name], series)
             elif series.metric in PROGRAMME or series.entity == WATCHER or series.entity not in topology.entities:
@@ -212,8 +208,7 @@ class Follower:
         self.refused += len(new)
         for series in new.values():
             self._leave(series)
-        told = ((number, (series.entity, series.metric, series.labels)) for number, series in strangers.items())
-        return {number: self._rows.get(name, ASIDE) for number, name in told}
+        return {number: self._rows.get(series_key(series), ASIDE) for number, series in strangers.items()}
 
     def _room(self, wanted: int) -> list[int]:
         """Rows for so many new series, as many as there is room for: of those that are silent for longest, at need."""
@@ -245,7 +240,7 @@ class Follower:
         self.gone.extend(rows)
         for row in rows:
             gone = self.series[row]
-            self._rows.pop((gone.entity, gone.metric, gone.labels), None)
+            self._rows.pop(series_key(gone), None)
             self._seen.pop(id(gone), None)
             self.rows_of[family_of(gone)].remove(row)
             self.series[row] = _NOBODY
@@ -264,7 +259,7 @@ class Follower:
 
     def _name(self, row: int, series: Series) -> None:
         """From now on the row, of which nothing is known, is this series'."""
-        self._rows[series.entity, series.metric, series.labels] = row
+        self._rows[series_key(series)] = row
         self.rows_of.setdefault(family_of(series), []).append(row)
         self.series[row] = series
         self._seen[id(series)] = row

@@ -11,8 +11,7 @@ from ml.ensemble import Ensemble, default_ensemble
 from ml.fingerprint import fingerprint, fingerprint_of_course
 from tasks import plot
 from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson, rows_of
-from tasks.follow import run_of
-from tasks.train import Stretch
+from tasks.train import Stretch, budget_of
 from warehouse import calibrations
 from warehouse.calibrations import COURSE, Calibrated
 from warehouse.database import Warehouse
@@ -87,7 +86,7 @@ def _run(
             **_looks(ensemble),
             "quiet": ensemble.quiet,
             "least": ensemble.least,
-            "run": run_of(profile),
+            "run": budget_of(profile).run,
             "least_rounds": LEAST_ROUNDS,
             "tail": calibration.tail if calibration else "none",
             "tick_seconds": profile.tick_seconds,

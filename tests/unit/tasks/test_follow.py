@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.follow import Follower, run_of
+from tasks.follow import Follower
 from tasks.rounds import Rounds, moments
 from tasks.tell import Teller
+from tasks.train import budget_of
 from tests.unit.platform_parts import at
 from tests.unit.tasks.followed import (
     EDGES,
@@ -43,7 +44,7 @@ def same(one: Teller, other: Teller) -> bool:
 
 
 def test_a_run_is_as_long_as_what_opens_an_incident() -> None:
-    assert run_of(PROFILE) == RUN
+    assert budget_of(PROFILE).run == RUN
 
 
 def test_a_sample_belongs_to_the_first_tick_that_is_not_before_it() -> None:
