@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.commands import Json, StateDir, Tenant, as_json_text, own_tenant, run
+from console.commands import Json, Models, StateDir, Tenant, as_json_text, own_tenant, run, say
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,9 +59,9 @@ def add(
 
     async def work(warehouse: Warehouse) -> Any:
         if incident is not None:
-            return await keep_incident(whose, warehouse, incident, library / (name or incident), (before, after), _say)
+            return await keep_incident(whose, warehouse, incident, library / (name or incident), (before, after), say)
         begin, until = told_time(start or "", "--from"), told_time(end or "", "--to")
-        return await keep_calm(whose, warehouse, begin, until, library / (name or _calm(begin)), _say)
+        return await keep_calm(whose, warehouse, begin, until, library / (name or _calm(begin)), say)
 
     case = run(state_dir, work)
     if as_json:
@@ -94,10 +93,7 @@ def run_(
     profile: Annotated[
         str | None, typer.Option(help="Judge by this profile; default: each case's own.", show_default=False)
     ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(help="Address of an MLflow whose champions score too; default: rules alone.", show_default=False),
-    ] = None,
+    models: Models = None,
     as_json: Json = False,
 ) -> None:
     """Replay every case: what is found, how soon, and which pages come besides. Needs no running stack."""
@@ -107,7 +103,7 @@ def run_(
     from tonewatch.settings import load_profile
 
     judges = Judges(champions_of(models), None if profile is None else load_profile(profile))
-    told = document(judge_all(cases_in(library), judges, _say), judges)
+    told = document(judge_all(cases_in(library), judges, say), judges)
     if out is not None:
         _write(out, told)
     if as_json:
@@ -181,7 +177,3 @@ def _words(expected: Expected | None) -> str:
         return "calm: nothing is to be found"
     lasted = (expected.until - expected.onset).total_seconds()
     return f"{expected.cause or 'unknown cause'} for {lasted:.0f} s at {', '.join(expected.entities[:4])}"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

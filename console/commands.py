@@ -6,6 +6,7 @@ It imports what it needs when it is called: `tonewatch --help` loads it.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -25,6 +26,12 @@ Author = Annotated[
     str | None, typer.Option("--as", help="Who says so. Default: the user of this machine.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models", help="Address of an MLflow whose champions score too; default: rules alone.", show_default=False
+    ),
+]
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="State folder; default: TONEWATCH_STATE_DIR.", show_default=False)
 ]
@@ -44,6 +51,11 @@ def connected_settings(state_dir: Path | None) -> Settings:
 
     settings = settings_for(state_dir)
     return settings if settings.database_url is not None else connected(settings)
+
+
+def say(text: str) -> None:
+    """Tell those who wait; what scripts read goes elsewhere."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def own_tenant() -> str:

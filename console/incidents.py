@@ -13,7 +13,6 @@ import typer
 from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_tenant, run, user
 
 if TYPE_CHECKING:
-    from tonewatch.records import ActKind
     from warehouse.database import Warehouse
 
 
@@ -65,49 +64,26 @@ def show(incident: Incident, tenant: Tenant = None, as_json: Json = False, state
     print(as_json_text(case) if as_json else told(case))
 
 
-@app.command()
-def ack(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say that you are at it: nobody further is called."""
-    from tonewatch.records import ActKind
+def _act(kind: str, words: str) -> None:
+    """A command that says something of an incident, under the name of the kind of act that it is."""
 
-    _do(tenant, state_dir, ActKind.ACK, incident, author, reason, as_json)
-
-
-@app.command()
-def approve(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say yes to the proposed action. Good once and not for long (15 min); every other guard is asked again."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.APPROVE, incident, author, reason, as_json)
+    @app.command(kind, help=words)
+    def act(
+        incident: Incident,
+        reason: Reason = "",
+        author: Author = None,
+        tenant: Tenant = None,
+        as_json: Json = False,
+        state_dir: StateDir = None,
+    ) -> None:
+        _do(tenant, state_dir, kind, incident, author, reason, as_json)
 
 
-@app.command()
-def veto(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say no to an action that is proposed or about to begin."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.VETO, incident, author, reason, as_json)
+_act("ack", "Say that you are at it: nobody further is called.")
+_act(
+    "approve", "Say yes to the proposed action. Good once and not for long (15 min); every other guard is asked again."
+)
+_act("veto", "Say no to an action that is proposed or about to begin.")
 
 
 @app.command()
@@ -125,54 +101,12 @@ def close(
     state_dir: StateDir = None,
 ) -> None:
     """Close what was handed over, and say what it was: training learns from that."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.CLOSE, incident, author, reason, as_json, verdict, cause)
+    _do(tenant, state_dir, "close", incident, author, reason, as_json, verdict, cause)
 
 
-@app.command()
-def real(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say that it was real. The models learn from it; your last word counts."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.REAL, incident, author, reason, as_json)
-
-
-@app.command()
-def false(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say that it was a false alarm. The models learn from it; your last word counts."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.FALSE, incident, author, reason, as_json)
-
-
-@app.command(name="not-the-cause")
-def not_the_cause(
-    incident: Incident,
-    reason: Reason = "",
-    author: Author = None,
-    tenant: Tenant = None,
-    as_json: Json = False,
-    state_dir: StateDir = None,
-) -> None:
-    """Say that the cause it names is not the cause."""
-    from tonewatch.records import ActKind
-
-    _do(tenant, state_dir, ActKind.NOT_THE_CAUSE, incident, author, reason, as_json)
+_act("real", "Say that it was real. The models learn from it; your last word counts.")
+_act("false", "Say that it was a false alarm. The models learn from it; your last word counts.")
+_act("not-the-cause", "Say that the cause it names is not the cause.")
 
 
 @app.command()
@@ -209,7 +143,7 @@ def authors(tenant: Tenant = None, as_json: Json = False, state_dir: StateDir = 
 def _do(
     tenant: str | None,
     state_dir: Path | None,
-    kind: ActKind,
+    kind: str,
     incident: str,
     author: str | None,
     reason: str,
@@ -218,9 +152,10 @@ def _do(
     cause: str | None = None,
 ) -> None:
     from tonewatch.clock import SYSTEM
+    from tonewatch.records import ActKind
     from warehouse.acts import Wish, do
 
-    wish = Wish(kind, incident, author or user(), reason, verdict, cause)
+    wish = Wish(ActKind(kind), incident, author or user(), reason, verdict, cause)
     whose = tenant or own_tenant()
     done = run(state_dir, lambda warehouse: do(whose, warehouse, wish, SYSTEM.now()))
     print(as_json_text(done) if as_json else "\n".join(done.told))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands import Json, StateDir, Tenant, as_json_text, own_tenant, run
+from console.commands import Json, Models, StateDir, Tenant, as_json_text, own_tenant, run, say
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,7 +43,7 @@ def record(
         raise RecordingError(f"--to {until.isoformat()} is still to come: end the stretch now or before")
 
     async def work(warehouse: Warehouse) -> Kept:
-        return await keep(tenant or own_tenant(), warehouse, begin, until, out, _say)
+        return await keep(tenant or own_tenant(), warehouse, begin, until, out, say)
 
     kept = run(state_dir, work)
     if as_json:
@@ -65,10 +64,7 @@ def replay(
     profile: Annotated[
         str, typer.Option(help="The profile to judge by; the recording's own figures win.")
     ] = "platform",
-    models: Annotated[
-        str | None,
-        typer.Option(help="Address of an MLflow whose champions score too; default: rules alone.", show_default=False),
-    ] = None,
+    models: Models = None,
     as_json: Json = False,
 ) -> None:
     """Watch a recording again, on a virtual clock: what would be found, and the hash of it. Needs no running stack."""
@@ -79,7 +75,7 @@ def replay(
     opened.verify()
     from flows.replay import replay as replayed  # takes seconds: not before it is known that there is something to see
 
-    found = replayed(opened, load_profile(profile), champions_of(models), _say)
+    found = replayed(opened, load_profile(profile), champions_of(models), say)
     if findings is not None:
         _write(findings, found)
     if as_json:
@@ -143,7 +139,3 @@ def _write(path: Path, found: Replayed) -> None:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
         raise RecordingError(f"{path} cannot be written ({error.strerror}): name another file") from error
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
