@@ -16,6 +16,7 @@ from feature_store.definitions import FAMILIES
 from ml.calibration import Calibration
 from ml.kinds import DEFAULT, kind_of
 from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
+from tasks.judge import real_times
 from tasks.prove import Verdict, champion_of, prove
 from tasks.publish import Trained, publish
 from tasks.publish_series import NAME as SERIES_NAME
@@ -229,7 +230,7 @@ async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, en
     start = start or end - timedelta(seconds=2 * profile.day_seconds)
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
-    return Stretch(tenant, start, end, profile)
+    return Stretch(tenant, start, end, profile, await real_times(tenant, warehouse, start, end))
 
 
 def refuse_unknown(models: Mapping[str, str]) -> None:

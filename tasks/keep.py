@@ -70,8 +70,8 @@ async def keep(
             " (tonewatch settings), and only while the platform is watched"
         )
     keeper = Keeper(folder, series)
-    keeper.lines(ENTITIES, map(_entity, parts))
-    keeper.lines(CHANGES, map(_change, announced))
+    keeper.lines(ENTITIES, map(entity_document, parts))
+    keeper.lines(CHANGES, map(change_document, announced))
     keeper.lines(SESSIONS, map(_report, told))
     named = {series_key(each) for each in keeper.series}
     first: datetime | None = None
@@ -92,11 +92,13 @@ async def keep(
     )
 
 
-def _entity(part: Entity) -> dict[str, Any]:
+def entity_document(part: Entity) -> dict[str, Any]:
+    """A part as a recording has it."""
     return {**row(part), "labels": dict(part.labels)}
 
 
-def _change(change: Change) -> dict[str, Any]:
+def change_document(change: Change) -> dict[str, Any]:
+    """A change as a recording has it."""
     return _written(row(change))
 
 

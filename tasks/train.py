@@ -26,7 +26,7 @@ from ml.detectors.family import FamilyDetector, Strands
 from ml.kinds import DEFAULT, kind_of
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE, NOTABLE, least_horizon
-from tasks.judge import real_times, without
+from tasks.judge import without
 from tonewatch.clock import microseconds
 from tonewatch.errors import ModelError
 from tonewatch.settings import Profile
@@ -41,12 +41,16 @@ WINDOWS_PER_READ = 720
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Whose calm telemetry is learned from, and when: start <= time <= end."""
+    """Whose calm telemetry is learned from, and when: start <= time <= end.
+
+    real: (onset, end) in seconds of incidents in it that are settled as real (tasks/judge.py): they are no calm.
+    """
 
     tenant: str
     start: datetime
     end: datetime
     profile: Profile
+    real: Sequence[tuple[float, float]] = ()
 
     @property
     def middle(self) -> datetime:
@@ -246,8 +250,7 @@ async def train(
             f"{stretch.start.isoformat()} to {stretch.end.isoformat()} holds no window of {family}; "
             f"each half must be longer than a window of {stretch.profile.window_seconds:g} s"
         )
-    real = await real_times(stretch.tenant, warehouse, stretch.start, stretch.end)
-    learned, held_out = without(learned, real), without(held_out, real)
+    learned, held_out = (without(frame, stretch.real) for frame in (learned, held_out))
     refuse_broken(view(family, stretch.profile), (learned, held_out), stretch.end)
     return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
 

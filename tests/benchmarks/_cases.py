@@ -14,6 +14,7 @@ from ml.champion import Champion
 from ml.detectors.base import Detector
 from soundstage.simulator.placing import Placed
 from tasks.calibrate import together
+from tasks.keep import change_document, entity_document
 from tests.benchmarks import _spent
 from tests.benchmarks._simulated import Simulated
 from tonewatch.cases import RECORDING, Case, Expected, library, write_case
@@ -21,7 +22,6 @@ from tonewatch.keeping import CHANGES, ENTITIES, Keeper
 from tonewatch.records import Sample
 from tonewatch.settings import PageBudget, Profile, load_profile
 from tonewatch.watched import watched
-from warehouse.rows import row
 
 #: Recorded with `make recorded`: every fault of the soundstage, three seeds.
 REAL = Path(__file__).with_name("incidents.tar.xz")
@@ -106,11 +106,11 @@ def _parts(platform: Simulated, placed: Placed) -> tuple[str, ...]:
 
 def _cut(platform: Simulated, folder: Path, first: int, until: int, profile: Profile) -> None:
     keeper = Keeper(folder / RECORDING, set(platform.names))
-    keeper.lines(ENTITIES, ({**row(part), "labels": dict(part.labels)} for part in platform.topology.entities.values()))
+    keeper.lines(ENTITIES, map(entity_document, platform.topology.entities.values()))
     first, until = max(first, 0), min(until, len(platform.values))
     start, end = platform.time(first), platform.time(until)
     told = [each for each in platform.changes if start - BEFORE <= each.started < end]
-    keeper.lines(CHANGES, ({name: _written(value) for name, value in row(each).items()} for each in told))
+    keeper.lines(CHANGES, map(change_document, told))
     keeper.chunk(
         [
             Sample(series, platform.time(step), float(platform.values[step, place]))
@@ -121,7 +121,3 @@ def _cut(platform: Simulated, folder: Path, first: int, until: int, profile: Pro
     )
     every = platform.simulation.wish.every_s
     keeper.close(start, end, every, watched(profile), f"simulated, seed {platform.seed}", "a benchmark")
-
-
-def _written(value: object) -> object:
-    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -10,8 +10,6 @@ import numpy as np
 
 from tests.benchmarks._budget_page import interval
 
-WITHIN_H = 24
-
 
 def document(told: Sequence[dict[str, Any]], series: int, days: int) -> dict[str, Any]:
     """Figures, baselines and details of all seeds."""
