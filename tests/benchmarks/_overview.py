@@ -36,7 +36,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
             ("replay", "The replay gate", ("bit_exact", "incidents", "planted_refused")),
             ("labels", "Labels", ("lift", "poison_passed")),
             ("lineage", "Lineage", ("query_s",)),
-            ("kinds", "Kinds of family model", ()),
+            ("kinds", "Kinds of family model", ("recall",)),
             ("search", "Searching for settings", ("gain",)),
         ),
     ),
