@@ -25,6 +25,16 @@ SPOKEN = text("""
     where l.value in ('verdict:real', 'verdict:false-alarm')
     order by l.time, l.id
 """)
+# The same of what two models disagree on.
+SPOKEN_OF_DISAGREEMENTS = text("""
+    select l.subject as incident, l.who as author, l.value = 'verdict:real' as real,
+        extract(epoch from l.time)::double precision as time, 'disagreement' as about
+    from (select distinct on (subject, who) subject, who, value, time, id from label
+          where tenant = :tenant and subject_kind = 'disagreement' and value like 'verdict:%'
+          order by subject, who, time desc, id) l
+    where l.value in ('verdict:real', 'verdict:false-alarm')
+    order by l.time, l.id
+""")
 # What no label can change: a remedy with a control worked, a rule that needs no learning told the same, listeners were
 # measured to have lost sound.
 VERIFIED = text("""
@@ -92,6 +102,11 @@ class Stretch:
 async def spoken(tenant: str, db: Connection) -> list[Spoken]:
     """What everybody said of incidents, real or false alarm, in the order in which it was said."""
     return [Spoken(**each) for each in (await db.execute(SPOKEN, {"tenant": tenant})).mappings()]
+
+
+async def spoken_of_disagreements(tenant: str, db: Connection) -> list[Spoken]:
+    """The same of what two models disagreed on; `incident` is the disagreement's id."""
+    return [Spoken(**each) for each in (await db.execute(SPOKEN_OF_DISAGREEMENTS, {"tenant": tenant})).mappings()]
 
 
 async def verified(tenant: str, db: Connection) -> set[str]:
