@@ -183,7 +183,8 @@ def _training(
             "embargo_seconds": profile.window_seconds + lesson.detector.looks_back * profile.tick_seconds,
             **{name: _word(value) for name, value in kind.settings(lesson.settings).items()},
             **kind.params(lesson.detector),
-            "trials": max(1, len(lesson.trials)),
+            "trials": max(1, len(lesson.trials)),  # fewer than asked: time was up, or the calm was too short to search
+            "trials_asked": profile.search.trials,
             "tail": calibration.tail,
             "families": ",".join(sorted(calibration.thresholds)),
             "window_seconds": profile.window_seconds,
