@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -27,6 +28,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 #: After all incidents of these tests, and long enough after them for two calm days.
 TRAINED, NOW = START + 50 * HOUR, START + 150 * HOUR
 OLD = TRAINED + 7 * DAY
+_numbers = itertools.count(1)
 
 
 async def trained(warehouse: Warehouse, tenant: str, version: str, at: datetime, family: str = "edge") -> None:
@@ -37,9 +39,9 @@ async def trained(warehouse: Warehouse, tenant: str, version: str, at: datetime,
 
 
 @pytest.fixture
-async def station(warehouse: Warehouse, request: pytest.FixtureRequest) -> str:
+async def station(warehouse: Warehouse) -> str:
     """A tenant with whole days, an edge, and a model of it that was trained at TRAINED."""
-    name = f"station-{abs(hash(request.node.name)) % 10**8}"
+    name = f"station-{next(_numbers)}"
     async with warehouse.as_tenant(name) as db:
         await tenants.add(name, db, name=name, profile="platform", at=BEGINNING)
         await entities.save(name, db, [Entity("edge:edge-1", "edge"), Entity(PART, "transcode")], BEGINNING)
