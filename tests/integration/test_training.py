@@ -277,10 +277,10 @@ async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_coul
     )
     assert refused.data.tags["failure"].startswith("0 usable rows")
     assert registry.champion_versions(mlflow.url)["edge"] == before, "a training that fails touches no champion"
-    (flow_run,) = _post(f"{prefect['PREFECT_API_URL']}/flow_runs/filter")
+    flow_run = _get(f"{prefect['PREFECT_API_URL']}/flow_runs/{newest.tags['flow_run']}")
     assert flow_run["state_type"] == "FAILED"
     assert set(flow_run["tags"]) >= {calm.tenant, "hand"}
-    assert flow_run["id"] == newest.tags["flow_run"] == refused.data.tags["flow_run"]
+    assert flow_run["id"] == refused.data.tags["flow_run"]
     async with warehouse.as_tenant(calm.tenant) as db:
         (traced,) = await lineage.of_tenant(calm.tenant, db)
         assert not [each for each in await calibrations.newest(calm.tenant, db) if each.family == "edge"]
@@ -337,6 +337,12 @@ def holds_what_a_training_must(url: str, version: Any, trials: int = 0) -> None:
         rows = [dict(zip(tried["columns"], each, strict=True)) for each in tried["data"]]
         assert [row["trial"] for row in rows] == list(range(trials))
         assert all(row["recall_low"] <= row["recall"] <= row["recall_high"] for row in rows), rows
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def _post(url: str) -> list[dict[str, Any]]:
