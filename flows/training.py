@@ -26,7 +26,7 @@ from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Settings, read
 from tonewatch.topology import Topology
-from warehouse import tenants
+from warehouse import lineage, tenants
 from warehouse.database import Warehouse
 
 #: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
@@ -126,7 +126,7 @@ async def _crown(
     for lesson in lessons:
         chains = chains_of(platform, lesson.entities)
         groups = [chains[entity] for entity in lesson.entities]
-        proving = prove_family(settings, stretch, lesson, calibration, groups, families, seed)
+        proving = prove_family(warehouse, settings, stretch, lesson, calibration, groups, families, seed)
         verdict = await attempted(lesson.family, proving, failed)
         if verdict is None:
             continue
@@ -184,6 +184,7 @@ async def learn_family(
 
 @task(name="prove", task_run_name="prove-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
 async def prove_family(
+    warehouse: Warehouse,
     settings: Settings,
     stretch: Stretch,
     lesson: Lesson,
@@ -192,8 +193,10 @@ async def prove_family(
     families: int,
     seed: int,
 ) -> Verdict:
-    """One family: held against its champion."""
-    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family)
+    """One family: held against its champion; one that is retired is no rival, and what passes takes its place."""
+    async with warehouse.as_tenant(stretch.tenant) as db:
+        retired = await lineage.retired(stretch.tenant, db)
+    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family, retired)
     return await asyncio.to_thread(prove, lesson, calibration, champion, stretch, groups, families, seed=seed)
 
 

@@ -202,7 +202,9 @@ def challenger_versions(tracking_uri: str) -> dict[str, str]:
     """
     with server(tracking_uri, "the challengers' versions were not read") as client:
         waiting = _aliased(client, CHALLENGER)
-        made = [client.get_model_version(model.name, parsed(version)[1]).creation_timestamp for _, model, version in waiting]
+        made = [
+            client.get_model_version(model.name, parsed(version)[1]).creation_timestamp for _, model, version in waiting
+        ]
     return _last([(whose[0], at, version) for (whose, _, version), at in zip(waiting, made, strict=True)])
 
 

@@ -2,7 +2,8 @@
 
 A view that drifts asks once, and then rests. One that was steady in between begins with the first rest again; one that
 drifts on asks after its rest, and rests twice as long: a retraining that does not end the drift will not end it a day
-later either. A person's word (`tonewatch drift retrain`) asks at once, whatever rests.
+later either. While what it brought is still being validated it asks for nothing: each new challenger would begin its
+validation anew, and none would ever end. A person's word (`tonewatch drift retrain`) asks at once, whatever rests.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ class Decision:
     why: str
 
 
-def retraining(now: datetime, last: Asked | None, calm: datetime | None, day: timedelta) -> Decision:
+def retraining(
+    now: datetime, last: Asked | None, calm: datetime | None, day: timedelta, validated: datetime | None = None
+) -> Decision:
     """What a view that drifts now may do. last: its last request; calm: when it was last found steady; day: the
-    platform's.
+    platform's; validated: when the validation of what that request brought ends at the latest, None: none goes on.
     """
     first = FIRST_REST * day
     if last is None:
@@ -41,6 +44,8 @@ def retraining(now: datetime, last: Asked | None, calm: datetime | None, day: ti
     asked = f"a retraining was asked for at {last.at:%Y-%m-%d %H:%M}"
     if now < last.at + last.rest:
         return Decision(False, last.rest, f"{asked}; none is asked for before {last.at + last.rest:%Y-%m-%d %H:%M}")
+    if validated is not None and now < validated:
+        return Decision(False, last.rest, f"{asked}; its challenger is validated, until {validated:%Y-%m-%d %H:%M}")
     if calm is not None and calm > last.at:
         return Decision(True, first, f"{asked}, and it was steady since")
     return Decision(True, min(2 * last.rest, LONGEST_REST * day), f"{asked} and did not end it: the rest doubles")

@@ -63,6 +63,15 @@ NEWEST = text("""
     select validation, until, answer, final, estimate, low, high, counted, reasons, guards from validation_verdict
     where tenant = :tenant and validation = :validation order by final desc, until desc limit 1
 """)
+# When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
+UNDECIDED = text("""
+    select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
+    where v.tenant = :tenant and v.family = :family
+      and not exists (select from validation_verdict d
+          where d.tenant = :tenant and d.validation = v.id and d.final)
+      and exists (select from calibration c where c.tenant = :tenant and c.family = v.family
+          and c.version = v.challenger and c.source = 'training' and c.made > :since)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,13 @@ async def begin(tenant: str, db: Connection, made: Validation) -> Validation:
 async def listed(tenant: str, db: Connection) -> list[Validation]:
     """Every validation that the tenant takes or took part in, the newest first."""
     return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
+
+
+async def undecided(tenant: str, db: Connection, family: str, since: datetime) -> datetime | None:
+    """Until when a challenger of the family that was learned since then is validated at the latest; None: none is."""
+    values = {"tenant": tenant, "family": family, "since": utc(since)}
+    found: datetime | None = (await db.execute(UNDECIDED, values)).scalar_one()
+    return found
 
 
 async def promoted(tenant: str, db: Connection, id_: str, at: datetime) -> bool:
