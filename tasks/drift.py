@@ -206,8 +206,7 @@ def _outcomes(told: Mapping[str, bool], opinion: Opinion) -> Outcomes:
     """
     false = real = missed = 0
     for incident, by_model in told.items():
-        settled = opinion.settled(incident)
-        was_real = opinion.said(incident) if settled is None else settled
+        was_real = opinion.verdict(incident)
         false += was_real is False and by_model
         real += was_real is True and by_model
         missed += was_real is True and not by_model
