@@ -254,7 +254,7 @@ def _disagreements(validation: str, seen: Seen, now: datetime) -> list[Disagreem
 
 
 def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Sequence[Disagreement]) -> Observed:
-    """Those before and one more tenant's. real: by people's word, each an incident that one of the two found, no page."""
+    """Those before and one more tenant's. real: by people's word an incident that one of the two found, no page."""
     by_id = {each.id: each for each in real}
     outcomes, calm, costs, crashes = ([*before.outcomes], [*before.calm], [*before.costs], [*before.crashes])
     for one in seen:
