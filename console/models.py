@@ -174,7 +174,7 @@ def _answer(kind: str, words: str) -> None:
         from tonewatch.clock import SYSTEM
         from tonewatch.records import ActKind
         from warehouse.acts import Wish
-        from warehouse.answers import answer as say
+        from warehouse.disagreements import answer as say
 
         wish, whose = Wish(ActKind(kind), disagreement, author or user(), reason), tenant or own_tenant()
         done = run(state_dir, lambda warehouse: say(whose, warehouse, wish, SYSTEM.now()))

@@ -22,8 +22,8 @@ from tonewatch.records import ActKind, Entity, Finding, FindingKind, Incident, I
 from tonewatch.settings import load_profile
 from warehouse import audit, cursors, entities, findings, incidents, labels, questions, samples, validations
 from warehouse.acts import Wish
-from warehouse.answers import answer
 from warehouse.database import Warehouse
+from warehouse.disagreements import answer
 from warehouse.questions import Question
 from warehouse.validations import Disagreement, Observation, Validation
 
