@@ -45,6 +45,8 @@ def _one(question: Question, where: str) -> str:
             f"  tonewatch incidents real {question.subject}{where}",
             f"  tonewatch incidents false {question.subject}{where}",
         ]
+    if question.subject_kind == "disagreement":
+        lines += [f"  tonewatch models {word} {question.subject}{where}" for word in ("real", "false")]
     return "\n".join(lines)
 
 

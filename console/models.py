@@ -159,6 +159,32 @@ def rollback(
     _tell(state_dir, work, as_json)
 
 
+def _answer(kind: str, words: str) -> None:
+    """A command that says something of what two models disagree on, under the name of the kind of act that it is."""
+
+    @app.command(kind, help=words)
+    def answer(
+        disagreement: Annotated[str, typer.Argument(help="Its id, as `tonewatch incidents ask` shows it.")],
+        reason: _WHY = "",
+        author: Author = None,
+        tenant: Tenant = None,
+        as_json: Json = False,
+        state_dir: StateDir = None,
+    ) -> None:
+        from tonewatch.clock import SYSTEM
+        from tonewatch.records import ActKind
+        from warehouse.acts import Wish
+        from warehouse.disagreements import answer as say
+
+        wish, whose = Wish(ActKind(kind), disagreement, author or user(), reason), tenant or own_tenant()
+        done = run(state_dir, lambda warehouse: say(whose, warehouse, wish, SYSTEM.now()))
+        print(as_json_text(done) if as_json else "\n".join(done.told))
+
+
+_answer("real", "Say that what one of two models would have told was real. It counts for whichever found it.")
+_answer("false", "Say that what one of two models would have told was a false alarm.")
+
+
 def _tell(state_dir: Path | None, work: Callable[[Warehouse], Awaitable[Moved]], as_json: bool) -> None:
     moved = run(state_dir, work)
     if as_json:

@@ -16,6 +16,8 @@ from flows import learn
 from ml import drift_report
 from ml.champion import Champion
 from ml.drift import Verdict
+from ml.kinds import family_and_kind
+from policy.retraining import Why
 from tasks.drift import INCIDENTS, Checked, check, pictured
 from tasks.fetch import Bench
 from tonewatch.clock import SYSTEM, Clock, ManualClock
@@ -32,12 +34,14 @@ Ask = Callable[[str, Sequence[str] | None, str, Sequence[str]], Awaitable[str]]
 @dataclass(slots=True)
 class Round:
     """What a round found; links: (tenant, view, where its page of pictures is); asked: retrainings that Prefect took;
-    away: what could not be done now and is tried again by the next round; failed: tenants that could not be checked.
+    relearned: tenant -> the run that trains what is to be learned without somebody's rows; away: what could not be done
+    now and is tried again by the next round; failed: tenants that could not be checked.
     """
 
     done: list[Checked] = field(default_factory=list)
     links: list[tuple[str, str, str]] = field(default_factory=list)
     asked: list[tuple[str, RetrainingRequest]] = field(default_factory=list)
+    relearned: dict[str, str] = field(default_factory=dict)
     away: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -52,12 +56,13 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
     for slug in slugs:
         try:
             champions = await _champions(slug, warehouse, settings, told)
-            checked = await check(slug, warehouse, champions or {}, clock.now())
+            checked = await check(slug, warehouse, champions, clock.now())
             told.done += checked
             for each in checked:
                 if champions is not None and each.new and each.check.verdict == Verdict.DRIFT:
                     await _picture(slug, warehouse, settings, each, told)
             await deliver(slug, warehouse, clock, ask, told)
+            await _relearn(slug, warehouse, clock, ask, told)
         except TonewatchError as error:
             told.failed[slug] = str(error)
     return told
@@ -135,6 +140,21 @@ async def deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, tol
         for each in waiting:
             await drift.delivered(tenant, db, each, run, clock.now())
     told.asked += [(tenant, each) for each in waiting]
+
+
+async def _relearn(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
+    """Ask for the training of models that are to be learned without somebody's rows: once a day, until it is done."""
+    async with warehouse.as_tenant(tenant) as db:
+        waiting = await lineage.requested(tenant, db)
+    families = sorted({whose[0] for each in waiting if (whose := family_and_kind(each.model)) is not None})
+    if not families:
+        return
+    since = min(each.requested for each in waiting)
+    key = f"relearn-{tenant}-{'-'.join(families)}-{since.isoformat()}-{clock.now():%Y-%m-%d}"
+    try:
+        told.relearned[tenant] = await ask(tenant, families, key, [Why.DEPARTURE.value])
+    except PartFailed as error:
+        told.away.append(f"{tenant}: the new training of {', '.join(families)} waits: {error}")
 
 
 @flow(name="drift", flow_run_name="drift", log_prints=False)

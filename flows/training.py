@@ -23,12 +23,12 @@ from tasks.publish import Trained, publish, tell_failed
 from tasks.publish_series import NAME as SERIES_NAME
 from tasks.publish_series import publish_series
 from tasks.search import train_best
-from tasks.train import Lesson, Stretch, chains_of, families_of, platform_of
+from tasks.train import LEARNED_DAYS, Lesson, Stretch, chains_of, families_of, platform_of
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Search, Settings, read
 from tonewatch.topology import Topology
-from warehouse import tenants
+from warehouse import lineage, tenants
 from warehouse.database import Warehouse
 
 #: Robust standard deviations; a model that notices no less in half of its features has learned from a fault.
@@ -136,7 +136,7 @@ async def _crown(
     trained = []
     for lesson in lessons:
         groups = groups_of(platform, lesson.entities)
-        proving = prove_family(settings, stretch, lesson, calibration, groups, families, seed)
+        proving = prove_family(warehouse, settings, stretch, lesson, calibration, groups, families, seed)
         verdict = await attempted(lesson.family, proving, failed)
         if verdict is None:
             continue
@@ -199,6 +199,7 @@ async def learn_family(
 
 @task(name="prove", task_run_name="prove-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
 async def prove_family(
+    warehouse: Warehouse,
     settings: Settings,
     stretch: Stretch,
     lesson: Lesson,
@@ -207,8 +208,10 @@ async def prove_family(
     families: int,
     seed: int,
 ) -> Verdict:
-    """One family: held against its champion."""
-    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family)
+    """One family: held against its champion; one that is retired is no rival, and what passes takes its place."""
+    async with warehouse.as_tenant(stretch.tenant) as db:
+        retired = await lineage.retired(stretch.tenant, db)
+    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family, retired)
     return await asyncio.to_thread(prove, lesson, calibration, champion, stretch, groups, families, seed=seed)
 
 
@@ -273,7 +276,7 @@ async def _stretch(
         effort = Search(trials=trials, seconds=profile.search.seconds)
         profile = profile.model_copy(update={"search": effort})
     end = end or SYSTEM.now()
-    start = start or end - timedelta(seconds=2 * profile.day_seconds)
+    start = start or end - timedelta(seconds=LEARNED_DAYS * profile.day_seconds)
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
     unrest = await unrest_of(tenant, warehouse, start, end)

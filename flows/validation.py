@@ -170,7 +170,17 @@ async def _validated(
     }
     if told.final and told.answer == Answer.BETTER and kept.promoted is None:
         row["promoted"] = await _crowned(settings, warehouse, kept, part, told.reasons, now)
+    if told.final and told.answer != Answer.BETTER:
+        await _dismissed(settings, kept, told)
     return row
+
+
+async def _dismissed(settings: Settings, kept: Validation, told: Looked | Judged) -> None:
+    """It waits no longer: the next run holds the next challenger against the champion. Raises ModelError."""
+    from ml import versions
+
+    uri, verdict = settings.mlflow_tracking_uri or "", f"{told.answer}: {'; '.join(told.reasons)}"
+    await asyncio.to_thread(versions.dismiss, uri, kept.family, kept.challenger, verdict)
 
 
 async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float) -> Validation:

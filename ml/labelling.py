@@ -99,6 +99,11 @@ class Opinion:
         alone = sum(not each.quarantined for each in self.authors.values()) == 1
         return _side(self.posteriors.get(incident, 0.5), SAID) if alone else None
 
+    def verdict(self, incident: str) -> bool | None:
+        """What is settled, else what the only author says: for whatever makes no model by itself."""
+        settled = self.settled(incident)
+        return self.said(incident) if settled is None else settled
+
 
 def opinion(votes: Iterable[Vote], verified: Mapping[str, bool] | None = None) -> Opinion:
     """What the votes come to. Of one author on one incident the last counts.

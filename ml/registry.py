@@ -209,25 +209,37 @@ def fetch(
 
 def champion_versions(tracking_uri: str) -> dict[str, str]:
     """Family -> version of its champion, in one cheap call. Raises ModelError: MLflow is away or silent for 3 s."""
-    return _versions(tracking_uri, ALIAS)
+    with server(tracking_uri, "the champions' versions were not read") as client:
+        found = [(whose[0], _turn(model), version) for whose, model, version in _aliased(client, ALIAS)]
+    return _last(found)
 
 
 def challenger_versions(tracking_uri: str) -> dict[str, str]:
-    """Family -> version that waits to be validated. Raises ModelError: MLflow is away or silent for 3 s."""
-    return _versions(tracking_uri, CHALLENGER)
+    """Family -> version that waits to be validated; where several kinds of a family have one, the newest.
+
+    Raises ModelError: MLflow is away or silent for 3 s.
+    """
+    with server(tracking_uri, "the challengers' versions were not read") as client:
+        waiting = _aliased(client, CHALLENGER)
+        made = [
+            client.get_model_version(model.name, parsed(version)[1]).creation_timestamp for _, model, version in waiting
+        ]
+    return _last([(whose[0], at, version) for (whose, _, version), at in zip(waiting, made, strict=True)])
 
 
-def _versions(tracking_uri: str, alias: str) -> dict[str, str]:
-    with server(tracking_uri, f"the {alias}s' versions were not read") as client:
-        found: dict[str, tuple[int, str]] = {}
-        for model in client.search_registered_models(max_results=1000):
-            whose = family_and_kind(model.name)
-            if whose is None or alias not in model.aliases:
-                continue
-            family, kind = whose
-            candidate = (_turn(model), told(kind, str(model.aliases[alias])))
-            found[family] = max(found.get(family, candidate), candidate)
-        return {family: version for family, (_, version) in found.items()}
+def _aliased(client: MlflowClient, alias: str) -> list[tuple[tuple[str, str], RegisteredModel, str]]:
+    """((family, kind), model, version) of every model that has the alias."""
+    found = []
+    for model in client.search_registered_models(max_results=1000):
+        whose = family_and_kind(model.name)
+        if whose is not None and alias in model.aliases:
+            found.append((whose, model, told(whose[1], str(model.aliases[alias]))))
+    return found
+
+
+def _last(candidates: Sequence[tuple[str, int, str]]) -> dict[str, str]:
+    """Family -> version, of each family the one with the highest number."""
+    return {family: version for family, _, version in sorted(candidates)}
 
 
 def _turn(model: RegisteredModel) -> int:

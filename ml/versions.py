@@ -22,6 +22,8 @@ PREVIOUS, BEFORE = "previous", "before"
 #: Of a version, when it was made champion.
 PROMOTED = "promoted"
 GATE, GATE_REASON = "gate", "gate_reason"
+#: Of a version that was validated and not found better: the verdict and its reasons.
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,19 @@ def challenge(tracking_uri: str, family: str, version: str) -> None:
 
 def challenger(tracking_uri: str, family: str) -> str | None:
     """The newest version of the family that waits to be promoted. Raises ModelError: MLflow is away."""
-    waiting = [each for each in listed(tracking_uri, family) if CHALLENGER in each.aliases]
-    return waiting[0].version if waiting else None
+    return registry.challenger_versions(tracking_uri).get(family)
+
+
+def dismiss(tracking_uri: str, family: str, version: str, verdict: str) -> None:
+    """Let the version wait no longer: it is challenger no more, and the tag `validation` says why. Done twice, it is
+    as done once. Raises ModelError: MLflow is away or knows it not.
+    """
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} stayed challenger", seconds=60, retries=2) as client:
+        client.set_model_version_tag(name, number, VALIDATION, verdict)
+        if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
+            client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def promote(tracking_uri: str, family: str, version: str, at: datetime, *, proven: bool = True) -> Moved:
@@ -162,6 +175,7 @@ def card(of: Version) -> str:
         "",
         *_section("Learned from", _learned(tags)),
         *_section("Gate", [tags.get(GATE, "none: registered before there was one"), tags.get(GATE_REASON, "")]),
+        *(_section("Validation", [tags[VALIDATION]]) if VALIDATION in tags else []),
         *_section("Parameters", [f"{name}: {value}" for name, value in sorted(of.params.items())]),
         *_section("Figures", [f"{name}: {value:.6g}" for name, value in sorted(figures.items())]),
         *_section(

@@ -2,9 +2,10 @@
 
 A view that drifts asks once, and then rests. One that was steady in between begins with the first rest again; one that
 drifts on asks after its rest, and rests twice as long: a retraining that does not end the drift will not end it a day
-later either. The schedule and people's labels ask by the same rule: what was learned since they asked is their steady.
-Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch train`) asks at once,
-whatever rests.
+later either. While what it brought is still being validated it asks for nothing: each new challenger would begin its
+validation anew, and none would ever end. The schedule and people's labels ask by the same rule: what was learned since
+they asked is their steady. Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch
+train`) asks at once, whatever rests.
 """
 
 from __future__ import annotations
@@ -70,10 +71,16 @@ class Known:
 
 
 def retraining(
-    now: datetime, last: Asked | None, calm: datetime | None, day: timedelta, other: datetime | None = None
+    now: datetime,
+    last: Asked | None,
+    calm: datetime | None,
+    day: timedelta,
+    validated: datetime | None = None,
+    other: datetime | None = None,
 ) -> Decision:
     """What a view that drifts now may do. last: its last request; calm: when it was last found steady; day: the
-    platform's; other: when somebody else last asked for a training that the view is part of.
+    platform's; validated: when the validation of what that request brought ends at the latest, None: none goes on;
+    other: when somebody else last asked for a training that the view is part of.
     """
     first = FIRST_REST * day
     if other is not None and now < other + first:
@@ -84,6 +91,8 @@ def retraining(
     asked = f"a retraining was asked for at {last.at:%Y-%m-%d %H:%M}"
     if now < last.at + last.rest:
         return Decision(False, last.rest, f"{asked}; none is asked for before {last.at + last.rest:%Y-%m-%d %H:%M}")
+    if validated is not None and now < validated:
+        return Decision(False, last.rest, f"{asked}; its challenger is validated, until {validated:%Y-%m-%d %H:%M}")
     if calm is not None and calm > last.at:
         return Decision(True, first, f"{asked}, and it was steady since")
     return Decision(True, min(2 * last.rest, LONGEST_REST * day), f"{asked} and did not end it: the rest doubles")
@@ -116,4 +125,4 @@ def _by(why: Why, now: datetime, of: Known, day: timedelta) -> Decision:
     if of.validating:
         return Decision(False, FIRST_REST * day, f"{of.validating} is held against its champion")
     other = max((each.at for name, each in of.asked.items() if name is not why), default=None)
-    return retraining(now, of.asked.get(why), of.learned, day, other)
+    return retraining(now, of.asked.get(why), of.learned, day, other=other)

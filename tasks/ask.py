@@ -1,6 +1,6 @@
 """Decides what people are to be asked about: what nobody knows, and what knowing would change most.
 
-What two models disagree on is put into the same queue by whoever compares them: `warehouse.questions.put`.
+What two models disagree on is put into the same queue by whoever compares them (tasks/validate.py).
 """
 
 from __future__ import annotations

@@ -22,11 +22,13 @@ from ml.detectors.base import Detector
 from ml.drift import Judged, Shift, Verdict, judge, worst
 from ml.drift_days import Hourly, Rows, hourly, together
 from ml.drift_performance import Outcomes, ShareShift, performance
+from ml.labelling import Opinion
 from policy.retraining import Asked, Why, retraining
+from tasks.judge import opinion_of
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import FeatureError
 from tonewatch.settings import Profile
-from warehouse import audit, drift, entities, tenants
+from warehouse import audit, drift, entities, tenants, validations
 from warehouse.database import Connection, Warehouse
 from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
@@ -73,20 +75,24 @@ class Span:
         return int((self.start - self.reference) / self.day) + 1
 
 
-async def check(tenant: str, warehouse: Warehouse, champions: Mapping[str, Champion], now: datetime) -> list[Checked]:
+async def check(
+    tenant: str, warehouse: Warehouse, champions: Mapping[str, Champion] | None, now: datetime
+) -> list[Checked]:
     """Check every view of which the tenant has entities, and people's verdicts; keep what was found.
 
-    champions: by family; without one a view's scores are not looked at. Raises UnknownTenant; SettingsError;
+    champions: by family; without one a view's scores are not looked at; None: nobody knows who judges, and references
+    begin where they began. Raises UnknownTenant; SettingsError;
     ModelError: a model does not fit the features; WarehouseAway.
     """
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
     done = []
     for each in views(profile):
-        span, names = await _span(tenant, warehouse, each, profile, now)
+        champion = (champions or {}).get(each.name)
+        version = None if champions is None else champion.version if champion else ""
+        span, names = await _span(tenant, warehouse, each, profile, version, now)
         if not names:
             continue
-        champion = champions.get(each.name)
         data, scores = await _judged(tenant, warehouse, each, names, span, _told_by_rows(champion))
         results = [*_rows("data", data), *(_rows("scores", scores) if scores else [])]
         done.append(await _kept(tenant, warehouse, each.name, span, results, now))
@@ -95,9 +101,9 @@ async def check(tenant: str, warehouse: Warehouse, champions: Mapping[str, Champ
 
 
 async def _span(
-    tenant: str, warehouse: Warehouse, of: View, profile: Profile, now: datetime
+    tenant: str, warehouse: Warehouse, of: View, profile: Profile, judging: str | None, now: datetime
 ) -> tuple[Span, Sequence[str]]:
-    """What to compare, and whose windows: of the entities that are there now."""
+    """What to compare, and whose windows: of the entities that are there now. judging: see `_normal_since`."""
     day = timedelta(seconds=profile.day_seconds)
     hour = day // 24
     # Rows are made a window late, and an hour's end is a step of the season.
@@ -105,18 +111,26 @@ async def _span(
     end -= (end - EPOCH) % hour
     async with warehouse.as_tenant(tenant) as db:
         names = await entities.within(tenant, db, of.entity, end - day, end)
-        since = await _normal_since(tenant, db, of.name)
+        since = await _normal_since(tenant, db, of.name, judging)
     reference = end - day * (REFERENCE_DAYS + 1)
     return Span(end, day, reference if since is None else min(max(reference, since), end - day)), names
 
 
-async def _normal_since(tenant: str, db: Connection, view: str) -> datetime | None:
-    """Where the reference may begin at the earliest: with a person's word, or with a model that drift asked for."""
+async def _normal_since(tenant: str, db: Connection, view: str, judging: str | None) -> datetime | None:
+    """Where the reference may begin at the earliest: with a person's word, or with a model that drift asked for.
+
+    judging: the version of the model that judges, empty: none does. A challenger that was learned since has shown
+    nothing yet: what it learned is not normal before it judges. None: it is not known, and the reference begins no
+    earlier than it did.
+    """
     accepted = await drift.accepted(tenant, db, view)
+    if judging is None:
+        before = await drift.last(tenant, db, view)
+        return max((each for each in (accepted, *(one.reference_start for one in before)) if each), default=None)
     asked = await drift.requests(tenant, db, view)
-    # A request that nothing was learned from yet leaves what an earlier one brought.
-    learned = [await drift.learned(tenant, db, view, each.asked) for each in asked]
-    return max((each for each in (accepted, *learned) if each is not None), default=None)
+    learned = await drift.learned(tenant, db, view, judging)
+    by_drift = learned if learned is not None and any(each.asked < learned for each in asked) else None
+    return max((each for each in (accepted, by_drift) if each is not None), default=None)
 
 
 async def _judged(
@@ -178,12 +192,25 @@ async def _verdicts(tenant: str, warehouse: Warehouse, profile: Profile, now: da
     end -= (end - EPOCH) % day
     start = end - REFERENCE_DAYS * day
     async with warehouse.as_tenant(tenant) as db:
-        told = performance(
-            Outcomes(*await drift.outcomes(tenant, db, start - REFERENCE_DAYS * day, start)),
-            Outcomes(*await drift.outcomes(tenant, db, start, end)),
-        )
+        before = await drift.told(tenant, db, start - REFERENCE_DAYS * day, start)
+        lately = await drift.told(tenant, db, start, end)
+        said = await opinion_of(tenant, db)
+    told = performance(_outcomes(before, said), _outcomes(lately, said))
     span = Span(end, end - start, start - REFERENCE_DAYS * day)
     return await _kept(tenant, warehouse, INCIDENTS, span, [_share(each) for each in told], now)
+
+
+def _outcomes(told: Mapping[str, bool], opinion: Opinion) -> Outcomes:
+    """What labels make of the incidents, by the gate that all labels pass; where only one person could be asked, his
+    word counts: it asks for a training, and makes no model.
+    """
+    false = real = missed = 0
+    for incident, by_model in told.items():
+        was_real = opinion.verdict(incident)
+        false += was_real is False and by_model
+        real += was_real is True and by_model
+        missed += was_real is True and not by_model
+    return Outcomes(false, real, missed)
 
 
 def _share(of: ShareShift) -> DriftResult:
@@ -226,9 +253,10 @@ async def _ask(
     before = await drift.requests(tenant, db, of.view)
     last = Asked(before[-1].asked, timedelta(seconds=before[-1].cool_down_seconds)) if before else None
     day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
+    shadowed = await validations.undecided(tenant, db, of.view, last.at) if last else None
     whole = await drift.requests(tenant, db, ALL)
     other = whole[-1].asked if whole else None
-    decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, other)
+    decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed, other)
     if not decided.ask:
         return None, decided.why
     reason = f"{of.told} ({decided.why})"

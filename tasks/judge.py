@@ -26,9 +26,13 @@ CHANGE = 0.05
 
 async def opinion_of(tenant: str, db: Connection) -> Opinion:
     """What the labels of the tenant come to, by what was said until now."""
+    return opinion(*await _said(tenant, db))
+
+
+async def _said(tenant: str, db: Connection) -> tuple[list[Vote], dict[str, bool]]:
     said = await authors.spoken(tenant, db)
     votes = [Vote(each.incident, each.author, each.real, each.time, each.about) for each in said]
-    return opinion(votes, dict.fromkeys(await authors.verified(tenant, db), True))
+    return votes, dict.fromkeys(await authors.verified(tenant, db), True)
 
 
 async def judge(tenant: str, db: Connection, now: datetime) -> Opinion:
@@ -117,12 +121,9 @@ async def real_times(tenant: str, warehouse: Warehouse, since: datetime, until: 
 async def newly_settled(tenant: str, db: Connection, since: datetime) -> list[str]:
     """What people's labels have settled since then, or settled anew: incidents, and what two models disagreed on.
 
-    What is verified without anybody's word is not theirs. A disagreement is settled as an incident is: by two people
-    who are known, or not at all.
+    What is verified without anybody's word is not theirs.
     """
-    said = [*await authors.spoken(tenant, db), *await authors.spoken_of_disagreements(tenant, db)]
-    votes = [Vote(each.incident, each.author, each.real, each.time, each.about) for each in said]
-    verified = dict.fromkeys(await authors.verified(tenant, db), True)
+    votes, verified = await _said(tenant, db)
     now, before = (
         opinion(votes, verified),
         opinion((each for each in votes if each.time <= since.timestamp()), verified),

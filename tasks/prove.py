@@ -8,7 +8,7 @@ it must be able to find any, where that can be asked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ from tasks.detect import NOTABLE
 from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
 from tonewatch.errors import ModelUnfit
 from tonewatch.settings import Profile
+from warehouse.calibrations import model_version
 
 log = logging.getLogger(__name__)
 #: Of the calm, for a threshold of the gate's.
@@ -151,16 +152,16 @@ def bounds_of(family: str, profile: Profile) -> gate.Bounds:
     return gate.Bounds(low, high, np.array(floors(family)))
 
 
-def champion_of(tracking_uri: str, family: str) -> FamilyDetector | None:
+def champion_of(tracking_uri: str, family: str, retired: Collection[str] = ()) -> FamilyDetector | None:
     """The family's champion, whoever trained it; None: there is none, or none that can score: it was trained on other
-    features, or its artefact is damaged.
+    features, its artefact is damaged, or it is one of `retired`, as findings call them.
 
     It blocks for seconds. Raises ModelError: MLflow is away, or the champion's kind cannot be used on this machine.
     """
     from ml import registry
 
     version = registry.champion_versions(tracking_uri).get(family)
-    if version is None:
+    if version is None or model_version(family, version) in retired:
         return None
     kind_of(parsed(version)[0]).refuse_missing()
     try:

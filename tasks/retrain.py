@@ -13,16 +13,13 @@ from ml.kinds import family_and_kind
 from policy.retraining import RESTLESS, Asked, Decision, Known, Why, labelled, scheduled
 from tasks.drift import INCIDENTS, ask
 from tasks.judge import newly_settled, unrest_of
-from tasks.train import families_of
+from tasks.train import LEARNED_DAYS, families_of
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import drift, lineage, tenants, validations
 from warehouse import entities as known_entities
 from warehouse.database import Connection, Warehouse
 from warehouse.drift import ALL, RetrainingRequest
-
-#: Days of telemetry that a training learns from.
-LEARNED_DAYS = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,21 +16,23 @@ from feature_store.definitions import metrics
 from feature_store.history import STARVED, WATCHER
 from ml.ab_plan import Guard, Judged, Plan, Proof
 from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
+from tasks.ask import worth
 from tasks.detect import HORIZON
+from tasks.judge import opinion_of
 from tasks.shadow import FOUND_WITHIN, Known, Pair, Seen, Stream, piece_of, shadow
 from tasks.train import chains_of, families_of
-from tonewatch.records import FindingKind, digest
+from tonewatch.records import digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import cursors, findings, incidents, labels, retention, samples, validations
+from warehouse import cursors, incidents, questions, retention, samples, validations
 from warehouse import entities as known_entities
 from warehouse.database import Connection, Warehouse
+from warehouse.questions import Question
 from warehouse.validations import Disagreement, Looked, Observation, Validation
 
 #: Samples end after two days; what is older than this is not begun any more.
 HOT = retention.LASTS["hot"] - timedelta(hours=1)
 BURSTS_PER_DAY = 4
-REAL, FALSE = "verdict:real", "verdict:false-alarm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,9 @@ async def observe(
         seen = await asyncio.to_thread(shadow, pair, stream, begun, profile)
         async with warehouse.as_tenant(tenant) as db:
             fresh = await validations.observe(tenant, db, validation.id, _observations(validation.id, tenant, seen))
-            queued = await validations.queue(tenant, db, _disagreements(validation.id, tenant, seen, now))
+            alone = _disagreements(validation.id, seen, now)
+            queued = await validations.queue(tenant, db, alone)
+            await _ask(tenant, db, pair, alone, now)
             await cursors.set(tenant, db, _cursor(validation), {"time": (begun + piece).isoformat()}, now)
         begun += piece
         done = Shadowed(tenant, begun, done.pieces + 1, done.observations + fresh, done.disagreements + queued)
@@ -155,7 +159,9 @@ async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Valid
         async with warehouse.as_tenant(tenant) as db:
             seen = await validations.observed(tenant, db, validation.id)
             queued = await validations.queued(tenant, db, validation.id)
-        told = _pooled(told, mask(validation.id, tenant), seen, queued)
+            opinion = await opinion_of(tenant, db)
+        real = [each for each in queued if opinion.verdict(each.id)]
+        told = _pooled(told, mask(validation.id, tenant), seen, real)
     answer = judge(plan, told)
     for tenant in tenants:
         async with warehouse.as_tenant(tenant) as db:
@@ -193,17 +199,15 @@ async def _stream(tenant: str, db: Connection, family: str, start: datetime, end
 async def _known(
     tenant: str, db: Connection, topology: Topology, chains: Mapping[str, int], start: datetime, end: datetime
 ) -> list[Known]:
-    """Incidents in which a rule had part, or that people called real, unless they called them false alarms."""
+    """Incidents in which a rule had part, and those that people's labels make real (ml/labelling.py)."""
     found: list[Known] = []
-    for incident in await incidents.opened_since(tenant, db, start):
-        if incident.onset >= end:
-            continue
+    near = [each for each in await incidents.opened_since(tenant, db, start) if each.onset < end]
+    opinion = await opinion_of(tenant, db) if near else None
+    for incident in near:
         where = {
             chain for entity, chain in chains.items() if any(topology.related(entity, at) for at in incident.entities)
         }
-        said = {label.value for label in await labels.of_incident(tenant, db, incident.id)}
-        ruled = any(each.kind is FindingKind.RULE for each in await findings.of_incident(tenant, db, incident.id))
-        if where and FALSE not in said and (ruled or REAL in said):
+        if where and opinion is not None and opinion.verdict(incident.id):
             found.append(Known(incident.id, incident.onset, frozenset(where)))
     return found
 
@@ -231,16 +235,27 @@ def _name(validation: str, tenant: str, kind: str, seen: Seen) -> str:
     return digest(validation, tenant, kind, seen.start.isoformat())
 
 
-def _disagreements(validation: str, tenant: str, seen: Seen, now: datetime) -> list[Disagreement]:
+async def _ask(tenant: str, db: Connection, pair: Pair, alone: Sequence[Disagreement], now: datetime) -> None:
+    """Ask people about them: their word makes one an incident that one of the two found, and no page."""
+    for each in alone:
+        mine = pair.challenger if each.found_by == "challenger" else pair.champion
+        title = f"{each.entity}, {each.started:%Y-%m-%d %H:%M:%S} to {each.ended:%H:%M:%S}"
+        why = f"the {each.found_by} {mine.family}/{mine.version} would have told of it, the other would not"
+        shown = {"score": round(each.score, 4), "threshold": round(mine.threshold, 4)}
+        value = worth(0.5, [each.score], [mine.threshold])
+        await questions.put(tenant, db, Question(validations.SUBJECT, each.id, title, why, value, now, shown))
+
+
+def _disagreements(validation: str, seen: Seen, now: datetime) -> list[Disagreement]:
     return [
         Disagreement(page.id, validation, page.entity, who, page.first, page.until, page.score, now)
         for who, page in seen.alone()
     ]
 
 
-def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], queued: Sequence[Disagreement]) -> Observed:
-    """Those before and one more tenant's. What people called real is an incident that one of the two found, no page."""
-    real = {each.id: each for each in queued if each.verdict == REAL}
+def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Sequence[Disagreement]) -> Observed:
+    """Those before and one more tenant's. real: by people's word an incident that one of the two found, no page."""
+    by_id = {each.id: each for each in real}
     outcomes, calm, costs, crashes = ([*before.outcomes], [*before.calm], [*before.costs], [*before.crashes])
     for one in seen:
         told = one.content
@@ -248,13 +263,13 @@ def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], queued: 
             case "outcome":
                 outcomes.append(Outcome(one.time, f"{tenant}/{one.id}", tenant, **told))
             case "calm":
-                pages = [sum(page not in real for page in told[who]) for who in ("champion", "challenger")]
+                pages = [sum(page not in by_id for page in told[who]) for who in ("champion", "challenger")]
                 calm.append(Calm(one.time, f"{tenant}/{one.id}", tenant, told["seconds"], *pages))
             case "cost":
                 costs.append(Cost(one.time, f"{tenant}/{one.id}", tenant, **told))
             case "crash":
                 crashes.append(Crash(one.time, f"{tenant}/{one.id}", tenant, told["error"]))
-    for each in real.values():
+    for each in by_id.values():
         mine = each.found_by == "challenger"
         outcomes.append(Outcome(each.started, f"{tenant}/{each.id}", tenant, not mine, mine))
     return Observed(before.until, outcomes, calm, costs, crashes)

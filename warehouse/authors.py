@@ -11,7 +11,8 @@ from sqlalchemy import text
 from warehouse.database import Connection
 from warehouse.rows import packed, row
 
-# Of one author's words on an incident the last counts; one who calls it planned says nothing of the models.
+# Of one author's words on an incident, or on what two models disagree on, the last counts; one who calls it planned
+# says nothing of the models. Both kinds of ids are digests: none means two things.
 SPOKEN = text("""
     select l.subject as incident, l.who as author, l.value = 'verdict:real' as real,
         extract(epoch from l.time)::double precision as time,
@@ -20,17 +21,7 @@ SPOKEN = text("""
             where i.tenant = :tenant and i.incident = l.subject and f.kind = 'signal'
             order by f.started, f.id limit 1), '') as about
     from (select distinct on (subject, who) subject, who, value, time, id from label
-          where tenant = :tenant and subject_kind = 'incident' and value like 'verdict:%'
-          order by subject, who, time desc, id) l
-    where l.value in ('verdict:real', 'verdict:false-alarm')
-    order by l.time, l.id
-""")
-# The same of what two models disagree on.
-SPOKEN_OF_DISAGREEMENTS = text("""
-    select l.subject as incident, l.who as author, l.value = 'verdict:real' as real,
-        extract(epoch from l.time)::double precision as time, 'disagreement' as about
-    from (select distinct on (subject, who) subject, who, value, time, id from label
-          where tenant = :tenant and subject_kind = 'disagreement' and value like 'verdict:%'
+          where tenant = :tenant and subject_kind in ('incident', 'disagreement') and value like 'verdict:%'
           order by subject, who, time desc, id) l
     where l.value in ('verdict:real', 'verdict:false-alarm')
     order by l.time, l.id
@@ -100,13 +91,8 @@ class Stretch:
 
 
 async def spoken(tenant: str, db: Connection) -> list[Spoken]:
-    """What everybody said of incidents, real or false alarm, in the order in which it was said."""
+    """What everybody said of incidents and of what models disagree on, real or false alarm, in that order."""
     return [Spoken(**each) for each in (await db.execute(SPOKEN, {"tenant": tenant})).mappings()]
-
-
-async def spoken_of_disagreements(tenant: str, db: Connection) -> list[Spoken]:
-    """The same of what two models disagreed on; `incident` is the disagreement's id."""
-    return [Spoken(**each) for each in (await db.execute(SPOKEN_OF_DISAGREEMENTS, {"tenant": tenant})).mappings()]
 
 
 async def verified(tenant: str, db: Connection) -> set[str]:

@@ -73,25 +73,15 @@ ACCEPT = text("""
 ACCEPTED = text("select max(at) from drift_acceptance where tenant = :tenant and view = :view")
 LEARNED = text("""
     select min(made) from calibration
-    where tenant = :tenant and family = :view and source = 'training' and made > :asked
+    where tenant = :tenant and family = :view and version = :version and source = 'training'
 """)
 # Two that check the same view at once would both ask for a retraining.
 IN_TURN = text("select pg_advisory_xact_lock(hashtextextended('drift ' || :tenant, 0))")
-# What a model told and people called false or real, and what they called real without a model having told it. What was
-# said last of an incident counts.
-OUTCOMES = text("""
-    select count(*) filter (where told and value = 'verdict:false-alarm') as false,
-        count(*) filter (where told and value = 'verdict:real') as real,
-        count(*) filter (where not told and value = 'verdict:real') as missed
-    from (
-        select distinct on (l.subject) l.value, exists (select from incident_finding i
-                join finding f on f.tenant = :tenant and f.id = i.finding
-                where i.tenant = :tenant and i.incident = l.subject and f.model_version is not null) as told
-        from label l join incident n on n.tenant = :tenant and n.id = l.subject
-        where l.tenant = :tenant and l.subject_kind = 'incident' and l.value like 'verdict:%'
-          and n.opened >= :since and n.opened < :until
-        order by l.subject, l.time desc, l.id
-    ) said
+TOLD = text("""
+    select n.id, exists (select from incident_finding i
+            join finding f on f.tenant = :tenant and f.id = i.finding
+            where i.tenant = :tenant and i.incident = n.id and f.model_version is not null) as told
+    from incident n where n.tenant = :tenant and n.opened >= :since and n.opened < :until order by n.opened, n.id
 """)
 
 
@@ -237,16 +227,14 @@ async def accepted(tenant: str, db: Connection, view: str) -> datetime | None:
     return found
 
 
-async def learned(tenant: str, db: Connection, view: str, asked: datetime) -> datetime | None:
-    """When the first model of the view was learned after that request; None: none was yet."""
-    values = {"tenant": tenant, "view": view, "asked": utc(asked)}
+async def learned(tenant: str, db: Connection, view: str, version: str) -> datetime | None:
+    """When that version of the view's model was learned for the tenant; None: it never was."""
+    values = {"tenant": tenant, "view": view, "version": version}
     found: datetime | None = (await db.execute(LEARNED, values)).scalar_one()
     return found
 
 
-async def outcomes(tenant: str, db: Connection, start: datetime, end: datetime) -> tuple[int, int, int]:
-    """Of the incidents opened in [start, end) and judged by people: false alarms of models, real ones that a model
-    told, and real ones that none did.
-    """
-    found = (await db.execute(OUTCOMES, {"tenant": tenant, "since": utc(start), "until": utc(end)})).one()
-    return int(found[0]), int(found[1]), int(found[2])
+async def told(tenant: str, db: Connection, start: datetime, end: datetime) -> dict[str, bool]:
+    """The incidents opened in [start, end), with whether a model had told them."""
+    found = await db.execute(TOLD, {"tenant": tenant, "since": utc(start), "until": utc(end)})
+    return {each.id: each.told for each in found}

@@ -27,17 +27,21 @@ WAITING = text("""
 ANSWERED = text("""
     update question set answered = :at where tenant = :tenant and subject = :subject and answered is null
 """)
-# What is settled meanwhile is asked no more; so is what nobody has answered for so long.
+# What is settled meanwhile is asked no more; so is what nobody has answered for so long, and what two models disagree
+# on once their validation has ended.
 MOOT = text("""
     update question set answered = :at
     where tenant = :tenant and answered is null
-      and (subject_kind = 'incident' and not subject = any(cast(:still as text[])) or asked < :before)
+      and (subject_kind = 'incident' and not subject = any(cast(:still as text[])) or asked < :before
+          or subject_kind = 'disagreement' and exists (select from disagreement d
+              join validation_verdict v on v.tenant = :tenant and v.validation = d.validation and v.final
+              where d.tenant = :tenant and d.id = question.subject))
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """subject: an incident's id, or, of a disagreement, a name for what it is about. worth: uncertainty, 0 to 1, times
+    """subject: an incident's id, or a disagreement's. worth: uncertainty, 0 to 1, times
     what the answer would change. shown: what helps to answer it: findings, models, scores; ids and figures only.
     """
 
@@ -85,5 +89,7 @@ async def answered(tenant: str, db: Connection, subject: str, at: datetime) -> N
 
 
 async def moot(tenant: str, db: Connection, still: Sequence[str], before: datetime, at: datetime) -> None:
-    """Ask no more about incidents that are not `still` open questions, nor what was asked `before` and stayed so."""
+    """Ask no more about incidents that are not `still` open questions, about what two models disagree on whose
+    validation has ended, nor what was asked `before` and stayed so.
+    """
     await db.execute(MOOT, {"tenant": tenant, "still": list(still), "before": utc(before), "at": utc(at)})

@@ -12,10 +12,11 @@ from warehouse.rows import utc
 
 #: By retention class of column_registry; classes that are not here have no end yet. A tenant sets the session class by
 #: its profile's sessions_days; this is for one whose settings cannot be read.
-LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30)}
+LASTS = {"hot": timedelta(hours=48), "session": timedelta(days=30), "check": timedelta(days=90)}
 
 DROP = text("select drop_sample_partitions(:retention, :before)")
 END = text("select what, rows from end_outlived(:samples_before, :sessions_before)")
+END_CHECKS = text("select what, rows from end_outlived_checks(:before)")
 END_FEATURES = text("select end_outlived_features(:before, :at_most)")
 
 #: Rows of features that one transaction ends: a fraction of a second's work, whatever there is.
@@ -37,7 +38,9 @@ async def end_outlived(
     """
     # Whole steps: what is left of one would be rolled up as if it were all.
     values = {"samples_before": step_of(utc(now) - LASTS["hot"]), "sessions_before": utc(now) - sessions}
-    return {each.what: each.rows for each in await db.execute(END, values)}
+    ended = {each.what: each.rows for each in await db.execute(END, values)}
+    checks = await db.execute(END_CHECKS, {"before": utc(now) - LASTS["check"]})
+    return ended | {each.what: each.rows for each in checks}
 
 
 async def end_features(tenant: str, db: Connection, before: datetime) -> int:

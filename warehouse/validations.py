@@ -43,14 +43,13 @@ QUEUE = text("""
         found_by text, started timestamptz, ended timestamptz, score double precision, queued timestamptz)
     on conflict do nothing
 """)
-# What a person said of it last counts.
 QUEUED = text("""
-    select d.id, d.validation, d.entity, d.found_by, d.started, d.ended, d.score, d.queued, l.value as verdict
-    from disagreement d
-    left join lateral (
-        select value from label where tenant = :tenant and subject_kind = 'disagreement' and subject = d.id
-        order by time desc, id limit 1) l on true
-    where d.tenant = :tenant and d.validation = :validation order by d.started, d.id
+    select id, validation, entity, found_by, started, ended, score, queued from disagreement
+    where tenant = :tenant and validation = :validation order by started, id
+""")
+DISAGREEMENT = text("""
+    select id, validation, entity, found_by, started, ended, score, queued from disagreement
+    where tenant = :tenant and id = :id
 """)
 JUDGE = text("""
     insert into validation_verdict (tenant, validation, until, answer, final, estimate, low, high, counted, reasons,
@@ -62,6 +61,15 @@ JUDGE = text("""
 NEWEST = text("""
     select validation, until, answer, final, estimate, low, high, counted, reasons, guards from validation_verdict
     where tenant = :tenant and validation = :validation order by final desc, until desc limit 1
+""")
+# When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
+UNDECIDED = text("""
+    select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
+    where v.tenant = :tenant and v.family = :family
+      and not exists (select from validation_verdict d
+          where d.tenant = :tenant and d.validation = v.id and d.final)
+      and exists (select from calibration c where c.tenant = :tenant and c.family = v.family
+          and c.version = v.challenger and c.source = 'training' and c.made > :since)
 """)
 
 
@@ -90,7 +98,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What one of the two would have told and the other not. verdict: a person's word; None: nobody said one yet."""
+    """What one of the two would have told and the other not."""
 
     id: str
     validation: str
@@ -100,7 +108,6 @@ class Disagreement:
     ended: datetime
     score: float
     queued: datetime
-    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,13 @@ async def listed(tenant: str, db: Connection) -> list[Validation]:
     return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
 
 
+async def undecided(tenant: str, db: Connection, family: str, since: datetime) -> datetime | None:
+    """Until when a challenger of the family that was learned since then is validated at the latest; None: none is."""
+    values = {"tenant": tenant, "family": family, "since": utc(since)}
+    found: datetime | None = (await db.execute(UNDECIDED, values)).scalar_one()
+    return found
+
+
 async def promoted(tenant: str, db: Connection, id_: str, at: datetime) -> bool:
     """Note that its challenger became champion; False: that was noted before."""
     return (await db.execute(PROMOTED, {"tenant": tenant, "id": id_, "at": utc(at)})).rowcount == 1
@@ -156,9 +170,15 @@ async def queue(tenant: str, db: Connection, found: Sequence[Disagreement]) -> i
 
 
 async def queued(tenant: str, db: Connection, validation: str) -> list[Disagreement]:
-    """The validation's disagreements with what people said of them last, in order of time."""
+    """The validation's disagreements, in order of time."""
     found = await db.execute(QUEUED, {"tenant": tenant, "validation": validation})
     return [Disagreement(**each) for each in found.mappings()]
+
+
+async def disagreement(tenant: str, db: Connection, id_: str) -> Disagreement | None:
+    """The one of that id; None: there is none."""
+    found = (await db.execute(DISAGREEMENT, {"tenant": tenant, "id": id_})).mappings().one_or_none()
+    return None if found is None else Disagreement(**found)
 
 
 async def look(tenant: str, db: Connection, seen: Looked) -> bool:

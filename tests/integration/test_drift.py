@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,22 +16,35 @@ from tasks.drift import Checked, check
 from tests.conftest import new_tenant
 from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
 from tests.integration.features import EDGE
-from tests.integration.furnished import incident
+from tests.integration.furnished import finding, incident
 from tonewatch.clock import ManualClock
 from tonewatch.errors import PartFailed
-from tonewatch.records import Label
+from tonewatch.records import FindingKind, Label
 from tonewatch.settings import Settings
-from warehouse import audit, calibrations, drift, incidents, labels, tenants
+from warehouse import audit, calibrations, drift, findings, incidents, labels, lineage, tenants, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
+from warehouse.validations import Looked, Validation
 
 #: A check looks at the day before the last whole hour that is two windows old.
 ONSET = NOW - DAY - timedelta(seconds=24)
+NOBODY: Mapping[str, Champion] = {}
 
 
-async def edges(warehouse: Warehouse, tenant: str, now: datetime = NOW) -> Checked:
-    (found, _) = await check(tenant, warehouse, {}, now)
+async def edges(
+    warehouse: Warehouse, tenant: str, now: datetime = NOW, judging: Mapping[str, Champion] | None = NOBODY
+) -> Checked:
+    (found, _) = await check(tenant, warehouse, judging, now)
     return found
+
+
+def judge(version: str) -> dict[str, Champion]:
+    """A champion that learned what is usual."""
+    chance = np.random.default_rng(2)
+    rows = np.abs(USUAL + NOISE * chance.standard_normal((200, len(USUAL))))
+    detector = ForestDetector(EDGE.names, (0.005,) * len(EDGE.names), trees=20).fit(rows)
+    detector.version = version
+    return {"edge": Champion("edge", detector, 0.6, 1.0)}
 
 
 async def test_a_shift_is_kept_as_rows_and_asks_for_one_retraining(warehouse: Warehouse, tenant: str) -> None:
@@ -87,13 +100,37 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
     )
     async with warehouse.as_tenant(tenant) as db:
         await calibrations.put(tenant, db, [learned])
-    soon = await edges(warehouse, tenant, NOW + 2 * DAY)
+    waiting = await edges(warehouse, tenant, NOW + DAY / 2, judge("1"))
+    assert waiting.check.verdict == "drift", "a challenger that judges nothing yet makes nothing normal"
+    soon = await edges(warehouse, tenant, NOW + 2 * DAY, judge("2"))
     assert soon.check.verdict == "unjudged"
     assert "a season is 7" in soon.check.told
-    late = await edges(warehouse, tenant, NOW + 11 * DAY)
+    away = await edges(warehouse, tenant, NOW + 2.5 * DAY, None)
+    assert away.check.reference_start == soon.check.reference_start, "MLflow being away makes nothing strange again"
+    late = await edges(warehouse, tenant, NOW + 11 * DAY, judge("2"))
     assert late.check.verdict == "steady"
     async with warehouse.as_tenant(tenant) as db:
         assert len(await drift.requests(tenant, db)) == 1
+
+
+async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
+    await edges(warehouse, tenant)
+    learned = Calibrated(
+        "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
+    )
+    contest = Validation("v", "edge", "1", "2", {"longest_s": 4 * DAY.total_seconds()}, NOW)
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [learned])
+        await validations.begin(tenant, db, contest)
+    rests = await edges(warehouse, tenant, NOW + 2 * DAY, judge("1"))
+    assert (rests.check.verdict, rests.request) == ("drift", None)
+    assert "its challenger is validated" in rests.rest
+    final = Looked("v", NOW + 2 * DAY, "worse", True, -0.1, -0.2, 0.0, 9, (), {})
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.look(tenant, db, final)
+    asks = await edges(warehouse, tenant, NOW + 3 * DAY, judge("1"))
+    assert (asks.check.verdict, asks.request is None) == ("drift", False)
 
 
 async def test_a_persons_word_makes_it_normal(warehouse: Warehouse, tenant: str) -> None:
@@ -129,21 +166,26 @@ async def test_rows_of_another_definition_are_not_compared(warehouse: Warehouse,
 async def test_a_models_scores_drift_though_no_feature_does(warehouse: Warehouse, tenant: str) -> None:
     """A model that calls the day strange: its scores are judged beside the windows."""
     await furnish(warehouse, tenant, shift=0.05, since=ONSET)
-    chance = np.random.default_rng(2)
-    rows = np.abs(USUAL + NOISE * chance.standard_normal((200, len(USUAL))))
-    detector = ForestDetector(EDGE.names, (0.005,) * len(EDGE.names), trees=20).fit(rows)
-    found, _ = await check(tenant, warehouse, {"edge": Champion("edge", detector, 0.6, 1.0)}, NOW)
+    found, _ = await check(tenant, warehouse, judge("1"), NOW)
     scores = {each.aspect: each.verdict for each in found.results if each.subject == "scores"}
     assert scores["level"] == "drift"
 
 
-async def said(warehouse: Warehouse, tenant: str, days: float, verdict: str, count: int) -> None:
-    """So many incidents, opened so many days before now, of which people said that."""
+async def said(
+    warehouse: Warehouse, tenant: str, days: float, verdict: str, count: int, *, by_model: bool = False
+) -> None:
+    """So many incidents, opened so many days before now, of which ann said that; by_model: a model had told them."""
     async with warehouse.as_tenant(tenant) as db:
         for number in range(count):
             opened = NOW - days * DAY
             id_ = f"{verdict}-{days}-{number}"
             await incidents.save(tenant, db, replace(incident(tenant), id=id_, onset=opened, opened=opened))
+            if by_model:
+                at = opened + timedelta(milliseconds=number)
+                kind, version = FindingKind.SIGNAL, "edge-isolation-forest/1"
+                found = replace(finding(tenant), started=at, ended=at, kind=kind, model_version=version)
+                await findings.save(tenant, db, [found])
+                await incidents.attach(tenant, db, id_, [found.id])
             label = Label(f"l-{id_}", "incident", id_, f"verdict:{verdict}", "ann", "", NOW)
             await labels.put(tenant, db, [label])
 
@@ -154,8 +196,23 @@ async def test_missed_incidents_are_told_by_what_people_say(warehouse: Warehouse
     assert (found.check.view, found.check.verdict) == ("incidents", "unjudged")
     assert "each needs 10" in found.check.told
     async with warehouse.as_tenant(tenant) as db:
-        start = NOW - 58 * DAY
-        assert await drift.outcomes(tenant, db, start, NOW) == (0, 0, 4)
+        told = await drift.told(tenant, db, NOW - 58 * DAY, NOW)
+    assert list(told.values()) == [False] * 4
+
+
+async def test_one_whom_nobody_knows_makes_no_drift_of_false_alarms(warehouse: Warehouse, tenant: str) -> None:
+    """What a model told and ann called real, mallory calls false: the last word alone counts for nothing."""
+    await said(warehouse, tenant, 40, "real", 12, by_model=True)
+    await said(warehouse, tenant, 10, "real", 12, by_model=True)
+    (before,) = await check(tenant, warehouse, {}, NOW)
+    assert before.check.verdict == "steady"
+    async with warehouse.as_tenant(tenant) as db:
+        lately = await drift.told(tenant, db, NOW - 30 * DAY, NOW)
+        assert list(lately.values()) == [True] * 12
+        told = [Label(f"h-{id_}", "incident", id_, "verdict:false-alarm", "mallory", "", NOW + DAY) for id_ in lately]
+        await labels.put(tenant, db, told)
+    (after,) = await check(tenant, warehouse, {}, NOW + DAY)
+    assert (after.new, after.check.verdict) == (True, "unjudged")
 
 
 class Prefect:
@@ -189,6 +246,23 @@ async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(war
     async with warehouse.as_tenant(tenant) as db:
         (taken,) = await drift.requests(tenant, db)
     assert taken.flow_run.startswith("run-")
+
+
+async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_it_is(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    prefect, day = Prefect(), timedelta(days=1)
+    async with warehouse.as_tenant(tenant) as db:
+        await lineage.request(tenant, db, ["edge-isolation-forest", "origin-row-ensemble"], "a tenant has left", NOW)
+    for later in (day / 4, day / 3, day):
+        await watch_drift(warehouse, Settings(), ManualClock(NOW + later), prefect)
+    async with warehouse.as_tenant(tenant) as db:
+        for model in ("edge-isolation-forest", "origin-row-ensemble"):
+            await lineage.take(tenant, db, model, NOW + day)
+    await watch_drift(warehouse, Settings(), ManualClock(NOW + 2 * day), prefect)
+    mine = [(families, key) for whose, families, key in prefect.runs if whose == tenant]
+    assert [families for families, _ in mine] == [["edge", "origin"]] * 3
+    assert len({key for _, key in mine}) == 2, "twice on one day is one run"
 
 
 async def test_mlflow_being_away_keeps_no_row_from_being_kept(warehouse: Warehouse, tenant: str) -> None:

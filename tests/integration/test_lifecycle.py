@@ -160,7 +160,10 @@ async def test_a_first_model_that_can_find_nothing_is_refused_and_a_damaged_cham
     verdict = prove(made, replace(calibration, thresholds=highest), None, calm, [0, 1], 1, seed=1)
     assert (verdict.passed, verdict.reason) == (False, "finds none of 120 injected anomalies")
     await trained(warehouse, mlflow.url, calm, *lesson)
-    assert champion_of(mlflow.url, FAMILY) is not None
+    judging = champion_of(mlflow.url, FAMILY)
+    assert judging is not None
+    retired = {calibrations.model_version(FAMILY, judging.version)}
+    assert champion_of(mlflow.url, FAMILY, retired) is None, "what may not score is no rival"
     spoil(mlflow.folder)
     assert champion_of(mlflow.url, FAMILY) is None
     assert (await trained(warehouse, mlflow.url, calm, *lesson))[0].standing == "champion"

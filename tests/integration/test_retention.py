@@ -18,7 +18,7 @@ from console.tenancy import Change, Tenancy
 from tasks.retain import drop_days, end_features, retain
 from tests.conftest import Database, new_tenant
 from tests.integration.features import EDGE
-from tests.integration.furnished import furnish, report
+from tests.integration.furnished import START, furnish, report
 from tonewatch.clock import microseconds
 from tonewatch.errors import WarehouseError
 from tonewatch.records import Sample, Series
@@ -156,7 +156,8 @@ async def test_outlived_rows_end_for_their_own_tenant_alone(warehouse: Warehouse
     now = report().time + 35 * DAY
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, now)
-    assert ended == {"sample": 0, "delivery": 0, "session_report": 1, "event": 0, "alert": 0}
+    none = {"sample": 0, "delivery": 0, "event": 0, "alert": 0, "data_quality": 0, "drift_check": 0}
+    assert ended == none | {"session_report": 1}
     async with warehouse.as_tenant(tenant) as db:
         ended = await retention.end_outlived(tenant, db, NOON + 3 * DAY)
     assert ended["delivery"] == 1
@@ -232,6 +233,19 @@ async def test_whatever_a_clock_says_no_day_ends_that_is_hot(
     with pytest.raises(WarehouseError, match="are hot"):
         await drop_days(warehouse, tenant, today + 400 * DAY)
     assert f"{today:%Y%m%d}" in days(partitions)
+
+
+async def test_checks_end_after_a_season_and_what_was_breached_or_asked_for_stays(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    await furnish(warehouse, tenant)
+    tables = ("drift_check", "drift_result", "data_quality", "data_breach", "retraining_request", "drift_acceptance")
+    for days_later, left in ((89, 1), (91, 0)):
+        now = START + timedelta(days=days_later)
+        async with warehouse.as_tenant(tenant) as db:
+            await retention.end_outlived(tenant, db, now)
+        counted = [await count(warehouse, tenant, table) for table in tables]
+        assert counted == [left, left, left, 1, 1, 1]
 
 
 async def test_a_part_of_a_step_is_not_rolled_up(warehouse: Warehouse, tenant: str) -> None:

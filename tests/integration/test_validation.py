@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from console.labelling import asked as shown
 from ml.ab_plan import Answer
 from ml.champion import Champion
 from tasks.shadow import FOUND_WITHIN, Pair, piece_of
@@ -16,11 +17,14 @@ from tasks.validate import id_of, judged, mask, observe, plan_for, read_back, wr
 from tests.conftest import new_tenant
 from tests.integration.furnished import VALIDATION, looked
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
-from tonewatch.errors import WarehouseError
-from tonewatch.records import Entity, Finding, FindingKind, Incident, IncidentState, Label
+from tonewatch.errors import ActRefused, WarehouseError
+from tonewatch.records import ActKind, Entity, Finding, FindingKind, Incident, IncidentState, Label
 from tonewatch.settings import load_profile
-from warehouse import cursors, entities, findings, incidents, labels, samples, validations
+from warehouse import audit, cursors, entities, findings, incidents, labels, questions, samples, validations
+from warehouse.acts import Wish
 from warehouse.database import Warehouse
+from warehouse.disagreements import answer
+from warehouse.questions import Question
 from warehouse.validations import Disagreement, Observation, Validation
 
 PROFILE = load_profile("demo")
@@ -123,33 +127,67 @@ async def test_what_people_call_real_is_an_incident_that_one_found_and_no_page(
     before = await judged([tenant], warehouse, validation, done.until)
     async with warehouse.as_tenant(tenant) as db:
         (alone,) = await validations.queued(tenant, db, validation.id)
-        assert (alone.entity, alone.found_by, alone.verdict) == (PARTS[0], "challenger", None)
-        said = Label("l", validations.SUBJECT, alone.id, "verdict:real", "someone", "it stuttered", when(1))
-        await labels.put(tenant, db, [said])
+        assert (alone.entity, alone.found_by) == (PARTS[0], "challenger")
+        (asked,) = await questions.waiting(tenant, db)
+    assert (asked.subject_kind, asked.subject) == ("disagreement", alone.id)
+    assert "tonewatch models real" in shown([asked], "")
+    wish = Wish(ActKind.REAL, alone.id, "someone", "it stuttered")
+    await answer(tenant, warehouse, wish, when(1))
+    with pytest.raises(ActRefused, match="said so already"):
+        await answer(tenant, warehouse, wish, when(2))
+    with pytest.raises(ActRefused, match="disagree on nothing called 'x'"):
+        await answer(tenant, warehouse, replace(wish, incident="x"), when(2))
+    async with warehouse.as_tenant(tenant) as db:
+        assert await questions.waiting(tenant, db) == []
+        (line,) = [each for each in await audit.read(tenant, db, 10) if each.what == "disagreement.real"]
+    assert (line.who, line.subject) == ("someone", alone.id)
     after = await judged([tenant], warehouse, validation, done.until + timedelta(seconds=1))
     pages = [next(each for each in told.guards if each.guard.name == "pages").seen for told in (before, after)]
     assert after.effect.estimate > before.effect.estimate
     assert [each.count for each in pages] == [0, 0]  # the day is not over
+    async with warehouse.as_tenant(tenant) as db:
+        again = Label("l", validations.SUBJECT, alone.id, "verdict:false-alarm", "mallory", "", when(3))
+        await labels.put(tenant, db, [again])
+    open_ = await judged([tenant], warehouse, validation, done.until + timedelta(seconds=2))
+    assert open_.effect.estimate == before.effect.estimate, "two who contradict one another settle nothing"
+
+
+async def test_questions_about_disagreements_end_with_their_validation(warehouse: Warehouse, tenant: str) -> None:
+    alone = Disagreement("d", VALIDATION.id, PARTS[0], "champion", NOON, at(1), 0.9, at(2))
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.begin(tenant, db, VALIDATION)
+        await validations.queue(tenant, db, [alone])
+        await questions.put(tenant, db, Question("disagreement", "d", "ch1", "one told it", 0.5, NOON))
+        await questions.moot(tenant, db, [], NOON - timedelta(days=30), at(3))
+        assert [each.subject for each in await questions.waiting(tenant, db)] == ["d"]
+        await validations.look(tenant, db, looked(at(5), final=True))
+        await questions.moot(tenant, db, [], NOON - timedelta(days=30), at(6))
+        assert await questions.waiting(tenant, db) == []
 
 
 @pytest.mark.timeout(300)
-async def test_an_incident_that_a_rule_saw_is_an_outcome_unless_people_call_it_false(
+async def test_an_incident_is_an_outcome_where_a_rule_saw_it_or_labels_make_it_real(
     warehouse: Warehouse, tenant: str, pair: Pair
 ) -> None:
     validation = await begun(warehouse, [tenant], 1, ch1=(10, 70))
     async with warehouse.as_tenant(tenant) as db:
-        for name, kind in (("ruled", FindingKind.RULE), ("guessed", FindingKind.SIGNAL), ("false", FindingKind.RULE)):
+        signal = FindingKind.SIGNAL
+        named = (("ruled", FindingKind.RULE), ("guessed", signal), ("false", signal), ("real", signal))
+        for name, kind in named:
             found = Finding(tenant, PARTS[0], f"{name}:x", kind, at(12), at(20), "a summary", "symptom")
             await findings.save(tenant, db, [found])
             await incidents.save(
                 tenant, db, Incident(name, tenant, IncidentState.OPEN, at(12), at(20), "a title", (PARTS[0],))
             )
             await incidents.attach(tenant, db, name, [found.id])
-        await labels.put(tenant, db, [Label("l", "incident", "false", "verdict:false-alarm", "x", "", at(30))])
+        said = (("false", "verdict:false-alarm"), ("real", "verdict:real"))
+        told = [Label(f"l-{name}", "incident", name, value, "x", "", at(30)) for name, value in said]
+        await labels.put(tenant, db, told)
     await observe(tenant, warehouse, validation, pair, PROFILE, when(1))
     async with warehouse.as_tenant(tenant) as db:
         seen = {each.id: each.content for each in await validations.observed(tenant, db, validation.id)}
     assert seen["ruled"] == {"champion": False, "challenger": True, "injected": False}
+    assert "real" in seen
     assert not {"guessed", "false"} & set(seen)
 
 

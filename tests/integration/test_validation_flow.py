@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feature_store.definitions import fingerprint
-from ml import registry
+from ml import registry, versions
 from tasks.shadow import FOUND_WITHIN, piece_of
 from tests.conftest import Database
 from tests.integration.servers import Mlflow, flow_told
@@ -89,6 +89,29 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
         lines = [line for line in await audit.read(tenant, db, 10) if line.what == "model.promote"]
     assert (kept.champion, kept.challenger, kept.promoted) == (deaf, good, moment(PIECES))
     assert [line.after for line in lines] == [{"family": "transcode", "version": good}]
+
+
+@pytest.mark.timeout(600)
+async def test_a_challenger_that_is_shown_to_be_worse_waits_no_longer(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    good, deaf = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, "transcode", good)
+    await asyncio.to_thread(versions.challenge, mlflow.url, "transcode", deaf)
+    own = [
+        Calibrated("transcode", version, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+        for version, threshold in ((good, 0.7), (deaf, 0.999))
+    ]
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], at(-86_400))
+        await samples.append(tenant, db, telemetry(-360, PIECES * PIECE + 600))
+        await calibrations.put(tenant, db, own)
+    asked = (mlflow.url, moment(PIECES).isoformat())
+    (told,) = await flow_told(FLOW, tenant, deaf, *asked, database=database, folder=tmp_path)
+    assert (told["answer"], told["final"]) == ("worse", True), told
+    assert registry.champion_versions(mlflow.url)["transcode"] == good
+    assert "transcode" not in registry.challenger_versions(mlflow.url)
+    assert versions.one(mlflow.url, "transcode", deaf).tags[versions.VALIDATION].startswith("worse: ")
 
 
 def moment(pieces: int) -> datetime:

@@ -32,6 +32,14 @@ def test_a_view_that_was_steady_begins_with_the_first_rest() -> None:
     assert (decided.ask, decided.rest) == (True, DAY)
 
 
+def test_nothing_is_asked_while_the_challenger_is_validated() -> None:
+    last = Asked(NOW - 3 * DAY, DAY)
+    decided = retraining(NOW, last, None, DAY, NOW + DAY)
+    assert (decided.ask, decided.rest) == (False, DAY)
+    assert "validated, until 2026-03-02 12:00" in decided.why
+    assert retraining(NOW, last, None, DAY, NOW).ask
+
+
 def test_a_drift_that_never_ends_asks_ever_more_rarely() -> None:
     last, asked = None, 0
     for day in range(365):
