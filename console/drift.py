@@ -91,7 +91,7 @@ def retrain(
         from tasks.drift import ask
         from warehouse.drift import RetrainingRequest
 
-        await ask(whose, db, RetrainingRequest(view, now, 86_400.0, who, reason))
+        await ask(whose, db, RetrainingRequest(view, now, 86_400.0, who, reason, why="hand"))
 
     _say(whose, view, state_dir, work)
     print(f"a retraining of {view} is asked for; the next round of the flow `drift` hands it to Prefect")

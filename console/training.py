@@ -29,6 +29,10 @@ def train(
         datetime | None, typer.Option(formats=_TIMES, help="Until then. Default: now.", show_default=False)
     ] = None,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 0,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Settings to try per family. Default: as the profile has it.", show_default=False),
+    ] = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for the run.")] = 1800.0,
     tenant: Tenant = None,
     as_json: Json = False,
@@ -44,7 +48,7 @@ def train(
     from console.demo import lesson
 
     settings = connected_settings(state_dir).model_copy(update={"tenant": tenant or own_tenant()})
-    further: dict[str, Any] = {**asked(model), "seed": seed, "patience": patience}
+    further: dict[str, Any] = {**asked(model), "seed": seed, "trials": trials, "patience": patience}
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from ml import drift_report
 from ml.champion import Champion
 from ml.drift import Verdict
 from ml.kinds import family_and_kind
+from policy.retraining import Why
 from tasks.drift import INCIDENTS, Checked, check, pictured
 from tasks.fetch import Bench
 from tonewatch.clock import SYSTEM, Clock, ManualClock
@@ -24,10 +25,10 @@ from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseEr
 from tonewatch.settings import Settings, read
 from warehouse import calibrations, drift, lineage, tenants
 from warehouse.database import Warehouse
-from warehouse.drift import DriftCheck, RetrainingRequest
+from warehouse.drift import ALL, DriftCheck, RetrainingRequest
 
-#: (tenant, families or None for all, key) -> the flow run that will train them.
-Ask = Callable[[str, Sequence[str] | None, str], Awaitable[str]]
+#: (tenant, families or None for all, key, what asked) -> the flow run that will train them.
+Ask = Callable[[str, Sequence[str] | None, str, Sequence[str]], Awaitable[str]]
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
             for each in checked:
                 if champions is not None and each.new and each.check.verdict == Verdict.DRIFT:
                     await _picture(slug, warehouse, settings, each, told)
-            await _deliver(slug, warehouse, clock, ask, told)
+            await deliver(slug, warehouse, clock, ask, told)
             await _relearn(slug, warehouse, clock, ask, told)
         except TonewatchError as error:
             told.failed[slug] = str(error)
@@ -121,16 +122,17 @@ async def _logged(tenant: str, warehouse: Warehouse, uri: str, of: Checked) -> t
     return await asyncio.to_thread(log_drift, uri, f"{tenant}-{of.check.view}-drift", tags, finite, page.html)
 
 
-async def _deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
+async def deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
     """Hand what waits to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
     async with warehouse.as_tenant(tenant) as db:
         waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None]
     if not waiting:
         return
     families = sorted({each.view for each in waiting})
-    key = f"drift-{tenant}-{'-'.join(families)}-{max(each.asked for each in waiting).isoformat()}"
+    key = f"training-{tenant}-{'-'.join(families)}-{max(each.asked for each in waiting).isoformat()}"
+    whole, why = {INCIDENTS, ALL} & set(families), sorted({each.why for each in waiting})
     try:
-        run = await ask(tenant, None if INCIDENTS in families else families, key)
+        run = await ask(tenant, None if whole else families, key, why)
     except PartFailed as error:
         told.away.append(f"{tenant}: the retraining of {', '.join(families)} waits: {error}")
         return
@@ -150,7 +152,7 @@ async def _relearn(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, to
     since = min(each.requested for each in waiting)
     key = f"relearn-{tenant}-{'-'.join(families)}-{since.isoformat()}-{clock.now():%Y-%m-%d}"
     try:
-        told.relearned[tenant] = await ask(tenant, families, key)
+        told.relearned[tenant] = await ask(tenant, families, key, [Why.DEPARTURE.value])
     except PartFailed as error:
         told.away.append(f"{tenant}: the new training of {', '.join(families)} waits: {error}")
 

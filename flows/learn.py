@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound
 
+from policy.retraining import Why
 from tonewatch.clock import SYSTEM, Clock
 from tonewatch.errors import PartFailed, TonewatchError
 
@@ -48,7 +49,8 @@ async def learn(
     began = clock.monotonic()
     try:
         async with get_client() as client:
-            run = await _request(client, {"tenant": tenant, **_times(start, end), **(further or {})})
+            asked = {"tenant": tenant, "why": [Why.HAND.value], **_times(start, end), **(further or {})}
+            run = await _request(client, asked)
             run = await _follow(client, run, on_progress, clock, began, patience)
             figures = await _figures(client, run)
     except (TonewatchError, asyncio.CancelledError):
@@ -63,13 +65,13 @@ async def learn(
     return told | {"figures": figures}
 
 
-async def ask(tenant: str, families: Sequence[str] | None, key: str) -> str:
+async def ask(tenant: str, families: Sequence[str] | None, key: str, why: Sequence[str]) -> str:
     """Ask for a training of those families (None: all) on the two days before it runs, and do not wait for it.
 
-    key: the same key makes one run, however often it is asked for. Returns the flow run's id. Raises PartFailed:
-    Prefect is away or does not know the deployment.
+    key: the same key makes one run, however often it is asked for; why: what asks (policy/retraining.py). Returns the
+    flow run's id. Raises PartFailed: Prefect is away or does not know the deployment.
     """
-    parameters = {"tenant": tenant, "families": None if families is None else list(families)}
+    parameters = {"tenant": tenant, "families": None if families is None else list(families), "why": list(why)}
     try:
         async with get_client() as client:
             run = await arun_deployment(
@@ -78,7 +80,7 @@ async def ask(tenant: str, families: Sequence[str] | None, key: str) -> str:
                 parameters=parameters,
                 timeout=0,
                 as_subflow=False,
-                tags=[tenant, "drift"],
+                tags=[tenant, *why],
                 idempotency_key=key,
             )
     except ObjectNotFound as error:
@@ -108,7 +110,7 @@ async def _request(client: PrefectClient, parameters: dict[str, Any]) -> FlowRun
             parameters=parameters,
             timeout=0,
             as_subflow=False,
-            tags=[str(parameters["tenant"])],
+            tags=[str(parameters["tenant"]), *parameters["why"]],
         )
     except ObjectNotFound as error:
         raise PartFailed(f"Prefect has no deployment {DEPLOYMENT}; `tonewatch up` registers it") from error

@@ -8,23 +8,25 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import acreate_progress_artifact, acreate_table_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from feature_store.definitions import FAMILIES
 from ml.calibration import Calibration
 from ml.kinds import DEFAULT, kind_of
+from policy.retraining import Why
 from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
-from tasks.judge import real_times
+from tasks.judge import unrest_of
 from tasks.prove import Verdict, champion_of, prove
-from tasks.publish import Trained, publish
+from tasks.publish import Trained, publish, tell_failed
 from tasks.publish_series import NAME as SERIES_NAME
 from tasks.publish_series import publish_series
-from tasks.train import Lesson, Stretch, chains_of, families_of, platform_of, train
+from tasks.search import train_best
+from tasks.train import LEARNED_DAYS, Lesson, Stretch, chains_of, families_of, platform_of
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
-from tonewatch.settings import Settings, read
+from tonewatch.settings import Search, Settings, read
 from tonewatch.topology import Topology
 from warehouse import lineage, tenants
 from warehouse.database import Warehouse
@@ -42,28 +44,36 @@ async def training(
     families: list[str] | None = None,
     seed: int = 0,
     kind: str | None = None,
+    trials: int | None = None,
+    why: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Train the tenant's families on its calm telemetry from `start` to `end` and register the models.
 
     Without them: the tenant of the settings, the two days before now, all families it has, each as the kind of model
-    that its profile names (`models`). The thresholds of all are set together. What passes the offline gate becomes
-    challenger, or champion where there is none. A family that fails keeps its champion, and the others are trained all
-    the same. Raises ModelError at the end, naming those that failed.
+    that its profile names (`models`). trials: settings that are tried per family (None: as the profile's `search`);
+    why: what asked for it (None: somebody by hand). The thresholds of all are set together. What passes the offline
+    gate becomes challenger, or champion where there is none. A family that fails keeps its champion, and the others
+    are trained all the same. Raises ModelError at the end, naming those that failed.
     """
     settings = read()
     warehouse = Warehouse.from_settings(settings)
+    whose, asked = tenant or settings.tenant, ",".join(why or [Why.HAND.value])
     failed: dict[str, str] = {}
     try:
-        stretch = await _stretch(tenant or settings.tenant, warehouse, start, end)
+        stretch = await _stretch(whose, warehouse, start, end, asked, trials)
         platform = await platform_of(warehouse, stretch)
         refuse_unknown(stretch.profile.models)
         known = families_of(platform)
         wanted = _wanted(known, families)
-        lessons = await _learn(warehouse, stretch, {family: known[family] for family in wanted}, seed, failed, kind)
+        lessons = await _learn(warehouse, stretch, platform, wanted, seed, failed, kind)
         series = await learned_series(warehouse, stretch, platform, failed) if families is None else None
         trained = await _crown(warehouse, settings, stretch, lessons, series, platform, len(known), seed, failed)
+    except TonewatchError as error:  # nothing was trained at all: told where trainings are looked up, and failed
+        await tell({"training": str(error)}, settings, whose, asked)
+        raise
     finally:
         await warehouse.close()
+    await tell(failed, settings, whose, asked)
     await acreate_table_artifact(_table(trained, failed), key="training-figures", description=_words(stretch, lessons))
     if failed:
         told = "; ".join(f"{family}: {why}" for family, why in failed.items())
@@ -74,7 +84,8 @@ async def training(
 async def _learn(
     warehouse: Warehouse,
     stretch: Stretch,
-    wanted: Mapping[str, tuple[str, ...]],
+    platform: Topology,
+    wanted: Sequence[str],
     seed: int,
     failed: dict[str, str],
     kind: str | None = None,
@@ -82,9 +93,9 @@ async def _learn(
     """All families that can be learned; why the others cannot goes into `failed`."""
     progress = await acreate_progress_artifact(0.0, key="training-progress", description="Families learned")
     lessons = []
-    for number, (family, entities) in enumerate(wanted.items(), start=1):
+    for number, family in enumerate(wanted, start=1):
         which = kind or stretch.profile.models.get(family, DEFAULT)
-        lesson = await attempted(family, learn_family(warehouse, stretch, family, entities, seed, which), failed)
+        lesson = await attempted(family, learn_family(warehouse, stretch, platform, family, seed, which), failed)
         if lesson is not None:
             lessons.append(lesson)
         await aupdate_progress_artifact(progress, 100.0 * number / len(wanted))
@@ -124,8 +135,7 @@ async def _crown(
         )
     trained = []
     for lesson in lessons:
-        chains = chains_of(platform, lesson.entities)
-        groups = [chains[entity] for entity in lesson.entities]
+        groups = groups_of(platform, lesson.entities)
         proving = prove_family(warehouse, settings, stretch, lesson, calibration, groups, families, seed)
         verdict = await attempted(lesson.family, proving, failed)
         if verdict is None:
@@ -176,10 +186,15 @@ async def attempted(family: str, step: Awaitable[Done], failed: dict[str, str]) 
 
 @task(name="learn", task_run_name="learn-{family}", cache_policy=NO_CACHE, persist_result=False)
 async def learn_family(
-    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], seed: int, kind: str
+    warehouse: Warehouse, stretch: Stretch, platform: Topology, family: str, seed: int, kind: str
 ) -> Lesson:
-    """One family: read and learn."""
-    return await train(warehouse, stretch, family, entities, seed=seed, kind=kind)
+    """One family: read, search for settings and learn."""
+    known = families_of(platform)
+    groups = groups_of(platform, known[family])
+    effort = stretch.profile.search
+    return await train_best(
+        warehouse, stretch, family, known[family], groups, len(known), seed=seed, kind=kind, effort=effort
+    )
 
 
 @task(name="prove", task_run_name="prove-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)
@@ -226,14 +241,48 @@ def _warn_of(one: Trained) -> None:
         )
 
 
-async def _stretch(tenant: str, warehouse: Warehouse, start: datetime | None, end: datetime | None) -> Stretch:
+def groups_of(platform: Topology, entities: Sequence[str]) -> list[int]:
+    """The chain of each entity, as the calibration groups them."""
+    chains = chains_of(platform, entities)
+    return [chains[entity] for entity in entities]
+
+
+async def tell(failed: Mapping[str, str], settings: Settings, tenant: str, why: str) -> None:
+    """A failed run in MLflow for each family that failed; where that is away, Prefect's own must do."""
+    if not failed:
+        return
+    try:
+        await asyncio.to_thread(tell_failed, settings.mlflow_tracking_uri or "", failed, tenant, why, _run())
+    except ModelError as error:
+        get_run_logger().warning("what failed does not stand in MLflow: %s", error)
+
+
+def _run() -> str:
+    """The run of Prefect that this is; empty outside of one."""
+    return str(runtime.flow_run.id or "")
+
+
+async def _stretch(
+    tenant: str,
+    warehouse: Warehouse,
+    start: datetime | None,
+    end: datetime | None,
+    why: str,
+    trials: int | None,
+) -> Stretch:
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
+    if trials is not None:
+        effort = Search(trials=trials, seconds=profile.search.seconds)
+        profile = profile.model_copy(update={"search": effort})
     end = end or SYSTEM.now()
-    start = start or end - timedelta(seconds=2 * profile.day_seconds)
+    start = start or end - timedelta(seconds=LEARNED_DAYS * profile.day_seconds)
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")
-    return Stretch(tenant, start, end, profile, await real_times(tenant, warehouse, start, end))
+    unrest = await unrest_of(tenant, warehouse, start, end)
+    if unrest.restless:
+        get_run_logger().warning("%s to %s is not all calm: %s", start, end, unrest)
+    return Stretch(tenant, start, end, profile, unrest.real, str(unrest), why, _run())
 
 
 def refuse_unknown(models: Mapping[str, str]) -> None:
@@ -268,5 +317,6 @@ def _words(stretch: Stretch, lessons: Sequence[Lesson]) -> str:
     return (
         f"Tenant `{stretch.tenant}`, {stretch.start.isoformat()} to {stretch.end.isoformat()}. "
         f"Budget: {budget.pages_per_week:g} pages per calm week of {budget.week_seconds:g} s, "
-        f"one for all {len(lessons)} families that were learned; calm_rate is what they are expected to spend together."
+        f"one for all {len(lessons)} families that were learned; calm_rate is what they spend together. "
+        f"Asked for by: {stretch.why}. In the stretch: {stretch.unrest}."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -50,7 +51,8 @@ def write(family: str, detector: FamilyDetector, example: Floats) -> Written:
     """
     kind = kind_of(detector.kind)
     packed = kind.pack(detector)
-    info = (_write_pipeline if packed.pipeline is not None else _write_arrays)(family, kind, packed, example)
+    table = _table(example, detector.names)
+    info = (_write_pipeline if packed.pipeline is not None else _write_arrays)(family, kind, packed, table)
     with TemporaryDirectory(prefix="tonewatch-model-") as folder:
         path = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=folder)
         content = content_hash(Path(path))
@@ -91,12 +93,12 @@ def content_hash(folder: Path) -> str:
     return content.hexdigest()
 
 
-def _write_pipeline(family: str, kind: Kind, packed: Packed, example: Floats) -> ModelInfo:
+def _write_pipeline(family: str, kind: Kind, packed: Packed, example: Any) -> ModelInfo:
     logged: ModelInfo = mlflow.sklearn.log_model(
         packed.pipeline,
         name=model_name(family, kind.name),
-        signature=_signature(packed.state["names"], np.int64),
-        input_example=_table(example, packed.state["names"]),
+        signature=_signature(list(example), np.int64),
+        input_example=example,
         serialization_format="skops",
         skops_trusted_types=list(TRUSTED),
         pip_requirements=_pinned(kind),
@@ -105,8 +107,7 @@ def _write_pipeline(family: str, kind: Kind, packed: Packed, example: Floats) ->
     return logged
 
 
-def _write_arrays(family: str, kind: Kind, packed: Packed, example: Floats) -> ModelInfo:
-    names = packed.state["ensemble"]["names"]
+def _write_arrays(family: str, kind: Kind, packed: Packed, example: Any) -> ModelInfo:
     with TemporaryDirectory(prefix="tonewatch-model-") as made:
         files = dict(zip((STATE, ARRAYS), written({"kind": kind.name, "model": packed.state}), strict=True))
         for name, content in files.items():
@@ -115,8 +116,8 @@ def _write_arrays(family: str, kind: Kind, packed: Packed, example: Floats) -> M
             python_model=str(_SERVED),
             name=model_name(family, kind.name),
             artifacts={"state": str(Path(made) / STATE), "arrays": str(Path(made) / ARRAYS)},
-            signature=_signature(names, np.float64),
-            input_example=_table(example, names),
+            signature=_signature(list(example), np.float64),
+            input_example=example,
             pip_requirements=["mlflow==" + installed("mlflow"), *_pinned(kind)],
             metadata={"kind": kind.name, "format": kind.format},
         )
@@ -135,7 +136,7 @@ def _signature(names: list[str], out: type[np.generic]) -> ModelSignature:
     )
 
 
-def _table(example: Floats, names: list[str]) -> Any:
+def _table(example: Floats, names: Sequence[str]) -> Any:
     import pandas as pd  # a second of import that only training pays, not every watcher's poll
 
     return pd.DataFrame(example, columns=list(names))

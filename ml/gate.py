@@ -125,6 +125,15 @@ def recall_interval(flags: Flags) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def count_interval(count: float) -> tuple[float, float]:
+    """The 90 % interval of the rate that gave the count (Garwood: Fiducial limits for the Poisson distribution,
+    Biometrika 28, 1936).
+    """
+    from scipy.stats import chi2  # half a second that only a training pays
+
+    return (float(chi2.ppf(0.05, 2 * count) / 2) if count > 0 else 0.0, float(chi2.ppf(0.95, 2 * count + 2) / 2))
+
+
 def worse(challenger: Flags, champion: Flags) -> float:
     """How likely it is by chance that so many of the anomalies that one alone found are the champion's (sign test)."""
     lost, won = int((champion & ~challenger).sum()), int((challenger & ~champion).sum())

@@ -61,4 +61,4 @@ def uncalm(times: Sequence[float] | Floats, incidents: Iterable[tuple[float, flo
     for onset, end in incidents:
         first, until = np.searchsorted(moments, [onset - BEFORE_SECONDS, end + AFTER_SECONDS])
         found[first:until] = True
-    return found if found.mean() <= MOST_LEFT_OUT else np.zeros_like(found)
+    return found if found.sum() <= MOST_LEFT_OUT * len(found) else np.zeros_like(found)

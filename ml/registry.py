@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -37,6 +38,8 @@ BACKTESTS = "tonewatch-backtests"
 DRIFTS = "tonewatch-drift"
 #: Of a registered model, whose turn it is: of several kinds of a family that with the highest judges.
 TURN = "turn"
+#: MLflow takes no longer tag.
+LONGEST_TAG = 5000
 #: Of a version, the hash of its artefact (ml/artefacts.py).
 CONTENT = "content_hash"
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
@@ -58,7 +61,8 @@ class Training:
 
     start, end: the data's window; data_hash: of its rows; fingerprint: of the feature definitions; threshold, rate: by
     the calibration, for watchers that do not know its rows yet; pictures: PNGs by file name, shown with the run;
-    lineage: further tags, what it was made of and by which code.
+    lineage: further tags, what it was made of and by which code; trials: the settings that a search has tried, a line
+    each.
     """
 
     tenant: str
@@ -73,6 +77,7 @@ class Training:
     description: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,9 @@ def register(tracking_uri: str, family: str, detector: FamilyDetector, training:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics({**training.metrics, "threshold": training.threshold, "rate": training.rate})
             _log_files(training.pictures, "pictures")
+            if training.trials:
+                columns = {name: [each[name] for each in training.trials] for name in training.trials[0]}
+                mlflow.log_table(columns, "trials.json")
             written = artefacts.write(family, detector, example)
             mlflow.set_tag(CONTENT, written.content_hash)
         return told(detector.kind, _version(client, family, detector.kind, written, tags, training.description))
@@ -112,6 +120,17 @@ def log_backtest(tracking_uri: str, name: str, backtest: Backtest) -> str:
 def log_calibration(tracking_uri: str, name: str, told: Backtest) -> str:
     """Log a training that made thresholds and no model; return its run's id. Raises ModelError as log_backtest."""
     return _log_run(tracking_uri, EXPERIMENT, name, told, "pictures")
+
+
+def log_failure(tracking_uri: str, name: str, tags: Mapping[str, str], reason: str) -> str:
+    """Log a training that failed, as a failed run that says why; return its id. Raises ModelError as log_backtest."""
+    with server(tracking_uri, f"the failure of {name} was not logged", seconds=60, retries=2) as client:
+        mlflow.set_tracking_uri(tracking_uri)
+        experiment = mlflow.set_experiment(EXPERIMENT)
+        told = {**tags, "failure": reason[:LONGEST_TAG], "mlflow.note.content": reason[:LONGEST_TAG]}
+        run = client.create_run(experiment.experiment_id, run_name=name, tags=told)
+        client.set_terminated(run.info.run_id, "FAILED")
+        return str(run.info.run_id)
 
 
 def _log_run(tracking_uri: str, experiment: str, name: str, told: Backtest, folder: str) -> str:

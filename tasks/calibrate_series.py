@@ -2,7 +2,7 @@
 
 The stored samples are played in the rounds in which the watcher ticked. In the first half the series become known; what
 is confirmed in the second is the calm that the budget is spent on, together with the forests' (tasks/calibrate.py).
-What announced work explains is left out, as it is live.
+What announced work explains is left out, as it is live, and so are incidents that are settled as real.
 
 Where the course of the platform judges a series it alone speaks for it, so the ensemble's reports of it are no calm.
 The course needs days before it judges: of a shorter stretch it has no calm, and its threshold stays what other
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ml.calibration import Calibration, Calm
 from ml.ensemble import QUIET
 from ml.fingerprint import fingerprint_of_course
+from ml.hindsight import uncalm
 from tasks.alongside import least_of
 from tasks.calibrate import calm_of_series, disturbed, fit_of, together
 from tasks.course import calm_of_course
@@ -144,6 +145,8 @@ class _Playing:
         entities = sorted({name.entity for name in names})
         place = {entity: row for row, entity in enumerate(entities)}
         worked = disturbed(entities, windows, known, self.platform)
+        # What is settled as real is no calm either; what came before its end was heard all the same, as live.
+        worked |= uncalm([window.timestamp() for window in windows], stretch.real)
         none = np.zeros(len(self.ends), np.bool_)
         families: dict[str, Flags] = {}
         for name, row in zip(names, np.isfinite(rounds), strict=True):

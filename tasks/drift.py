@@ -23,14 +23,14 @@ from ml.drift import Judged, Shift, Verdict, judge, worst
 from ml.drift_days import Hourly, Rows, hourly, together
 from ml.drift_performance import Outcomes, ShareShift, performance
 from ml.labelling import Opinion
-from policy.retraining import Asked, retraining
+from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import FeatureError
 from tonewatch.settings import Profile
 from warehouse import audit, drift, entities, tenants, validations
 from warehouse.database import Connection, Warehouse
-from warehouse.drift import DriftCheck, DriftResult, RetrainingRequest
+from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
 #: Days of the platform: the reference's, and how long after its end people have had time to say what an incident was.
 REFERENCE_DAYS, LATE_DAYS = 28, 2
@@ -254,11 +254,13 @@ async def _ask(
     last = Asked(before[-1].asked, timedelta(seconds=before[-1].cool_down_seconds)) if before else None
     day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
     shadowed = await validations.undecided(tenant, db, of.view, last.at) if last else None
-    decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed)
+    whole = await drift.requests(tenant, db, ALL)
+    other = whole[-1].asked if whole else None
+    decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed, other)
     if not decided.ask:
         return None, decided.why
     reason = f"{of.told} ({decided.why})"
-    request = RetrainingRequest(of.view, now, decided.rest.total_seconds(), WHO, reason)
+    request = RetrainingRequest(of.view, now, decided.rest.total_seconds(), WHO, reason, why=Why.DRIFT.value)
     await ask(tenant, db, request)
     return request, decided.why
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -26,9 +26,13 @@ CHANGE = 0.05
 
 async def opinion_of(tenant: str, db: Connection) -> Opinion:
     """What the labels of the tenant come to, by what was said until now."""
+    return opinion(*await _said(tenant, db))
+
+
+async def _said(tenant: str, db: Connection) -> tuple[list[Vote], dict[str, bool]]:
     said = await authors.spoken(tenant, db)
     votes = [Vote(each.incident, each.author, each.real, each.time, each.about) for each in said]
-    return opinion(votes, dict.fromkeys(await authors.verified(tenant, db), True))
+    return votes, dict.fromkeys(await authors.verified(tenant, db), True)
 
 
 async def judge(tenant: str, db: Connection, now: datetime) -> Opinion:
@@ -46,17 +50,86 @@ async def judge(tenant: str, db: Connection, now: datetime) -> Opinion:
     return found
 
 
-async def real_times(tenant: str, warehouse: Warehouse, since: datetime, until: datetime) -> list[tuple[float, float]]:
-    """(onset, end) in seconds of the incidents in that stretch that are settled as real: no calm to learn from.
+@dataclass(frozen=True, slots=True)
+class Unrest:
+    """What is not calm from `since` to `until`, in seconds. real: (onset, end) of incidents that are settled as real;
+    open_: of those that nobody has settled; lasting: how many of either are not over.
+    """
 
-    One that is not over lasts until `until`. Raises WarehouseAway.
+    since: float
+    until: float
+    real: tuple[tuple[float, float], ...] = ()
+    open_: tuple[tuple[float, float], ...] = ()
+    lasting: int = 0
+
+    @property
+    def restless(self) -> bool:
+        """Whether anything of it may not be calm."""
+        return bool(self.real or self.open_)
+
+    @property
+    def share(self) -> float:
+        """Of the stretch, that incidents cover."""
+        covered, last = 0.0, self.since
+        for onset, end in sorted([*self.real, *self.open_]):
+            first = max(onset, last)
+            last = max(last, min(end, self.until))
+            covered += max(0.0, last - first)
+        return covered / (self.until - self.since)
+
+    def told(self, most: float) -> str:
+        """Why it is hardly calm: an incident is not over, or they cover more than `most` of it; empty: it is calm."""
+        return str(self) if self.lasting or self.share > most else ""
+
+    def __str__(self) -> str:
+        if not self.restless:
+            return "no incident"
+        going = f", {self.lasting} not over" if self.lasting else ""
+        many = f"{len(self.real)} incidents settled as real and {len(self.open_)} that nobody has settled"
+        return f"{many}{going}, {self.share:.0%} of the time"
+
+
+async def unrest_of(tenant: str, warehouse: Warehouse, since: datetime, until: datetime) -> Unrest:
+    """What is known not to be calm in that stretch, or may not be. An incident that is not over lasts until `until`.
+
+    Raises WarehouseAway.
     """
     async with warehouse.as_tenant(tenant) as db:
         lasted = await authors.lasting(tenant, db, since, until, until)
         found = await opinion_of(tenant, db) if lasted else None
+    span = (since.timestamp(), until.timestamp())
     if found is None:
-        return []
-    return [(each.onset.timestamp(), each.ended.timestamp()) for each in lasted if found.settled(each.id)]
+        return Unrest(*span)
+    open_ = [each for each in lasted if found.settled(each.id) is None]
+    real = [each for each in lasted if found.settled(each.id)]
+    lasting = sum(each.ended >= until for each in (*open_, *real))
+    return Unrest(*span, _times(real), _times(open_), lasting)
+
+
+def _times(lasted: Sequence[authors.Stretch]) -> tuple[tuple[float, float], ...]:
+    return tuple((each.onset.timestamp(), each.ended.timestamp()) for each in lasted)
+
+
+async def real_times(tenant: str, warehouse: Warehouse, since: datetime, until: datetime) -> list[tuple[float, float]]:
+    """(onset, end) in seconds of the incidents in that stretch that are settled as real: no calm to learn from.
+
+    Raises WarehouseAway.
+    """
+    return list((await unrest_of(tenant, warehouse, since, until)).real)
+
+
+async def newly_settled(tenant: str, db: Connection, since: datetime) -> list[str]:
+    """What people's labels have settled since then, or settled anew: incidents, and what two models disagreed on.
+
+    What is verified without anybody's word is not theirs.
+    """
+    votes, verified = await _said(tenant, db)
+    now, before = (
+        opinion(votes, verified),
+        opinion((each for each in votes if each.time <= since.timestamp()), verified),
+    )
+    judged = sorted({vote.incident for vote in votes})
+    return [each for each in judged if now.settled(each) is not None and now.settled(each) != before.settled(each)]
 
 
 def without(frame: FeatureFrame, real: Sequence[tuple[float, float]]) -> FeatureFrame:

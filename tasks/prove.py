@@ -24,6 +24,7 @@ from ml.kinds import kind_of, parsed
 from tasks.detect import NOTABLE
 from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
 from tonewatch.errors import ModelUnfit
+from tonewatch.settings import Profile
 from warehouse.calibrations import model_version
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def prove(
     sides = [lesson.pupil] + ([champion] if champion is not None else [])
     before = max(each.looks_back for each in sides)
     calm = strands_of(lesson.pupil, lesson.held_out, stretch.phases)
-    anomalies = gate.inject(calm, _bounds(lesson.family, stretch), budget.run, before, seed=seed)
+    anomalies = gate.inject(calm, bounds_of(lesson.family, stretch.profile), budget.run, before, seed=seed)
     if anomalies is None:
         why = f"the held-out calm has no {budget.run} ticks in a row in which anything could be found"
         # A first model with a threshold that calm has set is better than none; what would replace one must be proved.
@@ -106,8 +107,8 @@ def _compared(mine: _Side, theirs: _Side, flags: Sequence[gate.Flags], version: 
         **_recall("gate_recall", flags[0]),
         **_recall("gate_recall_champion", flags[1]),
         "gate_by_chance": by_chance,
-        "gate_pages": mine.pages,
-        "gate_pages_champion": theirs.pages,
+        **_count("gate_pages", mine.pages),
+        **_count("gate_pages_champion", theirs.pages),
         "gate_pages_allowed": allowed,
     }
     told = f"finds {flags[0].sum()} of {len(flags[0])} injected anomalies, the champion {version} {flags[1].sum()}"
@@ -122,6 +123,11 @@ def _compared(mine: _Side, theirs: _Side, flags: Sequence[gate.Flags], version: 
 def _recall(name: str, flags: gate.Flags) -> dict[str, float]:
     low, high = gate.recall_interval(flags)
     return {name: float(flags.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def _count(name: str, pages: float) -> dict[str, float]:
+    low, high = gate.count_interval(pages)
+    return {name: pages, f"{name}_low": low, f"{name}_high": high}
 
 
 def _side(
@@ -139,8 +145,9 @@ def _allowed(budget: Budget, scores: Floats, stretch: Stretch) -> float:
     return float(budget.pages_per_week * seconds / budget.week_seconds)
 
 
-def _bounds(family: str, stretch: Stretch) -> gate.Bounds:
-    promises = contract(view(family, stretch.profile)).promises
+def bounds_of(family: str, profile: Profile) -> gate.Bounds:
+    """What the contract of the family's view allows its features."""
+    promises = contract(view(family, profile)).promises
     low, high = (np.array(ends) for ends in zip(*((each.low, each.high) for each in promises), strict=True))
     return gate.Bounds(low, high, np.array(floors(family)))
 

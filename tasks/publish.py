@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from feature_store import training_sets
 from feature_store.definitions import fingerprint
 from feature_store.views import view
 from ml.calibration import Calibration
+from ml.gate import count_interval
 from ml.kinds import kind_of
 from tasks import plot
 from tasks.calibrate import fit_of
@@ -96,6 +98,7 @@ async def publish(
     training = replace(
         training,
         pictures=pictures,
+        trials=lesson.trials,
         metrics={**training.metrics, **verdict.figures},
         lineage={**training.lineage, versions.GATE: verdict.word, versions.GATE_REASON: verdict.reason},
     )
@@ -132,7 +135,7 @@ def _traced(stretch: Stretch, lesson: Lesson, fit: calibrations.Calibrated, made
     return Traced(
         model=model,
         version=number,
-        run="",
+        run=stretch.run,
         trained=fit.made,
         started=stretch.start,
         ended=stretch.end,
@@ -140,6 +143,7 @@ def _traced(stretch: Stretch, lesson: Lesson, fit: calibrations.Calibrated, made
         sets=[{"name": made.name, "version": made.version, "hash": made.hash}],
         entities=lesson.entities,
         sources={"sample": {"after": stretch.start, "last": stretch.end}},
+        why=stretch.why,
     )
 
 
@@ -150,6 +154,7 @@ def _training(
 
     frames = (lesson.learned, lesson.held_out)
     threshold, profile = calibration.thresholds[lesson.family], stretch.profile
+    kind = kind_of(lesson.detector.kind)
     return Training(
         tenant=stretch.tenant,
         start=stretch.start,
@@ -164,7 +169,7 @@ def _training(
             "calm_highest": threshold.highest,
             "calm_exceedance": calibration.exceedance,
             "calm_aim": calibration.aim,
-            "calm_seen": calibration.seen,
+            **_counted("calm_seen", calibration.seen),
             "calm_ticks": calibration.ticks,
             "rows_learned": len(lesson.learned.ends),
             "rows_held_out": len(lesson.held_out.ends),
@@ -176,7 +181,10 @@ def _training(
             "seed": seed,
             "kind": lesson.detector.kind,
             "embargo_seconds": profile.window_seconds + lesson.detector.looks_back * profile.tick_seconds,
-            **kind_of(lesson.detector.kind).params(lesson.detector),
+            **{name: _word(value) for name, value in kind.settings(lesson.settings).items()},
+            **kind.params(lesson.detector),
+            "trials": max(1, len(lesson.trials)),  # fewer than asked: time was up, or the calm was too short to search
+            "trials_asked": profile.search.trials,
             "tail": calibration.tail,
             "families": ",".join(sorted(calibration.thresholds)),
             "window_seconds": profile.window_seconds,
@@ -191,6 +199,9 @@ def _training(
             "training_set": f"{made.name}/{made.version}",
             "training_rows": str(made.found),
             "tenants": stretch.tenant,
+            "why": stretch.why,
+            "flow_run": stretch.run,
+            "unrest": stretch.unrest,
             "code_version": code_version(),
             "scores_hash": hashlib.blake2b(np.ascontiguousarray(lesson.scores).tobytes(), digest_size=16).hexdigest(),
         },
@@ -202,6 +213,25 @@ def _training(
     )
 
 
+def _counted(name: str, count: float) -> dict[str, float]:
+    low, high = count_interval(count)
+    return {name: count, f"{name}_low": low, f"{name}_high": high}
+
+
+def _word(value: Any) -> str | int | float:
+    """As MLflow takes a parameter."""
+    return value if isinstance(value, str | int | float) else ",".join(map(str, value))
+
+
+def tell_failed(tracking_uri: str, failed: Mapping[str, str], tenant: str, why: str, run: str) -> None:
+    """Log a failed run for each family, with why. Raises ModelError: MLflow is away or refuses."""
+    from ml import registry
+
+    tags = {"tenant": tenant, "why": why, "flow_run": run, "code_version": code_version()}
+    for family, reason in failed.items():
+        registry.log_failure(tracking_uri, family, {**tags, "family": family}, reason)
+
+
 @cache
 def code_version() -> str:
     """The house's version, and a hash over the code that reads, learns and scores."""
@@ -210,5 +240,6 @@ def code_version() -> str:
     for room in ("feature_store", "ml"):
         for path in sorted((house / room).rglob("*.py")):
             content.update(path.relative_to(house).as_posix().encode() + path.read_bytes())
-    content.update((house / "tasks" / "train.py").read_bytes())
+    for step in ("search.py", "train.py"):
+        content.update((house / "tasks" / step).read_bytes())
     return f"{version('tonewatch')}+{content.hexdigest()}"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,8 @@ from warehouse import entities as known
 from warehouse.database import Warehouse
 
 Floats = npt.NDArray[np.float64]
+#: Days of the platform that a training learns from where nobody says otherwise.
+LEARNED_DAYS = 2
 #: Samples are read this many windows at a time: months of history must not lie in memory.
 WINDOWS_PER_READ = 720
 
@@ -43,7 +46,8 @@ WINDOWS_PER_READ = 720
 class Stretch:
     """Whose calm telemetry is learned from, and when: start <= time <= end.
 
-    real: (onset, end) in seconds of incidents in it that are settled as real (tasks/judge.py): they are no calm.
+    real: (onset, end) in seconds of incidents in it that are settled as real (tasks/judge.py): they are no calm;
+    unrest: what of it may not be calm, in words; why: what asked for the training; run: Prefect's.
     """
 
     tenant: str
@@ -51,6 +55,9 @@ class Stretch:
     end: datetime
     profile: Profile
     real: Sequence[tuple[float, float]] = ()
+    unrest: str = ""
+    why: str = ""
+    run: str = ""
 
     @property
     def middle(self) -> datetime:
@@ -78,7 +85,8 @@ class Lesson:
     """What was learned of one family; `learned` and `held_out` are the rows of the two halves.
 
     scores, notable: of the second half by `pupil`, a detector that knew the first alone, (entities, windows);
-    entities: theirs.
+    entities: theirs; settings: of the kind, where they are not the defaults; trials: those that were tried, as a table
+    (tasks/search.py), none where nothing was searched.
     """
 
     family: str
@@ -89,6 +97,8 @@ class Lesson:
     scores: Floats
     notable: npt.NDArray[np.bool_]
     pupil: FamilyDetector
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]] = ()
 
 
 async def platform_of(warehouse: Warehouse, stretch: Stretch) -> Topology:
@@ -120,14 +130,22 @@ async def read_frame(
 
 
 def learn(
-    family: str, learned: FeatureFrame, held_out: FeatureFrame, *, seed: int, kind: str = DEFAULT, phases: int = 1
+    family: str,
+    learned: FeatureFrame,
+    held_out: FeatureFrame,
+    *,
+    seed: int,
+    kind: str = DEFAULT,
+    phases: int = 1,
+    settings: Mapping[str, Any] | None = None,
 ) -> Lesson:
-    """Fit on `learned`, score `held_out`, fit again on both. phases: windows per tick in the frames.
+    """Fit on `learned`, score `held_out`, fit again on both. phases: windows per tick in the frames; settings: of the
+    kind, where they are not the defaults.
 
     Raises ModelError: too little calm telemetry, or a kind that cannot be used here.
     """
     made = kind_of(kind)
-    pupil, detector = (made.make(names(family), floors(family), seed) for _ in range(2))
+    pupil, detector = (made.make(names(family), floors(family), seed, **(settings or {})) for _ in range(2))
     parts = [strands_of(pupil, frame, phases) for frame in (learned, held_out)]
     pupil.teach(parts[:1])
     scores = score_matrix(pupil, held_out, phases)
@@ -135,7 +153,7 @@ def learn(
     notable = notable_matrix(pupil, held_out)
     detector.teach(parts)
     entities = tuple(dict.fromkeys(held_out.entities))
-    return Lesson(family, learned, held_out, detector, entities, scores, notable, pupil)
+    return Lesson(family, learned, held_out, detector, entities, scores, notable, pupil, settings or {})
 
 
 def calibrated(
@@ -235,10 +253,20 @@ async def train(
     seed: int,
     kind: str = DEFAULT,
 ) -> Lesson:
-    """Read the family's calm stretch and learn from it, but for incidents that are settled as real.
+    """Read the family's calm stretch and learn from it, with the kind's default settings. Raises ModelError: see
+    `halves`; too little calm telemetry.
+    """
+    learned, held_out = await halves(warehouse, stretch, family, entities, kind=kind)
+    return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
 
-    Raises ModelError: too little calm telemetry, a kind that looks back farther than the watcher does, or telemetry
-    that breaks the contract of its view.
+
+async def halves(
+    warehouse: Warehouse, stretch: Stretch, family: str, entities: Sequence[str], *, kind: str = DEFAULT
+) -> tuple[FeatureFrame, FeatureFrame]:
+    """What is learned from and what is held out: the windows of both halves, but for incidents settled as real.
+
+    Raises ModelError: no window, a kind that looks back farther than the watcher does, or telemetry that breaks the
+    contract of its view.
     """
     refuse_far_sighted(kind, family, stretch.profile)
     # The windows of the second half begin where the first ends, and its first `looks_back` ticks are the past of those
@@ -252,7 +280,7 @@ async def train(
         )
     learned, held_out = (without(frame, stretch.real) for frame in (learned, held_out))
     refuse_broken(view(family, stretch.profile), (learned, held_out), stretch.end)
-    return await asyncio.to_thread(learn, family, learned, held_out, seed=seed, kind=kind, phases=stretch.phases)
+    return learned, held_out
 
 
 def refuse_broken(of: View, frames: Sequence[FeatureFrame], until: datetime) -> None:

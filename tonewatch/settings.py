@@ -275,6 +275,15 @@ class PageBudget(BaseModel):
     week_seconds: float = Field(7 * 86400.0, gt=0, description="Length of a budget week; demo: seven compressed days")
 
 
+class Search(BaseModel):
+    """How much a training may search for better settings of a kind of model; one trial is that of the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: int = Field(1, ge=1, le=200, description="Settings that are tried per family, the defaults first")
+    seconds: float = Field(600.0, gt=0, description="After so long no further trial of a family begins")
+
+
 class Escalation(BaseModel):
     """Minutes until an incident that nobody has answered is told to the next level (the sheet's defaults)."""
 
@@ -646,6 +655,7 @@ class Profile(BaseModel):
     models: dict[str, str] = Field(
         {}, description="Kind of model of a family of parts (edge: row-ensemble); others: isolation-forest"
     )
+    search: Search = Field(Search(), description="How far a training searches for better settings of a model")
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")

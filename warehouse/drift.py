@@ -12,6 +12,8 @@ from sqlalchemy import text
 from warehouse.database import Connection
 from warehouse.rows import Row, clean, packed, row, utc
 
+#: What stands in place of a view where all families of a tenant are to be trained again.
+ALL = "all"
 CHECK = "view, window_end, window_start, reference_start, checked, verdict, told, report"
 PUT_CHECK = text(f"""
     insert into drift_check (tenant, {CHECK})
@@ -52,10 +54,10 @@ REPORTS = text("""
 CALM = text("""
     select max(checked) from drift_check where tenant = :tenant and view = :view and verdict in ('steady', 'growth')
 """)
-REQUEST = "view, asked, cool_down_seconds, who, reason, flow_run, delivered"
+REQUEST = "view, asked, cool_down_seconds, who, reason, flow_run, delivered, why"
 PUT_REQUEST = text("""
-    insert into retraining_request (tenant, view, asked, cool_down_seconds, who, reason)
-    values (:tenant, :view, :asked, :cool_down_seconds, :who, :reason)
+    insert into retraining_request (tenant, view, asked, cool_down_seconds, who, reason, why)
+    values (:tenant, :view, :asked, :cool_down_seconds, :who, :reason, :why)
 """)
 REQUESTS = text(f"""
     select {REQUEST} from retraining_request
@@ -115,7 +117,9 @@ class DriftResult:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingRequest:
-    """A retraining that was asked for. delivered: when Prefect took it; None: it waits."""
+    """A retraining that was asked for. view: one, or ALL; delivered: when Prefect took it; None: it waits; why: what
+    asked for it (policy/retraining.py).
+    """
 
     view: str
     asked: datetime
@@ -124,6 +128,7 @@ class RetrainingRequest:
     reason: str
     flow_run: str = ""
     delivered: datetime | None = None
+    why: str = "drift"
 
     @property
     def rests_until(self) -> datetime:

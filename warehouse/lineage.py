@@ -14,12 +14,12 @@ from sqlalchemy import text
 from warehouse.database import Connection
 from warehouse.rows import document, packed, row, utc
 
-COLUMNS = "model, version, run, trained, started, ended, data_hash, sets, entities, subjects, sources"
+COLUMNS = "model, version, run, trained, started, ended, data_hash, sets, entities, subjects, sources, why"
 PUT = text("""
     insert into model_lineage (tenant, model, version, run, trained, started, ended, data_hash, sets, entities,
-        subjects, sources)
+        subjects, sources, why)
     values (:tenant, :model, :version, :run, :trained, :started, :ended, :data_hash, cast(:sets as jsonb), :entities,
-        :subjects, cast(:sources as jsonb))
+        :subjects, cast(:sources as jsonb), :why)
     on conflict do nothing
 """)
 OF_MODEL = text(f"""
@@ -42,6 +42,7 @@ OF_SUBJECT = text(f"""
     where tenant = :tenant and m.sources ? 'session_report' and m.started <= heard.last and m.ended >= heard.first
     order by model, trained, version
 """)  # noqa: S608 - constants
+TRAINED = text("select model, max(trained) as trained from model_lineage where tenant = :tenant group by model")
 RETIRE = text("""
     insert into retired_model (tenant, model, version, retired, reason)
     select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (model text, version text,
@@ -64,7 +65,8 @@ TAKE = text("update retraining set taken = :at where tenant = :tenant and model 
 @dataclass(frozen=True, slots=True)
 class Traced:
     """What a version learned from. started, ended: of the telemetry; sets: training sets, {name, version, hash};
-    entities: whose rows; subjects: pseudonyms of people whose rows they are; sources: the tables that were read.
+    entities: whose rows; subjects: pseudonyms of people whose rows they are; sources: the tables that were read; run:
+    Prefect's, of the training; why: what asked for it (policy/retraining.py).
     """
 
     model: str
@@ -78,6 +80,7 @@ class Traced:
     entities: Sequence[str] = ()
     subjects: Sequence[str] = ()
     sources: dict[str, Any] | None = None
+    why: str = ""
 
     @property
     def name(self) -> str:
@@ -122,6 +125,11 @@ async def of_model(tenant: str, db: Connection, model: str, version: str = "") -
 async def of_tenant(tenant: str, db: Connection) -> list[Traced]:
     """Every version that learned from the tenant."""
     return [Traced(**each) for each in (await db.execute(OF_TENANT, {"tenant": tenant})).mappings()]
+
+
+async def trained(tenant: str, db: Connection) -> dict[str, datetime]:
+    """Model -> when a version of it last learned from the tenant, also one that the gate refused."""
+    return dict((await db.execute(TRAINED, {"tenant": tenant})).tuples().all())
 
 
 async def of_subject(tenant: str, db: Connection, subject: str) -> list[Traced]:

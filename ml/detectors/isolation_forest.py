@@ -24,26 +24,38 @@ from tonewatch.errors import ModelError
 LEAST_ROWS = 20
 #: A feature's envelope is never narrower than this many robust standard deviations.
 NARROWEST = 3.0
+#: Rows that each tree sees, as in the paper.
+SAMPLES = 256
 
 
 class ForestDetector(FamilyDetector):
     """An isolation forest per component family.
 
     floors: per feature, the smallest difference worth noticing: its scale is never below, so that a feature that was
-    constant in training neither explodes nor is ignored. imputed: values that the last call of score() had to fill in
+    constant in training neither explodes nor is ignored. samples: rows that each tree sees at most; narrowest: an
+    envelope, in robust standard deviations. imputed: values that the last call of score() had to fill in
     with the training median.
     """
 
     kind = "isolation-forest"
 
-    def __init__(self, names: Sequence[str], floors: Sequence[float], *, trees: int = 100, seed: int = 0) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        floors: Sequence[float],
+        *,
+        trees: int = 100,
+        samples: int = SAMPLES,
+        narrowest: float = NARROWEST,
+        seed: int = 0,
+    ) -> None:
         super().__init__(names)
         if len(floors) != len(self.names) or min(floors, default=0.0) <= 0:
             raise ModelError("each feature needs a floor above 0")
         self.floors = tuple(float(floor) for floor in floors)
-        self.trees = trees
+        self.trees, self.samples, self.narrowest = trees, samples, narrowest
         self.seed = seed
-        self.limits: Floats = np.full(len(self.names), NARROWEST)
+        self.limits: Floats = np.full(len(self.names), narrowest)
         self.imputed = 0
         self.pipeline: Pipeline | None = None
 
@@ -66,11 +78,14 @@ class ForestDetector(FamilyDetector):
         scale = RobustScaler(unit_variance=True).fit(impute.transform(kept))
         scale.scale_ = np.maximum(_spread(kept), self.floors)
         distances = scale.transform(impute.transform(kept))
-        # max_samples as in the paper; contamination is unused: thresholds come from ml/calibration.py
+        # contamination is unused: thresholds come from ml/calibration.py
         forest = IsolationForest(
-            n_estimators=self.trees, max_samples=min(256, len(kept)), contamination="auto", random_state=self.seed
+            n_estimators=self.trees,
+            max_samples=min(self.samples, len(kept)),
+            contamination="auto",
+            random_state=self.seed,
         ).fit(distances)
-        self.limits = np.maximum(np.abs(distances).max(axis=0), NARROWEST)
+        self.limits = np.maximum(np.abs(distances).max(axis=0), self.narrowest)
         self.pipeline = Pipeline([("impute", impute), ("scale", scale), ("forest", forest)])
         return self
 

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,20 +31,27 @@ class Packed:
 class Kind:
     """A kind of model.
 
-    make: for a family's features, their floors and a seed, one that has learned nothing; pack, unpack: what it has
+    make: for a family's features, their floors and a seed, one that has learned nothing; further settings, by name, are
+    those of its space; pack, unpack: what it has
     learned, there and back; format: of what is packed, another is refused; packages: what a reader of it needs, in
-    the versions that are installed; needs: the module without which it cannot be used, "" for none.
+    the versions that are installed; needs: the module without which it cannot be used, "" for none; space: by setting
+    of `make` the values that a search may try, the default first; params: what else of a detector is worth telling.
     """
 
     name: str
     title: str
-    make: Callable[[Sequence[str], Sequence[float], int], FamilyDetector]
+    make: Callable[..., FamilyDetector]
     pack: Callable[[FamilyDetector], Packed]
     unpack: Callable[[Packed], FamilyDetector]
     params: Callable[[FamilyDetector], Mapping[str, str | int | float]]
     packages: tuple[str, ...]
     format: int = 1
     needs: str = ""
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def settings(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings that its space names: what was chosen, and the defaults."""
+        return {name: values[0] for name, values in self.space.items()} | dict(chosen)
 
     def refuse_missing(self) -> None:
         """Raise ModelError where what it needs is not installed."""

@@ -16,9 +16,11 @@ CUT = Pieces(ahead=2, warmed=8, forecasts=1)
 UNITS, EPOCHS, DRAWN = 16, 6, 8_000
 
 
-def _make(names: Sequence[str], floors: Sequence[float], seed: int) -> StrandDetector:
+def _make(
+    names: Sequence[str], floors: Sequence[float], seed: int, *, units: int = UNITS, epochs: int = EPOCHS
+) -> StrandDetector:
     network = LstmForecastDetector(
-        names, floors, scaled=True, units=UNITS, epochs=EPOCHS, seed=seed, pieces=CUT, drawn=DRAWN
+        names, floors, scaled=True, units=units, epochs=epochs, seed=seed, pieces=CUT, drawn=DRAWN
     )
     return StrandDetector(NAME, RowEnsemble(names, floors, members={"lstm": network}, steady=False))
 
@@ -30,12 +32,11 @@ KIND = Kind(
     pack=lambda detector: Packed(strands(detector).kept()),
     unpack=lambda packed: StrandDetector.restored(NAME, packed.state, (LstmForecastDetector,)),
     params=lambda detector: {
-        "units": UNITS,
-        "epochs": EPOCHS,
         "drawn": DRAWN,
         "ahead": CUT.ahead,
         "looks_back": detector.looks_back,
     },
     packages=("numpy", "tensorflow-cpu"),
     needs="tensorflow",
+    space={"units": (UNITS, 8, 32), "epochs": (EPOCHS, 18)},
 )

@@ -19,11 +19,19 @@ NAME = "row-ensemble"
 LAGS = (1, 2, 5)
 
 
-def _make(names: Sequence[str], floors: Sequence[float], seed: int) -> StrandDetector:
+def _make(
+    names: Sequence[str],
+    floors: Sequence[float],
+    seed: int,
+    *,
+    lags: Sequence[int] = LAGS,
+    power: float = 2.0,
+    size: int = 1000,
+) -> StrandDetector:
     members: dict[str, RowDetector] = {
-        "distance": DistanceDetector(names, floors),
-        "neighbours": NeighboursDetector(names, floors, seed=seed),
-        "next": RidgeForecastDetector(names, floors, lags=LAGS, scaled=True),
+        "distance": DistanceDetector(names, floors, power=power),
+        "neighbours": NeighboursDetector(names, floors, seed=seed, size=size),
+        "next": RidgeForecastDetector(names, floors, lags=lags, scaled=True),
     }
     return StrandDetector(NAME, RowEnsemble(names, floors, members=members, steady=False))
 
@@ -45,8 +53,9 @@ KIND = Kind(
     ),
     params=lambda detector: {
         "members": ",".join(strands(detector).ensemble.members),
-        "lags": ",".join(map(str, LAGS)),
         "looks_back": detector.looks_back,
     },
     packages=("numpy", "scikit-learn"),
+    # No lag is longer: live nothing older is held.
+    space={"lags": (LAGS, (1,), (1, 2, 3, 4, 5)), "power": (2.0, 4.0), "size": (1000, 4000)},
 )

@@ -36,6 +36,8 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
             ("replay", "The replay gate", ("bit_exact", "incidents", "planted_refused")),
             ("labels", "Labels", ("lift", "poison_passed")),
             ("lineage", "Lineage", ("query_s",)),
+            ("kinds", "Kinds of family model", ("recall",)),
+            ("search", "Searching for settings", ("gain",)),
         ),
     ),
 }

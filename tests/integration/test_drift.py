@@ -222,7 +222,7 @@ class Prefect:
         self.away = False
         self.runs: list[tuple[str, Sequence[str] | None, str]] = []
 
-    async def __call__(self, tenant: str, families: Sequence[str] | None, key: str) -> str:
+    async def __call__(self, tenant: str, families: Sequence[str] | None, key: str, why: Sequence[str]) -> str:
         if self.away:
             raise PartFailed("Prefect is away")
         self.runs.append((tenant, families, key))

@@ -12,6 +12,7 @@ import pytest
 
 from flows.detection import Batch, DetectionState, tick
 from flows.following import NAME, SAVED_EVERY, Following
+from ml.hindsight import AFTER_SECONDS, BEFORE_SECONDS
 from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson, calibrated_together, learn_series, rows_of
 from tasks.preserve import snapshot
 from tasks.rounds import TICKED
@@ -305,3 +306,16 @@ async def test_what_announced_work_explains_is_no_calm(warehouse: Warehouse, ten
     row = lesson.names.index(LAG[0])
     assert lesson.disturbed[row].tolist() == within
     assert not lesson.disturbed[1 - row].any()
+
+
+async def test_what_was_a_real_incident_is_no_calm(warehouse: Warehouse, tenant: str) -> None:
+    stretch = await stretch_of(warehouse, tenant, 2_400)
+    onset, end = at(10_000).timestamp(), at(10_100).timestamp()
+    lesson = await learn_series(warehouse, replace(stretch, real=[(onset, end)]), PLATFORM)
+    windows = stretch.ends(stretch.middle, stretch.end)
+    within = [onset - BEFORE_SECONDS <= each.timestamp() <= end + AFTER_SECONDS for each in windows]
+    assert 0 < sum(within) < len(within)
+    assert [row.tolist() for row in lesson.disturbed] == [within] * 2
+    whole = await learn_series(warehouse, stretch, PLATFORM)
+    assert not whole.disturbed.any()
+    np.testing.assert_array_equal(whole.scores, lesson.scores)

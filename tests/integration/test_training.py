@@ -28,6 +28,7 @@ from ml import registry
 from ml.detectors.isolation_forest import ForestDetector
 from ml.ensemble import default_ensemble
 from ml.fingerprint import fingerprint as ensemble_fingerprint
+from ml.kinds import kind_of
 from tasks.fetch import Bench
 from tasks.prove import prove
 from tasks.publish import publish
@@ -47,7 +48,7 @@ from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
 from tonewatch.settings import Settings, load_profile, to_environment
-from warehouse import calibrations, entities, samples
+from warehouse import calibrations, entities, lineage, samples
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -246,6 +247,7 @@ async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_coul
 ) -> None:
     async with warehouse.as_tenant(calm.tenant) as db:
         await entities.save(tenant=calm.tenant, db=db, entities=[Entity("edge:edge-1", "edge")], at=START)
+    before = published(mlflow.url, "edge", "theirs")
     settings = Settings(
         profile="demo", database_url=SecretStr(database.app_url), mlflow_tracking_uri=mlflow.url, tenant=calm.tenant
     )
@@ -266,6 +268,23 @@ async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_coul
     (newest, *_) = registry.MlflowClient(mlflow.url).search_model_versions("name='transcode-isolation-forest'")
     run = registry.MlflowClient(mlflow.url).get_run(newest.run_id).data
     assert (newest.tags["tenant"], run.params["seed"], run.params["kind"]) == (calm.tenant, "5", "isolation-forest")
+    holds_what_a_training_must(mlflow.url, newest)
+    refused = told_in_mlflow(mlflow.url, "edge")
+    assert (refused.info.status, refused.data.tags["why"], refused.data.tags["tenant"]) == (
+        "FAILED",
+        "hand",
+        calm.tenant,
+    )
+    assert refused.data.tags["failure"].startswith("0 usable rows")
+    assert registry.champion_versions(mlflow.url)["edge"] == before, "a training that fails touches no champion"
+    flow_run = _get(f"{prefect['PREFECT_API_URL']}/flow_runs/{newest.tags['flow_run']}")
+    assert flow_run["state_type"] == "FAILED"
+    assert set(flow_run["tags"]) >= {calm.tenant, "hand"}
+    assert flow_run["id"] == refused.data.tags["flow_run"]
+    async with warehouse.as_tenant(calm.tenant) as db:
+        (traced,) = await lineage.of_tenant(calm.tenant, db)
+        assert not [each for each in await calibrations.newest(calm.tenant, db) if each.family == "edge"]
+    assert (traced.model, traced.why, traced.run) == ("transcode-isolation-forest", "hand", flow_run["id"])
     artifacts = _post(f"{prefect['PREFECT_API_URL']}/artifacts/latest/filter")
     assert {each["key"] for each in artifacts} == {"training-progress", "training-figures", "training-series"}
     figures = next(artifact for artifact in artifacts if artifact["key"] == "training-figures")
@@ -279,6 +298,51 @@ async def test_the_deployment_trains_what_it_can_and_ends_by_naming_what_it_coul
     assert run.data.tags["fingerprint"] == ensemble_fingerprint(default_ensemble())
     assert (run.data.metrics["families_calibrated"], run.data.metrics["rounds"]) == (0.0, 2 * DAY / 5)
     assert [each.path for each in client.list_artifacts(run.info.run_id, "pictures")] == ["pictures/thresholds.png"]
+
+
+def told_in_mlflow(url: str, name: str) -> Any:
+    """The run of that name among the trainings."""
+    client = registry.MlflowClient(url)
+    experiment = client.get_experiment_by_name(registry.EXPERIMENT)
+    (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return run
+
+
+def holds_what_a_training_must(url: str, version: Any, trials: int = 0) -> None:
+    """Data hash, code version, lineage, signature, input example, figures with intervals, pictures, and what a search
+    has tried.
+    """
+    client = registry.MlflowClient(url)
+    run = client.get_run(version.run_id)
+    assert run.info.status == "FINISHED"
+    assert {"data_hash", "content_hash", "code_version", "training_set", "view", "tenants", "why"} <= set(version.tags)
+    assert version.tags["unrest"] == "no incident"
+    assert {"seed", "kind", "trials", "trials_asked", "embargo_seconds"} <= set(run.data.params)
+    assert set(kind_of(run.data.params["kind"]).space) <= set(run.data.params)
+    figures = run.data.metrics
+    for name, low, high in (
+        ("threshold", "calm_low", "calm_high"),
+        ("calm_seen", "calm_seen_low", "calm_seen_high"),
+        ("gate_recall", "gate_recall_low", "gate_recall_high"),
+    ):
+        assert figures[low] <= figures[name] <= figures[high], name
+    about = registry.mlflow.models.Model.load(f"models:/{version.name}/{version.version}")
+    assert about.signature.inputs.input_names() == list(names("transcode"))
+    assert about.saved_input_example_info is not None
+    pictures = {each.path for each in client.list_artifacts(version.run_id, "pictures")}
+    assert pictures == {"pictures/calm-scores.png", "pictures/noticed.png"}
+    assert run.data.params["trials"] == str(max(1, trials))
+    if trials:
+        tried = json.loads(Path(client.download_artifacts(version.run_id, "trials.json")).read_text())
+        rows = [dict(zip(tried["columns"], each, strict=True)) for each in tried["data"]]
+        assert [row["trial"] for row in rows] == list(range(trials))
+        assert all(row["recall_low"] <= row["recall"] <= row["recall_high"] for row in rows), rows
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def _post(url: str) -> list[dict[str, Any]]:

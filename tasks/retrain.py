@@ -1,0 +1,110 @@
+"""Retrain: decides for a tenant whether its models are to be trained again because they are old, or because of labels.
+
+What is decided becomes a request, in a transaction with its line in the audit, as a drift's does (tasks/drift.py). The
+flow hands requests to Prefect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ml.kinds import family_and_kind
+from policy.retraining import RESTLESS, Asked, Decision, Known, Why, labelled, scheduled
+from tasks.drift import INCIDENTS, ask
+from tasks.judge import newly_settled, unrest_of
+from tasks.train import LEARNED_DAYS, families_of
+from tonewatch.settings import Profile
+from tonewatch.topology import Topology
+from warehouse import drift, lineage, tenants, validations
+from warehouse import entities as known_entities
+from warehouse.database import Connection, Warehouse
+from warehouse.drift import ALL, RetrainingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What was decided for a tenant, by reason."""
+
+    tenant: str
+    decided: dict[Why, Decision]
+    requests: tuple[RetrainingRequest, ...]
+
+
+async def retrain(tenant: str, warehouse: Warehouse, now: datetime) -> Considered | None:
+    """Ask for a training of all of the tenant's families where the schedule or its people's labels call for one.
+
+    None: its profile has no models, or its platform is not known for long enough to learn it. Raises UnknownTenant;
+    SettingsError; WarehouseAway.
+    """
+    async with warehouse.as_tenant(tenant) as db:
+        profile = await tenants.profile(tenant, db)
+        day = timedelta(seconds=profile.day_seconds)
+        platform = Topology(await known_entities.load(tenant, db, now - LEARNED_DAYS * day))
+    if profile.light or not families_of(platform):
+        return None
+    unrest = await unrest_of(tenant, warehouse, now - LEARNED_DAYS * day, now)
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.in_turn(tenant, db)
+        known = await _known(tenant, db, platform, profile, now, unrest.told(RESTLESS))
+        decided = {Why.SCHEDULE: scheduled(now, known, day), Why.LABELS: labelled(now, known, day)}
+        why = next((each for each, decision in decided.items() if decision.ask), None)
+        if why is None:
+            return Considered(tenant, decided, ())
+        rest = decided[why].rest.total_seconds()
+        words = _reason(why, known) + (f"; {unrest}" if unrest.restless else "")
+        request = RetrainingRequest(ALL, now, rest, why.value, f"{words} ({decided[why].why})", why=why.value)
+        await ask(tenant, db, request)
+    return Considered(tenant, decided, (request,))
+
+
+def _reason(why: Why, known: Known) -> str:
+    if why is Why.LABELS:
+        return f"{known.labels} incidents were settled since the models were trained"
+    if known.learned is None:
+        return "no model was trained yet"
+    return f"a family was last trained at {known.learned:%Y-%m-%d %H:%M}"
+
+
+async def _known(
+    tenant: str, db: Connection, platform: Topology, profile: Profile, now: datetime, unrest: str
+) -> Known:
+    learned = await _learned(tenant, db, platform)
+    asked: dict[Why, Asked] = {}
+    for each in await drift.requests(tenant, db):  # the oldest first
+        if each.view in (ALL, INCIDENTS) or each.why == Why.DRIFT:
+            asked[Why(each.why)] = Asked(each.asked, timedelta(seconds=each.cool_down_seconds))
+    since = max((each for each in (learned, _at(asked, Why.LABELS)) if each is not None), default=None)
+    labels = len(await newly_settled(tenant, db, since)) if since is not None else 0
+    return Known(learned, asked, labels, await _validating(tenant, db, now, profile), unrest)
+
+
+def _at(asked: dict[Why, Asked], why: Why) -> datetime | None:
+    return asked[why].at if why in asked else None
+
+
+async def _learned(tenant: str, db: Connection, platform: Topology) -> datetime | None:
+    """When the family of the platform that was trained longest ago was, by any training and whatever came of it.
+
+    A family that no training has ever been able to learn does not count.
+    """
+    newest: dict[str, datetime] = {}
+    for model, trained in (await lineage.trained(tenant, db)).items():
+        whose = family_and_kind(model)
+        if whose is not None:
+            newest[whose[0]] = max(trained, newest.get(whose[0], trained))
+    return min((newest[family] for family in families_of(platform) if family in newest), default=None)
+
+
+async def _validating(tenant: str, db: Connection, now: datetime, profile: Profile) -> str:
+    """The challenger of a family's newest validation, while that may still end by itself."""
+    seen: set[str] = set()
+    for each in await validations.listed(tenant, db):  # the newest first
+        if each.family in seen:
+            continue
+        seen.add(each.family)
+        looked = await validations.newest(tenant, db, each.id)
+        lasts = timedelta(seconds=float(each.plan["longest_s"]) + profile.day_seconds)
+        if (looked is None or not looked.final) and now < each.started + lasts:
+            return f"{each.family} {each.challenger}"
+    return ""
