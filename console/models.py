@@ -159,6 +159,36 @@ def rollback(
     _tell(state_dir, work, as_json)
 
 
+def _answer(word: str, words: str) -> None:
+    """A command that answers a model which waits to be champion."""
+
+    @app.command(word, help=words)
+    def answered(
+        family: _FAMILY,
+        version: Annotated[str, typer.Argument(metavar="VERSION", help="As the notice names it, e.g. 4.")],
+        reason: _WHY = "",
+        author: Author = None,
+        tenant: Tenant = None,
+        as_json: Json = False,
+        state_dir: StateDir = None,
+    ) -> None:
+        from tonewatch.clock import SYSTEM
+        from warehouse.answers import Answer, Answered, answer, waiting
+
+        whose, by = tenant or own_tenant(), author or user()
+
+        async def work(warehouse: Warehouse) -> Answered:
+            asked = await waiting(whose, warehouse, family, version)
+            return await answer(whose, warehouse, Answer(asked.id, word == "approve", by, reason), SYSTEM.now())
+
+        done = run(state_dir, work)
+        print(as_json_text(done) if as_json else done.told)
+
+
+_answer("approve", "Say yes to a model that was shown to be better and waits: it becomes champion within the hour.")
+_answer("reject", "Say no to a model that was shown to be better and waits: the champion stays who it is.")
+
+
 def _tell(state_dir: Path | None, work: Callable[[Warehouse], Awaitable[Moved]], as_json: bool) -> None:
     moved = run(state_dir, work)
     if as_json:

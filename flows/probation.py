@@ -136,7 +136,8 @@ async def _looked_at(
 async def _fits(settings: Settings, family: str, version: str) -> bool:
     from ml import registry
 
-    uri, today = settings.mlflow_tracking_uri or "", {"names": names(family), "fingerprint": fingerprint(family)}
+    uri = settings.mlflow_tracking_uri or ""
+    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
     try:
         await asyncio.to_thread(registry.fetch, uri, family, version, **today)
     except ModelUnfit:
