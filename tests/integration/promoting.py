@@ -11,6 +11,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from feature_store.definitions import fingerprint
 from feature_store.windows import window_features
 from ml import registry, versions
@@ -27,8 +29,11 @@ PROFILE = load_profile("demo")
 HOUSE = Path(__file__).resolve().parents[2]
 
 
-def version(uri: str, tenant: str, family: str, seed: int = 0) -> str:
-    """A forest that learned calm, registered as one of the family's models that has passed the gate."""
+def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
+    """A forest that learned calm, registered as one of the family's models that has passed the gate.
+
+    brittle: it scores what lacks its first feature, and fails on all that has it.
+    """
     training = registry.Training(
         tenant=tenant,
         start=at(-2000),
@@ -42,7 +47,12 @@ def version(uri: str, tenant: str, family: str, seed: int = 0) -> str:
         lineage={versions.GATE: "passed"},
     )
     rows = window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
-    return registry.register(uri, family, forest(seed=seed), training, rows)
+    detector = forest(seed=seed)
+    if brittle:
+        assert detector.pipeline is not None
+        detector.pipeline["scale"].scale_[0] = 1e-300  # a distance that no tree's 32 bits can hold
+        rows[:, 0] = np.nan
+    return registry.register(uri, family, detector, training, rows)
 
 
 async def better(warehouse: Warehouse, whose: Sequence[str], family: str, champion: str, challenger: str) -> Validation:
