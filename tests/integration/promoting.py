@@ -11,8 +11,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from feature_store.definitions import fingerprint
 from feature_store.windows import window_features
 from ml import registry, versions
@@ -32,7 +30,7 @@ HOUSE = Path(__file__).resolve().parents[2]
 def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
     """A forest that learned calm, registered as one of the family's models that has passed the gate.
 
-    brittle: it scores what lacks its first feature, and fails on all that has it.
+    brittle: it fails on any row; it was registered with none as an example.
     """
     training = registry.Training(
         tenant=tenant,
@@ -49,9 +47,7 @@ def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool 
     rows = window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
     detector = forest(seed=seed)
     if brittle:
-        assert detector.pipeline is not None
-        detector.pipeline["scale"].scale_[0] = 1e-300  # a distance that no tree's 32 bits can hold
-        rows[:, 0] = np.nan
+        detector.limits, rows = detector.limits[:-1], rows[:0]
     return registry.register(uri, family, detector, training, rows)
 
 
