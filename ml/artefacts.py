@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -29,6 +28,7 @@ from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, model_name
 from ml.kinds.base import Kind, Packed, read, written
+from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, ModelUnfit
 
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
@@ -92,7 +92,7 @@ def sweep() -> None:
     """Remove what killed processes have left of their downloads."""
     for folder in Path(gettempdir()).glob(f"{FOLDERS}*"):
         with suppress(OSError):  # another sweeps, too, or it is another user's
-            if time.time() - folder.stat().st_mtime > LEFT_SECONDS:
+            if SYSTEM.now().timestamp() - folder.stat().st_mtime > LEFT_SECONDS:
                 shutil.rmtree(folder)
 
 

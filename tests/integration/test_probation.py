@@ -28,8 +28,8 @@ pytestmark = pytest.mark.timeout(300)
 FAMILY = "transcode"
 PIECE = int(piece_of(load_profile("demo")).total_seconds())
 PIECES = 30
-#: In every piece one of the two lags, for long enough to open an incident: a sharp model pages, a deaf one does not. They
-#: take turns: what is related and goes on within a minute is one incident.
+#: In every piece one of the two lags, for long enough to open an incident: a sharp model pages, a deaf one does not.
+#: They take turns: what is related and goes on within a minute is one incident.
 ILL = {
     part: [(piece * PIECE + 5, piece * PIECE + 65) for piece in range(turn, PIECES, 2)]
     for turn, part in enumerate(PARTS)
