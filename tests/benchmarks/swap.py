@@ -1,9 +1,9 @@
 """Hot swaps under load: champions change under a watcher that ticks, while it and MLflow are killed in the middle.
 
 A watcher ticks in a process of its own on a real PostgreSQL and a real MLflow and asks for champions many times a
-second, as console/watch.py does every ten seconds. The alias goes to and fro between two versions; the watcher is killed
-at stated times after the alias moved, and in the middle of downloads; so is MLflow. Of each tick it is asked whether it
-is stored once, and whether what it told is what the version that it names gives alone, bit for bit.
+second, as console/watch.py does every ten seconds. The alias goes to and fro between two versions; the watcher is
+killed at stated times after the alias moved, and in the middle of downloads; so is MLflow. Of each tick it is asked
+whether it is stored once, and whether what it told is what the version that it names gives alone, bit for bit.
 `make bench NAME=swap`.
 """
 
