@@ -17,7 +17,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from feature_store.definitions import fingerprint, names
-from flows.validation import Contest, contest_of
+from flows.validation import Contest, contest_of, final_of
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
 from tasks.promote import champion_of, move, settle
@@ -30,7 +30,7 @@ from tonewatch.settings import Settings, addressed, read
 from warehouse import promotions, tenants, validations
 from warehouse.database import Warehouse
 from warehouse.promotions import Move, Promotion, Stage
-from warehouse.validations import Validation
+from warehouse.validations import Looked, Validation
 
 #: How long a champion is on probation, in days of the platform.
 DAYS = 14.0
@@ -122,7 +122,9 @@ async def _looked_at(
         await _take_back(each, warehouse, settings, str(error), now)
         return row | {"answer": "taken back", "reasons": str(error)}
     kept = await _begun(each, warehouse, contest, now, days)
-    answer = await _judged(warehouse, kept, contest, now)
+    answer: Looked | Judged | None = await final_of(warehouse, kept, list(contest.pairs))
+    if answer is None or answer.answer != Answer.WORSE:  # what was shown once stays shown, if nobody could act then
+        answer = await _judged(warehouse, kept, contest, now)
     if answer.answer == Answer.WORSE:
         why = "; ".join(answer.reasons)
         await _take_back(each, warehouse, settings, why, now)

@@ -155,7 +155,7 @@ async def _validated(warehouse: Warehouse, contest: Contest, now: datetime, long
     part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
-    told: Looked | Judged | None = await _final(warehouse, kept, part)
+    told: Looked | Judged | None = await final_of(warehouse, kept, part)
     done: list[Shadowed] = []
     if told is None:
         for tenant in part:
@@ -196,7 +196,8 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
     return made
 
 
-async def _final(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
+async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
+    """The answer that nothing changes any more; None: there is none yet."""
     async with warehouse.as_tenant(part[0]) as db:
         newest = await validations.newest(part[0], db, kept.id)
     return newest if newest is not None and newest.final else None

@@ -162,7 +162,11 @@ def _about(link: Link, seen: Outlook) -> list[str]:
 
 def _refused(error: Exception) -> Response:
     if isinstance(error, ActRefused):
-        return _page(409, _GONE, [str(error), "`tonewatch incidents show` has the whole story."])
+        return _page(
+            409,
+            _GONE,
+            [str(error), "`tonewatch incidents show` has the whole story, of a model `tonewatch models list`."],
+        )
     return _page(404, _GONE, ["It is none of ours, or a part of it is missing. Copy it as a whole from the notice."])
 
 

@@ -51,7 +51,7 @@ from warehouse.database import Warehouse
 from warehouse.migrate import RolePasswords, create_database, migrate
 
 TENANT = "swap"
-PARTS, PACE = 40, 0.15
+PARTS, PACE = 12, 0.15
 #: Swaps that are waited for; kills of the watcher, seconds after the alias moved; in downloads; kills of MLflow.
 SWAPS, AFTER = 100, [round(0.05 * number, 2) for number in range(16)]
 IN_DOWNLOAD, SERVERS, TICKS_WITHOUT = 6, 3, 40

@@ -306,7 +306,7 @@ class Drill:
         return [folder for folder in found if folder.name not in self._left]
 
 
-def wait(until: Callable[[], bool], what: str, *, pause: float = 0.02, seconds: float = 90.0) -> None:
+def wait(until: Callable[[], bool], what: str, *, pause: float = 0.02, seconds: float = 300.0) -> None:
     """Wait until it is so. Raises AssertionError: it does not become so."""
     deadline = time.monotonic() + seconds
     while not until():

@@ -61,7 +61,9 @@ async def promoted(
     ill: bool,
     brittle: bool = False,
 ) -> tuple[str, str]:
-    """A champion and what was promoted over it at noon, each with its threshold, on a platform that is ill or calm."""
+    """A champion and what was promoted over it at noon, each with its threshold, on a platform that is ill or calm;
+    None: nobody has heard of it.
+    """
     both = [
         await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed, brittle=brittle and seed == 2)
         for seed in (1, 2)
@@ -73,7 +75,7 @@ async def promoted(
     ]
     async with warehouse.as_tenant(tenant) as db:
         await entities.save(tenant, db, [Entity(part, FAMILY) for part in PARTS], at(-86_400))
-        await samples.append(tenant, db, told(ill=ill))
+        await samples.append(tenant, db, [] if ill is None else told(ill=ill))
         await calibrations.put(tenant, db, own)
     await promote(tenant, warehouse, mlflow.url, FAMILY, both[1], who="ann", reason="", now=NOON)
     return both[0], both[1]
@@ -194,3 +196,35 @@ async def test_a_registry_that_is_away_leaves_the_champion_and_is_told(
     assert rows == []
     assert "stays champion" in failed[-1]
     assert (await watched(warehouse, tenant)).state is Stage.PROBATION
+
+
+async def test_a_stretch_without_a_sample_shows_nothing(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
+) -> None:
+    _, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=None)
+    (row,), failed = await look([tenant], warehouse, chosen, NOON + when(3))
+    assert (failed, row["answer"]) == ([], "on probation")
+    assert "not enough is known yet" in row["reasons"]
+    assert registry.champion_versions(mlflow.url)[FAMILY] == after
+
+
+async def test_what_was_shown_while_the_registry_was_away_is_acted_on_when_it_is_back(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=True)
+    with monkeypatch.context() as broken:
+
+        def away(*_: object, **__: object) -> None:
+            raise ModelError("the registry went away")
+
+        broken.setattr("ml.versions.promote", away)
+        rows, failed = await look([tenant], warehouse, chosen, NOON + when(1))
+        assert (rows, "went away" in failed[0]) == ([], True)
+    first = await watched(warehouse, tenant)
+    assert (registry.champion_versions(mlflow.url)[FAMILY], first.state) == (after, Stage.PROBATION)
+    async with warehouse.as_tenant(tenant) as db:
+        (notice,) = await notices.of_incident(tenant, db, f"promotion:{first.id}")
+    assert "is to be taken back and is not" in notice.subject
+    (row,), failed = await look([tenant], warehouse, chosen, NOON + when(2))
+    assert (failed, row["answer"]) == ([], "taken back")
+    assert registry.champion_versions(mlflow.url)[FAMILY] == before
