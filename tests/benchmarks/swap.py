@@ -27,7 +27,7 @@ from ml import registry
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tests.benchmarks._published import publish, say
-from tests.integration import swapping
+from tests.integration import warmed
 from tests.integration.servers import mlflow_in
 from tests.integration.swapping import (
     FAMILY,
@@ -51,28 +51,30 @@ from warehouse.database import Warehouse
 from warehouse.migrate import RolePasswords, create_database, migrate
 
 TENANT = "swap"
-PARTS, PACE = 12, 0.15
-#: Swaps that are waited for; kills of the watcher, seconds after the alias moved; in downloads; kills of MLflow.
-SWAPS, AFTER = 100, [round(0.05 * number, 2) for number in range(16)]
-IN_DOWNLOAD, SERVERS, TICKS_WITHOUT = 6, 3, 40
+PARTS, PACE = 12, 0.5
+#: Of each round: moves that nobody waits for, seconds apart; then one that is waited for; then a kill of the watcher,
+#: so many seconds after a move, or in a download. Kills of MLflow come among them; ticks go on without it for a while.
+UNSEEN, APART = 3, 0.3
+AFTER, IN_DOWNLOAD = [round(0.05 * number, 2) for number in range(16)], 6
+SERVERS, TICKS_WITHOUT = (6, 14), 10
 MUST_SWAPS, MUST_KILLS = 100, 20
 
 
-def drilled(drill: Drill) -> None:
-    """Swaps, and kills among them."""
+def drilled(drill: Drill, until: float) -> None:
+    """Rounds of swaps and kills, as long as there is time: until the monotonic clock says so."""
     drill.start()
     try:
-        kills: list[float | None] = [*AFTER, *[None] * IN_DOWNLOAD]
-        every = SWAPS // len(kills)
-        for number in range(SWAPS):
+        for number, seconds in enumerate([*AFTER, *[None] * IN_DOWNLOAD]):
+            if monotonic() > until:
+                say("the time is over")
+                break
+            drill.swap_unseen(UNSEEN, APART)
             drill.swap_and_see()
-            if number % every == 0 and kills:
-                seconds = kills.pop(0)
-                drill.kill_in_download() if seconds is None else drill.kill_after(seconds)
-                say(f"{number} swaps seen; kill {len(drill.killed)}, {drill.killed[-1]} s after the alias had moved")
-        for _ in range(SERVERS):
-            drill.kill_server_in_download(TICKS_WITHOUT)
-            say(f"MLflow was killed {drill.servers_killed} times in a download")
+            drill.kill_in_download() if seconds is None else drill.kill_after(seconds)
+            say(f"{drill.moved} moves; kill {len(drill.killed)}, {drill.killed[-1]} s after the alias had moved")
+            if number in SERVERS:
+                drill.kill_server_in_download(TICKS_WITHOUT)
+                say("MLflow was killed in a download, and is back")
         drill.swap_and_see()
     finally:
         drill.stop()
@@ -90,7 +92,7 @@ def planted(site: Site, whole: Mapping[str, Scores], version: str, ticks: int) -
     return sum(whole[name].get(key) != score for key, score in told.items())
 
 
-async def bench(server: EmbeddedPostgres, folder: Path) -> tuple[Drill, Verdict, Stored, int]:
+async def bench(server: EmbeddedPostgres, folder: Path, seconds: float) -> tuple[Drill, Verdict, Stored, int]:
     """Run the drill and hold what it left against each version alone."""
     passwords = RolePasswords(app=secrets.token_urlsafe(), dispatcher=secrets.token_urlsafe())
     migrate(create_database(server.url("postgres"), "tonewatch"), passwords)
@@ -105,9 +107,9 @@ async def bench(server: EmbeddedPostgres, folder: Path) -> tuple[Drill, Verdict,
         site = Site(TENANT, app_url, mlflow.url, folder / "watcher", PARTS, PACE)
         versions = await prepared(warehouse, site)
         nursery = multiprocessing.get_context("forkserver")
-        nursery.set_forkserver_preload([swapping.__name__])
+        nursery.set_forkserver_preload([warmed.__name__, __spec__.name])
         drill = Drill(site, mlflow, versions, nursery)
-        await asyncio.to_thread(drilled, drill)
+        await asyncio.to_thread(drilled, drill, monotonic() + seconds)
         lines = read(site)
         say(f"{len(lines)} ticks; now each version alone")
         whole = await asyncio.to_thread(whole_of, site, versions, lines[-1]["tick"] + 1)
@@ -193,6 +195,7 @@ def main() -> int:
     """Run it and tell; 1 when a must is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no further round is begun after so long")
     options = parser.parse_args()
     began, folder = monotonic(), Path(tempfile.mkdtemp(prefix="tonewatch-bench-"))
     folder.chmod(0o711)  # PostgreSQL runs as another user when we are root
@@ -201,7 +204,7 @@ def main() -> int:
     server = EmbeddedPostgres(database, secrets.token_urlsafe())
     try:
         server.start()
-        told = document(*asyncio.run(bench(server, folder)))
+        told = document(*asyncio.run(bench(server, folder, options.minutes * 60)))
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database
-from tests.integration import swapping
+from tests.integration import warmed
 from tests.integration.servers import Mlflow, mlflow_in
 from tests.integration.swapping import Drill, Site, dropped, prepared, read, stored, verdict, whole_of
 from warehouse.database import Warehouse
@@ -32,7 +32,7 @@ async def test_a_watcher_that_is_killed_and_swapped_to_and_fro_drops_no_tick_and
     site = Site(tenant, database.app_url, doomed_mlflow.url, tmp_path, parts=12, pace=0.1)
     versions = await prepared(warehouse, site)
     nursery = multiprocessing.get_context("forkserver")
-    nursery.set_forkserver_preload([swapping.__name__])
+    nursery.set_forkserver_preload([warmed.__name__])
     drill = Drill(site, doomed_mlflow, versions, nursery)
     await asyncio.to_thread(drilled, drill)
     lines = read(site)
