@@ -30,7 +30,7 @@ from tonewatch.settings import Settings, addressed, read
 from warehouse import promotions, tenants, validations
 from warehouse.database import Warehouse
 from warehouse.promotions import Move, Promotion, Stage
-from warehouse.validations import Looked, Validation
+from warehouse.validations import PROBATION, Looked, Validation
 
 #: How long a champion is on probation, in days of the platform.
 DAYS = 14.0
@@ -177,7 +177,7 @@ async def _begun(each: Watched, warehouse: Warehouse, contest: Contest, now: dat
         guards=tuple(_by_burst(guard) for guard in plan.guards),
         day=plan.burst,
     )
-    made = Validation(name, of.family, str(of.before), of.version, written(plan), started)
+    made = Validation(name, of.family, str(of.before), of.version, {**written(plan), PROBATION: of.id}, started)
     for tenant in contest.pairs:
         async with warehouse.as_tenant(tenant) as db:
             made = await validations.begin(tenant, db, made)

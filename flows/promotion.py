@@ -117,7 +117,9 @@ async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             for each in await validations.listed(tenant, db):
-                last = await validations.newest(tenant, db, each.id) if each.promoted is None else None
+                if each.promoted is not None or validations.PROBATION in each.plan:
+                    continue
+                last = await validations.newest(tenant, db, each.id)
                 if last is None or not last.final or last.answer != Answer.BETTER:
                     continue
                 profile = await tenants.profile(tenant, db)

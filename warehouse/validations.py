@@ -14,6 +14,8 @@ from warehouse.rows import document, packed, row, utc
 
 #: What a label of a disagreement is a label of.
 SUBJECT = "disagreement"
+#: In the plan of what is no validation but a probation: of which promotion.
+PROBATION = "probation"
 COLUMNS = "id, family, champion, challenger, plan, started, promoted, taken_back"
 BEGIN = text("""
     insert into validation (tenant, id, family, champion, challenger, plan, started)

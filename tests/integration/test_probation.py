@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flows.probation import look
+from flows.promotion import promote_due
 from ml import registry
 from tasks.promote import promote
 from tasks.shadow import FOUND_WITHIN, piece_of
@@ -165,6 +166,22 @@ async def test_a_champion_that_breaks_nothing_is_kept_when_its_probation_is_over
     async with warehouse.as_tenant(tenant) as db:
         (kept,) = await validations.listed(tenant, db)
     assert (kept.promoted, kept.taken_back) == (None, None)
+
+
+async def test_a_champion_that_is_better_on_probation_is_not_proposed_once_more(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
+) -> None:
+    await promoted(warehouse, tenant, mlflow, (DEAF, SHARP), ill=False)
+    for pieces in (6, 12, 18, 24, 30):
+        (row,), _ = await look([tenant], warehouse, chosen, NOON + when(pieces))
+        async with warehouse.as_tenant(tenant) as db:
+            (kept,) = await validations.listed(tenant, db)
+            last = await validations.newest(tenant, db, kept.id)
+        if last is not None and last.final:
+            break
+    assert last is not None
+    assert (row["answer"], last.answer, last.final) == ("on probation", "better", True)
+    assert await promote_due([tenant], warehouse, chosen, NOON + when(31)) == ({}, [])
 
 
 async def test_a_run_that_died_between_rollback_and_row_is_finished_by_the_next(
