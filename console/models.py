@@ -159,11 +159,11 @@ def rollback(
     _tell(state_dir, work, as_json)
 
 
-def _answer(kind: str, words: str) -> None:
+def _say(kind: str, words: str) -> None:
     """A command that says something of what two models disagree on, under the name of the kind of act that it is."""
 
     @app.command(kind, help=words)
-    def answer(
+    def say(
         disagreement: Annotated[str, typer.Argument(help="Its id, as `tonewatch incidents ask` shows it.")],
         reason: _WHY = "",
         author: Author = None,
@@ -174,15 +174,45 @@ def _answer(kind: str, words: str) -> None:
         from tonewatch.clock import SYSTEM
         from tonewatch.records import ActKind
         from warehouse.acts import Wish
-        from warehouse.disagreements import answer as say
+        from warehouse.disagreements import answer
 
         wish, whose = Wish(ActKind(kind), disagreement, author or user(), reason), tenant or own_tenant()
-        done = run(state_dir, lambda warehouse: say(whose, warehouse, wish, SYSTEM.now()))
+        done = run(state_dir, lambda warehouse: answer(whose, warehouse, wish, SYSTEM.now()))
         print(as_json_text(done) if as_json else "\n".join(done.told))
 
 
-_answer("real", "Say that what one of two models would have told was real. It counts for whichever found it.")
-_answer("false", "Say that what one of two models would have told was a false alarm.")
+_say("real", "Say that what one of two models would have told was real. It counts for whichever found it.")
+_say("false", "Say that what one of two models would have told was a false alarm.")
+
+
+def _answer(word: str, words: str) -> None:
+    """A command that answers a model which waits to be champion."""
+
+    @app.command(word, help=words)
+    def answered(
+        family: _FAMILY,
+        version: Annotated[str, typer.Argument(metavar="VERSION", help="As the notice names it, e.g. 4.")],
+        reason: _WHY = "",
+        author: Author = None,
+        tenant: Tenant = None,
+        as_json: Json = False,
+        state_dir: StateDir = None,
+    ) -> None:
+        from tonewatch.clock import SYSTEM
+        from warehouse.answers import Answer, Answered, answer, waiting
+
+        whose, by = tenant or own_tenant(), author or user()
+
+        async def work(warehouse: Warehouse) -> Answered:
+            asked = await waiting(whose, warehouse, family, version)
+            return await answer(whose, warehouse, Answer(asked.id, word == "approve", by, reason), SYSTEM.now())
+
+        done = run(state_dir, work)
+        print(as_json_text(done) if as_json else done.told)
+
+
+_answer("approve", "Say yes to a model that was shown to be better and waits: it becomes champion within the hour.")
+_answer("reject", "Say no to a model that was shown to be better and waits: the champion stays who it is.")
 
 
 def _tell(state_dir: Path | None, work: Callable[[Warehouse], Awaitable[Moved]], as_json: bool) -> None:

@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from feature_store.definitions import fingerprint, names
+from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from ml.champion import Champion
 from tasks.shadow import Pair
@@ -19,7 +20,7 @@ from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, plan_for
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, read
-from warehouse import audit, calibrations, lineage, tenants, validations
+from warehouse import calibrations, lineage, tenants, validations
 from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.validations import Looked, Validation
@@ -69,15 +70,20 @@ async def validation(
     try:
         for family, (champion, challenger) in (await _contests(settings, challengers)).items():
             try:
-                contest = await _contest(
+                contest = await contest_of(
                     settings, warehouse, family, champion, challenger, tenants or [settings.tenant]
                 )
                 rows.append(await _validated(settings, warehouse, contest, now, longest_days))
             except TonewatchError as error:
                 failed[family] = str(error)
                 get_run_logger().error("the validation of %s stays as it is: %s", family, error)
+        promoted, broken = await promote_due(tenants or [settings.tenant], warehouse, settings, now)
     finally:
         await warehouse.close()
+    for name, answer in promoted.items():
+        for row in rows:
+            row |= {"promoted": answer} if row["validation"] == name else {}
+    failed |= {f"promotion {number}": why for number, why in enumerate(broken, start=1)}
     told = [*rows, *({"family": family, "failed": why} for family, why in failed.items())]
     await acreate_table_artifact(told, key="validation", description=_words(rows, failed))
     if failed:
@@ -103,10 +109,10 @@ async def _contests(settings: Settings, named: Mapping[str, str] | None) -> dict
     return found
 
 
-async def _contest(
+async def contest_of(
     settings: Settings, warehouse: Warehouse, family: str, champion: str, challenger: str, wanted: Sequence[str]
 ) -> Contest:
-    """Fetch both. Raises ModelError: a model does not fit, MLflow is away, or no tenant has thresholds for both."""
+    """Fetch both. Raises ModelUnfit: a model does not fit; ModelError: MLflow is away, or nobody has thresholds."""
     from ml import registry
 
     uri = settings.mlflow_tracking_uri or ""
@@ -151,14 +157,17 @@ async def _validated(
     part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
-    told: Looked | Judged | None = await _final(warehouse, kept, part)
+    told: Looked | Judged | None = await final_of(warehouse, kept, part)
     done: list[Shadowed] = []
     if told is None:
         for tenant in part:
             pair, profile = contest.pairs[tenant], contest.profiles[tenant]
             done.append(await observe(tenant, warehouse, kept, pair, profile, now))
         told = await judged(part, warehouse, kept, min(each.until for each in done))
-    row = {
+    if told.final and told.answer != Answer.BETTER:
+        await _dismissed(settings, kept, told)
+    return {
+        "validation": kept.id,
         "family": contest.family,
         "challenger": kept.challenger,
         "champion": kept.champion,
@@ -168,11 +177,6 @@ async def _validated(
         "pieces": sum(each.pieces for each in done),
         "queued": sum(each.disagreements for each in done),
     }
-    if told.final and told.answer == Answer.BETTER and kept.promoted is None:
-        row["promoted"] = await _crowned(settings, warehouse, kept, part, told.reasons, now)
-    if told.final and told.answer != Answer.BETTER:
-        await _dismissed(settings, kept, told)
-    return row
 
 
 async def _dismissed(settings: Settings, kept: Validation, told: Looked | Judged) -> None:
@@ -204,61 +208,11 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
     return made
 
 
-async def _final(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
+async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
+    """The answer that nothing changes any more; None: there is none yet."""
     async with warehouse.as_tenant(part[0]) as db:
         newest = await validations.newest(part[0], db, kept.id)
     return newest if newest is not None and newest.final else None
-
-
-async def _crowned(
-    settings: Settings,
-    warehouse: Warehouse,
-    kept: Validation,
-    part: Sequence[str],
-    reasons: Sequence[str],
-    now: datetime,
-) -> str:
-    """Promote the challenger and write it down with every tenant; why it was not, where it was not."""
-    failure = await promoted(settings.mlflow_tracking_uri or "", kept.family, kept.challenger, now, kept.champion)
-    if failure:
-        get_run_logger().error("%s is better and not promoted, the next run tries again: %s", kept.family, failure)
-        return failure
-    for tenant in part:
-        async with warehouse.as_tenant(tenant) as db:
-            if await validations.promoted(tenant, db, kept.id, now):
-                await audit.write(
-                    tenant,
-                    db,
-                    who="validation",
-                    what="model.promote",
-                    subject=kept.id,
-                    before={"family": kept.family, "version": kept.champion},
-                    after={"family": kept.family, "version": kept.challenger},
-                    reason="; ".join(reasons),
-                    at=now,
-                )
-    return "yes"
-
-
-async def promoted(tracking_uri: str, family: str, version: str, at: datetime, instead_of: str) -> str:
-    """Make the version the family's champion; why it was not, or empty. The one place that moves the alias here.
-
-    instead_of: the champion that it was held against; it takes no other's place.
-    """
-    from ml import registry, versions
-
-    def move() -> None:
-        now = registry.champion_versions(tracking_uri).get(family)
-        if now not in (version, instead_of):
-            raise ModelError(f"{family}: it was held against {instead_of}, and {now} is champion now; validate it anew")
-        if now != version:  # it may be that it died right after
-            versions.promote(tracking_uri, family, version, at, proven=False)  # it has proved more than the gate asks
-
-    try:
-        await asyncio.to_thread(move)
-    except ModelError as error:
-        return str(error)
-    return ""
 
 
 def _words(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:

@@ -22,6 +22,9 @@ from tonewatch.records import ActKind, Notice, digest
 
 #: How long a link is good, from when its notice was made.
 LASTS: Final = timedelta(hours=24)
+#: In place of an incident: a model that waits to be champion, by the id of its promotion; and how long it waits.
+MODELS: Final = "promotion:"
+MODELS_WAIT: Final = timedelta(days=3)
 #: What people can do by a link; closing asks for more than a button.
 ACTS: Final = (ActKind.ACK, ActKind.APPROVE, ActKind.VETO, ActKind.REAL, ActKind.FALSE, ActKind.NOT_THE_CAUSE)
 #: Under this a notice holds its places for links.
@@ -37,7 +40,10 @@ _LONGEST: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link does: `act` on the incident, or on its action of that key, in the name of `who`."""
+    """What a link does: `act` on the incident, or on its action of that key, in the name of `who`.
+
+    incident: MODELS and an id stand for a model that waits to be champion.
+    """
 
     tenant: str
     incident: str
@@ -109,7 +115,8 @@ class Links:
 
     def _for(self, notice: Notice, who: str, act: str, action: str) -> str:
         made = notice.created or datetime.fromtimestamp(0, UTC)
-        expires = (made + LASTS).replace(microsecond=0)
+        lasts = MODELS_WAIT if notice.incident.startswith(MODELS) else LASTS
+        expires = (made + lasts).replace(microsecond=0)
         return self.address(Link(notice.tenant, notice.incident, action, ActKind(act), who, expires))
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import mlflow
@@ -27,11 +29,16 @@ from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, model_name
 from ml.kinds.base import Kind, Packed, read, written
+from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, ModelUnfit
 
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
 STATE, ARRAYS = "state.json", "arrays.npz"
+#: Where models are downloaded to: a folder of its own each, which is gone when it is read; and how old one is that was
+#: left by a process that was killed. No other download ever uses it.
+FOLDERS = "tonewatch-model-"
+LEFT_SECONDS = 3600.0
 #: Where a served model's code stands; MLflow copies it.
 _SERVED = Path(__file__).with_name("served.py")
 
@@ -53,7 +60,7 @@ def write(family: str, detector: FamilyDetector, example: Floats) -> Written:
     packed = kind.pack(detector)
     table = _table(example, detector.names)
     info = (_write_pipeline if packed.pipeline is not None else _write_arrays)(family, kind, packed, table)
-    with TemporaryDirectory(prefix="tonewatch-model-") as folder:
+    with TemporaryDirectory(prefix=FOLDERS) as folder:
         path = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=folder)
         content = content_hash(Path(path))
         back = read_back(Path(path), kind, content)
@@ -81,6 +88,14 @@ def read_back(folder: Path, kind: Kind, expected: str | None) -> FamilyDetector:
         state = read(*((folder / "artifacts" / name).read_bytes() for name in (STATE, ARRAYS)))
         return kind.unpack(Packed(state["model"]))
     return kind.unpack(Packed(about["detector"], mlflow.sklearn.load_model(str(folder))))
+
+
+def sweep() -> None:
+    """Remove what killed processes have left of their downloads."""
+    for folder in Path(gettempdir()).glob(f"{FOLDERS}*"):
+        with suppress(OSError):  # another sweeps, too, or it is another user's
+            if SYSTEM.now().timestamp() - folder.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(folder)
 
 
 def content_hash(folder: Path) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ml.detectors.family import FamilyDetector
+from tonewatch.errors import ModelError
+
+#: What a model may raise that does not fit the rows, whoever wrote it.
+FAILURES: Final = (ModelError, ValueError, ArithmeticError, LookupError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)

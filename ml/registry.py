@@ -198,7 +198,8 @@ def fetch(
         # What fetches the files asks besides for the process's own servers, and makes an mlflow.db where it has none.
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
-        with TemporaryDirectory(prefix="tonewatch-model-") as folder:
+        artefacts.sweep()
+        with TemporaryDirectory(prefix=artefacts.FOLDERS) as folder:
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )

@@ -1,7 +1,8 @@
 """What becomes of registered versions: listed, made challenger, promoted, taken back, compared, described.
 
 Aliases: `champion` scores; `challenger` has passed the gate and waits; `previous` was champion before. Where the kinds
-of a family change, `previous` stands at the other kind's model: the tag BEFORE of the champion's says which it was.
+of a family change, `previous` stands at the other kind's model: the tag BEFORE of the champion's version says which it
+was. It is the version's own, so that a promotion that breaks off leaves the champion's as it was.
 """
 
 from __future__ import annotations
@@ -111,15 +112,23 @@ def dismiss(tracking_uri: str, family: str, version: str, verdict: str) -> None:
             client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def promote(tracking_uri: str, family: str, version: str, at: datetime, *, proven: bool = True) -> Moved:
+def promote(
+    tracking_uri: str, family: str, version: str, at: datetime, *, proven: bool = True, instead_of: str | None = ""
+) -> Moved:
     """Make the version the family's champion; the one before stays as `previous`.
 
     Until the last call the champion is the old one, afterwards the new one. proven: only what has passed the gate, or
-    was champion before. Raises ModelError: it is champion already, it has not passed, or MLflow is away.
+    was champion before; instead_of: the champion whose place it takes and no other's; None: there is none; empty:
+    whoever it is. Raises ModelError: it is champion already, another is, it has not passed, or MLflow is away.
     """
     before = champion_versions(tracking_uri).get(family)
     if before == version:
         raise ModelError(f"{version} is the champion of {family} already")
+    if instead_of != "" and before != instead_of:
+        raise ModelError(
+            f"{before} has become champion of {family} meanwhile, where {instead_of} was: nothing was changed; look "
+            "again (`tonewatch models list`)"
+        )
     kind, number = parsed(version)
     name = model_name(family, kind)
     failure = f"{name} version {number} was not made champion"
@@ -131,7 +140,7 @@ def promote(tracking_uri: str, family: str, version: str, at: datetime, *, prove
         if before is not None:
             old_kind, old_number = parsed(before)
             client.set_registered_model_alias(model_name(family, old_kind), PREVIOUS, old_number)
-            client.set_registered_model_tag(name, BEFORE, before)
+            client.set_model_version_tag(name, number, BEFORE, before)
         client.set_model_version_tag(name, number, PROMOTED, at.isoformat())
     registry.promote(tracking_uri, family, version)
     try:
@@ -143,20 +152,20 @@ def promote(tracking_uri: str, family: str, version: str, at: datetime, *, prove
     return Moved(family, version, before)
 
 
-def rollback(tracking_uri: str, family: str, at: datetime) -> Moved:
-    """Make the version that was champion before the champion again; done twice, all is as it was.
-
-    Raises ModelError: there was none before, or MLflow is away.
-    """
+def before_champion(tracking_uri: str, family: str) -> tuple[str, str]:
+    """The champion, and the version before it. Raises ModelError: there was none, or MLflow is away."""
     now = champion_versions(tracking_uri).get(family)
     if now is None:
         raise ModelError(f"{family} has no champion that could be taken back")
-    name = model_name(family, parsed(now)[0])
+    kind, number = parsed(now)
+    name = model_name(family, kind)
     with server(tracking_uri, f"the champion of {family} was not taken back", seconds=60, retries=2) as client:
-        before = client.get_registered_model(name).tags.get(BEFORE)
+        before = client.get_model_version(name, number).tags.get(BEFORE)
+        if before is None:  # promoted when the tag was the model's
+            before = client.get_registered_model(name).tags.get(BEFORE)
     if before is None or before == now:
         raise ModelError(f"{now} is the first champion of {family}: there is none before it")
-    return promote(tracking_uri, family, before, at, proven=False)
+    return now, before
 
 
 def compared(one_: Version, other: Version) -> list[tuple[str, float | None, float | None]]:

@@ -12,7 +12,7 @@ from feature_store.definitions import by_family
 from feature_store.history import STARVED, WATCHER
 from feature_store.recent import Recent
 from feature_store.windows import FeatureFrame, Floats
-from ml.champion import Champion
+from ml.champion import FAILURES, Champion
 from ml.detectors.base import Detector
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
@@ -59,7 +59,10 @@ def _tainted(recent: Recent, now: datetime, profile: Profile) -> bool:
 def anomalies(
     recent: Recent, champions: Mapping[str, Champion], topology: Topology, now: datetime, profile: Profile
 ) -> Iterator[Condition]:
-    """Entities whose last `debounce_windows` windows, one tick apart, all score above their champion's threshold."""
+    """Entities whose last `debounce_windows` windows, one tick apart, all score above their champion's threshold.
+
+    A model that fails is a finding of its own, which opens no incident, and silences neither rules nor other models.
+    """
     tick = timedelta(seconds=profile.tick_seconds)
     for family, entities in by_family(topology.entities.values()).items():
         champion = champions.get(family)
@@ -68,7 +71,26 @@ def anomalies(
         back = champion.detector.looks_back
         ends = [now - step * tick for step in reversed(range(back + profile.debounce_windows))]
         frame = recent.features(family, ends, profile.window_seconds, entities=entities, every=profile.scrape_seconds)
-        yield from _anomalous(frame, champion, profile)
+        try:
+            yield from list(_anomalous(frame, champion, profile))
+        except FAILURES as error:
+            yield _failing(champion, error, now)
+
+
+def _failing(champion: Champion, error: Exception, now: datetime) -> Condition:
+    name = model_version(champion.family, champion.version)
+    return Condition(
+        entity=WATCHER,
+        symptom="model-fails",
+        detector=f"model:{champion.family}",
+        kind=FindingKind.DATA,
+        since=now,
+        met=now,
+        summary=f"the model {name} fails on today's windows: nothing of its family is judged",
+        expected="a score for each window",
+        actual=f"{type(error).__name__}: {error}"[:300],
+        model_version=name,
+    )
 
 
 def _anomalous(frame: FeatureFrame, champion: Champion, profile: Profile) -> Iterator[Condition]:

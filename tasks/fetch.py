@@ -30,13 +30,22 @@ class Bench:
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
         it, the last version that its own calm was calibrated for. A model that does not fit today's features scores
-        nothing, and takes no other family's model with it. It blocks for seconds: call it in a thread. Raises
-        ModelError: MLflow is away.
+        nothing, and takes no other family's model with it: the one that was held scores on, as do all where MLflow is
+        away. What is given is whole: read from a folder of its own, whose hash was verified. It blocks for seconds:
+        call it in a thread. Raises ModelError: MLflow is away, and nothing is held.
         """
         from ml import registry  # imports mlflow: seconds that are only paid where a model may score
 
+        try:
+            judging = registry.champion_versions(self.tracking_uri)
+        except ModelError as error:
+            held = {family: self._still(family, mine, retired) for family in self._held}
+            if not any(held.values()):
+                raise
+            log.warning("the models that are held score on: %s", error)
+            return {family: champion for family, champion in held.items() if champion is not None}
         found: dict[str, Champion] = {}
-        for family, newest in registry.champion_versions(self.tracking_uri).items():
+        for family, newest in judging.items():
             own = [each for each in mine if each.family == family and each.model_version not in retired]
             if not own and model_version(family, newest) in retired:
                 log.warning("the model of %s is retired: it is not judged until it is trained again", family)
@@ -45,12 +54,21 @@ class Bench:
                 fit = next((each for each in own if each.version == newest), _last_of(own))
                 champion = self._champion(family, newest, fit)
             except ModelError as error:
-                log.warning("the model of %s is not used: %s", family, error)
-                continue
+                champion = self._still(family, mine, retired)
+                on = f"{champion.version} scores on" if champion else "nothing scores"
+                log.warning("the model of %s is not used, %s: %s", family, on, error)
             if champion is not None:
                 found[family] = champion
         self._held = found
         return dict(found)
+
+    def _still(self, family: str, mine: Sequence[Calibrated], retired: Collection[str]) -> Champion | None:
+        """The one that is held, by the threshold that holds now; None: there is none, or it may score no more."""
+        held = self._held.get(family)
+        if held is None or model_version(family, held.version) in retired:
+            return None
+        own = next((each for each in mine if (each.family, each.version) == (family, held.version)), None)
+        return held if own is None else replace(held, threshold=own.threshold, rate=own.rate)
 
     def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
         from ml import registry

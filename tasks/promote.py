@@ -1,16 +1,23 @@
-"""Promote a version, or take the champion back: audited, one at a time, and undone where the audit cannot be kept."""
+"""Promote a version, or take the champion back: one at a time, and audited although the process may die in between.
+
+The intent is a row (warehouse/promotions.py) that is committed before the alias moves; the audit line is written with
+its completion. What broke off in between is completed, or given up, by whoever comes next (`settle`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tonewatch.errors import ModelError, WarehouseError
+from tonewatch.errors import ModelError
+from tonewatch.records import digest
 from warehouse import audit, lineage, promotions
 from warehouse.calibrations import model_version
-from warehouse.database import Warehouse
+from warehouse.database import Connection, Warehouse
+from warehouse.promotions import Move, Promotion, Stage
 
 if TYPE_CHECKING:
     from ml.versions import Moved  # its module imports mlflow
@@ -31,17 +38,19 @@ async def promote(
     now: datetime,
     proven: bool = True,
 ) -> Moved:
-    """Make the version the family's champion; it stands in the tenant's audit.
+    """Make the version the family's champion; it stands in the tenant's audit, and is on probation from then on.
 
-    Raises ModelError: it is champion already, has not passed the gate (`proven`), or MLflow is away; WarehouseAway:
-    then the champion is the one it was.
+    proven: only what has passed the gate; what is promoted without is not taken back by itself either. Raises
+    ModelError: it is champion already, has not passed the gate, another promotion is under way or came first, or MLflow
+    is away; WarehouseAway: then the champion is the one it was.
     """
-    from ml import versions
-
-    def move() -> Moved:
-        return versions.promote(tracking_uri, family, version, now, proven=proven)
-
-    return await _moved(tenant, warehouse, tracking_uri, family, move, ("model.promote", who, reason), now)
+    await settle([tenant], warehouse, tracking_uri, now)
+    before = await champion_of(tracking_uri, family)
+    if before == version:
+        raise ModelError(f"{version} is the champion of {family} already")
+    wanted = _wanted(tenant, family, version, before, Move.PROMOTE, who, reason, now)
+    watched = proven and who != WHO and before is not None
+    return await move([tenant], warehouse, tracking_uri, wanted, now, proven=proven, watched=watched)
 
 
 async def rollback(
@@ -50,56 +59,153 @@ async def rollback(
     """Make the champion before the champion again; it stands in the tenant's audit. Raises as `promote`."""
     from ml import versions
 
-    def move() -> Moved:
-        return versions.rollback(tracking_uri, family, now)
+    await settle([tenant], warehouse, tracking_uri, now)
+    champion, before = await asyncio.to_thread(versions.before_champion, tracking_uri, family)
+    wanted = _wanted(tenant, family, before, champion, Move.ROLLBACK, who, reason, now)
+    return await move([tenant], warehouse, tracking_uri, wanted, now, proven=False, watched=False)
 
-    return await _moved(tenant, warehouse, tracking_uri, family, move, ("model.rollback", who, reason), now)
+
+async def champion_of(tracking_uri: str, family: str) -> str | None:
+    """The family's champion as the registry has it now. Raises ModelError: MLflow is away."""
+    from ml import registry
+
+    return (await asyncio.to_thread(registry.champion_versions, tracking_uri)).get(family)
 
 
-async def _moved(
-    tenant: str,
+async def move(
+    tenants: Sequence[str],
     warehouse: Warehouse,
     tracking_uri: str,
-    family: str,
-    move: Callable[[], Moved],
-    words: tuple[str, str, str],
+    wanted: Promotion,
     now: datetime,
+    *,
+    proven: bool,
+    watched: bool,
 ) -> Moved:
-    what, who, reason = words
-    moved: Moved | None = None
-    try:
-        async with warehouse.as_tenant(tenant) as db:
-            await promotions.in_turn(tenant, db, family)
-            moved = await asyncio.to_thread(move)
-            if moved.before is not None and model_version(family, moved.version) in await lineage.retired(tenant, db):
-                await asyncio.to_thread(_undo, tracking_uri, moved, now)
-                raise ModelError(f"{family} version {moved.version} is retired: it may not score; nothing was changed")
-            before = None if moved.before is None else {"champion": moved.before}
-            await audit.write(
-                tenant,
-                db,
-                who=who,
-                what=what,
-                subject=family,
-                before=before,
-                after={"champion": moved.version},
-                reason=reason,
-                at=now,
+    """Carry the move out for all these tenants, from its intent to the audit line of each.
+
+    watched: whether it is on probation from then on. Raises ModelError: another move of the family is under way, or its
+    champion is not the one whose place is to be taken, or MLflow refuses; WarehouseAway: it is settled later.
+    """
+    from ml import versions
+
+    first, family = tenants[0], wanted.family
+    made = replace(wanted, state=Stage.INTENDED)
+    async with warehouse.as_tenant(first) as turn:
+        if not await promotions.take_turn(first, turn, family):
+            raise ModelError(
+                f"another promotion of {family} is under way and comes first: nothing was changed; look again "
+                "(`tonewatch models list`)"
             )
-    except WarehouseError:
-        if moved is not None and moved.before is not None:
-            await asyncio.to_thread(_undo, tracking_uri, moved, now)
-        raise
+        for tenant in tenants:
+            async with warehouse.as_tenant(tenant) as db:
+                await _intend(tenant, db, made, now)
+        try:
+            moved = await asyncio.to_thread(
+                versions.promote, tracking_uri, family, wanted.version, now, proven=proven, instead_of=wanted.before
+            )
+        except ModelError as error:
+            moved = await _in_doubt(tenants, warehouse, tracking_uri, made, error, now)
+        for tenant in tenants:
+            async with warehouse.as_tenant(tenant) as db:
+                await _complete(tenant, db, made, now, watched=watched)
     return moved
 
 
-def _undo(tracking_uri: str, moved: Moved, now: datetime) -> None:
-    from ml import versions
+async def settle(tenants: Sequence[str], warehouse: Warehouse, tracking_uri: str, now: datetime) -> list[str]:
+    """Complete what broke off between intent and audit, or give it up; gives in words what was done.
+
+    If the alias has moved its audit line is written. If not, a person's promotion is given up, since he has seen it
+    fail, and a validation's is approved as before, so that it is tried again. Raises ModelError: MLflow is away.
+    """
+    told = []
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            open_ = await promotions.listed(tenant, db, under_way=True)
+        for each in (row for row in open_ if row.state is Stage.INTENDED):
+            async with warehouse.as_tenant(tenant) as db:
+                if not await promotions.take_turn(tenant, db, each.family):
+                    continue  # it is being moved at this moment
+                held = await promotions.hold(tenant, db, each.id)
+                if held is None or held.state is not Stage.INTENDED:
+                    continue
+                now_champion = await champion_of(tracking_uri, each.family)
+                told.append(await _settled(tenant, db, held, now_champion, now))
+    return told
+
+
+async def _settled(tenant: str, db: Connection, broken: Promotion, champion: str | None, now: datetime) -> str:
+    name = f"{broken.family} {broken.version}"
+    if champion == broken.version:
+        watched = bool(broken.validation) and broken.what is Move.PROMOTE
+        await _complete(tenant, db, broken, now, watched=watched, note="; its process died before this line")
+        return f"{name} had become champion; that is in the audit now"
+    why = f"it broke off before the alias had moved; {champion} is champion"
+    await _given_up(tenant, db, broken, champion, why, now)
+    return f"{name}: {why}"
+
+
+async def _given_up(
+    tenant: str, db: Connection, made: Promotion, champion: str | None, why: str, now: datetime
+) -> None:
+    """It has not moved: a validation's is approved as before, while the champion is the one it was held against."""
+    if made.validation and made.what is Move.PROMOTE and champion == made.before:
+        await promotions.change(tenant, db, made.id, Stage.APPROVED, now, why)
+    else:
+        await promotions.change(tenant, db, made.id, Stage.SUPERSEDED, now, why)
+
+
+def _wanted(
+    tenant: str, family: str, version: str, before: str | None, what: Move, who: str, reason: str, now: datetime
+) -> Promotion:
+    name = digest(tenant, what, family, version, before or "", now.isoformat())
+    return Promotion(name, family, version, before, what, who, reason, Stage.INTENDED, now)
+
+
+async def _intend(tenant: str, db: Connection, made: Promotion, now: datetime) -> None:
+    """Write the intent. Raises ModelError: the version is retired for the tenant."""
+    if model_version(made.family, made.version) in await lineage.retired(tenant, db):
+        raise ModelError(f"{made.family} version {made.version} is retired: it may not score; nothing was changed")
+    if not await promotions.put(tenant, db, made):
+        await promotions.change(tenant, db, made.id, Stage.INTENDED, now)
+
+
+async def _complete(
+    tenant: str, db: Connection, made: Promotion, now: datetime, *, watched: bool, note: str = ""
+) -> None:
+    """The alias has moved: say so in the row and in the audit, together."""
+    stage = Stage.PROBATION if watched else Stage.DONE
+    if not await promotions.change(tenant, db, made.id, stage, now):
+        return
+    further = {"validation": made.validation} if made.validation else {}
+    await audit.write(
+        tenant,
+        db,
+        who=made.who,
+        what=f"model.{made.what}",
+        subject=made.family,
+        before=None if made.before is None else {"champion": made.before},
+        after={"champion": made.version, **further},
+        reason=f"{made.reason}{note}",
+        at=now,
+    )
+
+
+async def _in_doubt(
+    tenants: Sequence[str], warehouse: Warehouse, tracking_uri: str, made: Promotion, error: ModelError, now: datetime
+) -> Moved:
+    """An answer that was lost may have been a yes: the registry is asked. Raises `error`: it was none, or nobody knows,
+    and then it is settled later.
+    """
+    from ml.versions import Moved
 
     try:
-        versions.promote(tracking_uri, moved.family, str(moved.before), now, proven=False)
-    except ModelError as error:
-        raise ModelError(
-            f"{moved.version} became champion of {moved.family}, but neither could that be written to the audit nor "
-            f"taken back ({error}); `tonewatch models rollback {moved.family}` does"
-        ) from error
+        champion = await champion_of(tracking_uri, made.family)
+    except ModelError:
+        raise error from None
+    if champion == made.version:
+        return Moved(made.family, made.version, made.before)
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            await _given_up(tenant, db, made, champion, str(error), now)
+    raise error

@@ -19,7 +19,7 @@ import numpy as np
 from feature_store.definitions import metrics
 from feature_store.history import untainted
 from feature_store.windows import FeatureFrame, window_features
-from ml.champion import Champion
+from ml.champion import FAILURES, Champion
 from ml.detectors.family import FamilyDetector
 from ml.episodes import spans
 from policy.grouping import REACH
@@ -41,8 +41,6 @@ LONGER = 4
 PIECES_PER_DAY = 24
 #: Times that either is timed on a piece.
 REPEATS = 3
-#: What a model may raise that does not fit the rows, whoever wrote it.
-FAILURES = (ModelError, ValueError, ArithmeticError, LookupError, TypeError)
 _LEAST_S, _LEAST_MB = 1e-6, 1e-3
 
 

@@ -656,6 +656,9 @@ class Profile(BaseModel):
         {}, description="Kind of model of a family of parts (edge: row-ensemble); others: isolation-forest"
     )
     search: Search = Field(Search(), description="How far a training searches for better settings of a model")
+    approve_models: bool = Field(
+        False, description="Whether a person must say yes before a model that is shown to be better becomes champion"
+    )
     escalation: Escalation = Field(Escalation(), description="When an incident that nobody answers is told higher up")
     guardrails: Guardrails = Field(Guardrails(), description="Limits of automatic action")
     grants: tuple[Grant, ...] = Field((), description="Runbooks that may act by themselves, by the owner's word")

@@ -113,10 +113,15 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, link:
     return done
 
 
+def check_name(who: str) -> None:
+    """Raise SettingsError: no name of a person."""
+    if not _NAME.fullmatch(who):
+        raise SettingsError(f"{who!r} is no name of a person: 1 to 100 characters on one line (--as)")
+
+
 def check(wish: Wish) -> None:
     """Raise SettingsError: a name, verdict or cause that is none."""
-    if not _NAME.fullmatch(wish.who):
-        raise SettingsError(f"{wish.who!r} is no name of a person: 1 to 100 characters on one line (--as)")
+    check_name(wish.who)
     if wish.kind is ActKind.CLOSE and wish.verdict not in acts.VERDICTS:
         raise SettingsError(f"{wish.verdict!r} is no verdict; known are {', '.join(acts.VERDICTS)}")
     if wish.cause is not None:

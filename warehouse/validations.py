@@ -14,7 +14,9 @@ from warehouse.rows import document, packed, row, utc
 
 #: What a label of a disagreement is a label of.
 SUBJECT = "disagreement"
-COLUMNS = "id, family, champion, challenger, plan, started, promoted"
+#: In the plan of what is no validation but a probation: of which promotion.
+PROBATION = "probation"
+COLUMNS = "id, family, champion, challenger, plan, started, promoted, taken_back"
 BEGIN = text("""
     insert into validation (tenant, id, family, champion, challenger, plan, started)
     values (:tenant, :id, :family, :champion, :challenger, cast(:plan as jsonb), :started)
@@ -27,6 +29,7 @@ LISTED = text(f"""
 PROMOTED = text("""
     update validation set promoted = :at where tenant = :tenant and id = :id and promoted is null
 """)
+TAKEN_BACK = text("update validation set taken_back = :at where tenant = :tenant and id = :id")
 OBSERVE = text("""
     insert into validation_observation (tenant, validation, id, kind, time, content)
     select :tenant, :validation, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (id text, kind text,
@@ -75,7 +78,9 @@ UNDECIDED = text("""
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A pair of versions of a family's model. plan: what was decided before it began; promoted: None: not by it."""
+    """A pair of versions of a family's model. plan: what was decided before it began; promoted: None: not by it;
+    taken_back: when what it had promoted was taken back by a guard; None: it was not.
+    """
 
     id: str
     family: str
@@ -84,6 +89,7 @@ class Validation:
     plan: Mapping[str, Any]
     started: datetime
     promoted: datetime | None = None
+    taken_back: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,11 @@ async def undecided(tenant: str, db: Connection, family: str, since: datetime) -
 async def promoted(tenant: str, db: Connection, id_: str, at: datetime) -> bool:
     """Note that its challenger became champion; False: that was noted before."""
     return (await db.execute(PROMOTED, {"tenant": tenant, "id": id_, "at": utc(at)})).rowcount == 1
+
+
+async def taken_back(tenant: str, db: Connection, id_: str, at: datetime) -> None:
+    """Note that what it had promoted was taken back."""
+    await db.execute(TAKEN_BACK, {"tenant": tenant, "id": id_, "at": utc(at)})
 
 
 async def observe(tenant: str, db: Connection, validation: str, seen: Sequence[Observation]) -> int:

@@ -14,13 +14,16 @@ from fastapi.responses import HTMLResponse, Response
 from gateway.api.answers import refused
 from gateway.api.asked import Parameter
 from gateway.api.description import MEANINGS, Responses, answers
-from gateway.links import Link, Signer
+from gateway.links import MODELS, Link, Signer
 from tonewatch.clock import Clock
 from tonewatch.errors import ActRefused, PayloadError, UnknownIncident, UnknownTenant
 from tonewatch.records import Action, ActKind
+from warehouse import answers as answers_to_models
 from warehouse.acts import Outlook, Wish, do, outlook
+from warehouse.answers import Answer
 from warehouse.cache import Cache
 from warehouse.database import Warehouse
+from warehouse.promotions import Promotion
 
 #: Of one tenant's links in ten seconds: people click, and their mail programs before them.
 REQUESTS, PER_S = 200, 10
@@ -42,6 +45,8 @@ _BUTTONS: Final = {
     ActKind.FALSE: "It was a false alarm",
     ActKind.NOT_THE_CAUSE: "That is not the cause",
 }
+#: Of a model that waits to be champion.
+_OF_MODELS: Final = {ActKind.APPROVE: "Promote it", ActKind.VETO: "Reject it"}
 _GONE: Final = "This link can not be used"
 
 
@@ -70,6 +75,9 @@ def router(signer: Signer, warehouse: Warehouse, cache: Cache, clock: Clock) -> 
         """A page with one button. Changes nothing."""
         try:
             link = await wanted(request)
+            if link.incident.startswith(MODELS):
+                model = await answers_to_models.outlook(link.tenant, warehouse, _answer(link), clock.now(), link.id)
+                return _page(200, _asked(link, model), _about_model(link, model), button=_OF_MODELS[link.act])
             seen = await outlook(link.tenant, warehouse, _wish(link), clock.now(), link.id)
             if seen.refusal:
                 raise ActRefused(seen.refusal)
@@ -88,6 +96,9 @@ def router(signer: Signer, warehouse: Warehouse, cache: Cache, clock: Clock) -> 
         """Once, in the name of whom the notice went to, by the rules of every other way to act."""
         try:
             link = await wanted(request)
+            if link.incident.startswith(MODELS):
+                said = await answers_to_models.answer(link.tenant, warehouse, _answer(link), clock.now(), link.id)
+                return _page(200, "Done", [said.told])
             done = await do(link.tenant, warehouse, _wish(link), clock.now(), link.id)
         except _REFUSALS as error:
             return _refused(error)
@@ -102,6 +113,26 @@ _REFUSALS: Final = (PayloadError, ActRefused, UnknownIncident, UnknownTenant)
 
 def _wish(link: Link) -> Wish:
     return Wish(link.act, link.incident, link.who, REASON, action=link.action)
+
+
+def _answer(link: Link) -> Answer:
+    return Answer(link.incident.removeprefix(MODELS), link.act is ActKind.APPROVE, link.who, REASON)
+
+
+def _asked(link: Link, model: Promotion) -> str:
+    return f"{_OF_MODELS[link.act]}? {model.family}, version {model.version}"
+
+
+def _about_model(link: Link, model: Promotion) -> list[str]:
+    follows = {
+        ActKind.APPROVE: f"It takes the place of {model.before} within the hour, and is taken back if a guard breaks.",
+        ActKind.VETO: f"{model.before} stays champion, and this version is not offered again.",
+    }
+    return [
+        f"{model.family} of {link.tenant}: {model.reason}",
+        follows[link.act],
+        f"It will be kept as said by {link.who}.",
+    ]
 
 
 def _what(link: Link, action: Action | None) -> str:
@@ -131,7 +162,11 @@ def _about(link: Link, seen: Outlook) -> list[str]:
 
 def _refused(error: Exception) -> Response:
     if isinstance(error, ActRefused):
-        return _page(409, _GONE, [str(error), "`tonewatch incidents show` has the whole story."])
+        return _page(
+            409,
+            _GONE,
+            [str(error), "`tonewatch incidents show` has the whole story, of a model `tonewatch models list`."],
+        )
     return _page(404, _GONE, ["It is none of ours, or a part of it is missing. Copy it as a whole from the notice."])
 
 

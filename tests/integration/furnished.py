@@ -58,6 +58,7 @@ from warehouse import (
     labels,
     lineage,
     notices,
+    promotions,
     quality,
     questions,
     rollups,
@@ -78,6 +79,19 @@ THRESHOLD = calibrations.Calibrated(
     "transcode", "1", START, 0.7, 0.6, 0.8, 0.69, 0.05, "exponential", calibrations.Source.TRAINING, "calm"
 )
 VALIDATION = validations.Validation("validation", "transcode", "1", "2", {"longest_s": 60.0}, START)
+PROMOTION = promotions.Promotion(
+    "promotion",
+    "transcode",
+    "2",
+    "1",
+    promotions.Move.PROMOTE,
+    "validation",
+    "it finds more",
+    promotions.Stage.WAITING,
+    START,
+    VALIDATION.id,
+    START,
+)
 
 
 LINEAGE = lineage.Traced("transcode-isolation-forest", "1", "r", START, START, START, "d", entities=(PART,))
@@ -220,6 +234,7 @@ async def _furnish_validations(tenant: str, db: Connection) -> None:
     alone = validations.Disagreement("alone", VALIDATION.id, PART, "challenger", START, at(5), 0.9, at(6))
     await validations.queue(tenant, db, [alone])
     await validations.look(tenant, db, looked(at(7)))
+    await promotions.put(tenant, db, PROMOTION)
 
 
 def looked(until: datetime, *, final: bool = False) -> validations.Looked:

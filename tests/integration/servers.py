@@ -62,6 +62,21 @@ def mlflow_in(folder: Path) -> Iterator[Mlflow]:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    server = Mlflow(f"http://127.0.0.1:{port}", _started(folder, port), folder)
+    try:
+        wait_until_healthy(f"{server.url}/health", server.process, folder / "log")
+        yield server
+    finally:
+        end(server.process)
+
+
+def start_again(server: Mlflow) -> None:
+    """Start an MLflow that has ended, where it was and on what it holds."""
+    server.process = _started(server.folder, int(server.url.rpartition(":")[2]))
+    wait_until_healthy(f"{server.url}/health", server.process, server.folder / "log")
+
+
+def _started(folder: Path, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += [
         "--backend-store-uri",
@@ -70,15 +85,10 @@ def mlflow_in(folder: Path) -> Iterator[Mlflow]:
         str(folder / "files"),
     ]
     off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
             command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **off}, start_new_session=True
         )
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield Mlflow(f"http://127.0.0.1:{port}", process, folder)
-    finally:
-        end(process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

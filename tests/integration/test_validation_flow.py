@@ -88,7 +88,7 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
         (kept,) = await validations.listed(tenant, db)
         lines = [line for line in await audit.read(tenant, db, 10) if line.what == "model.promote"]
     assert (kept.champion, kept.challenger, kept.promoted) == (deaf, good, moment(PIECES))
-    assert [line.after for line in lines] == [{"family": "transcode", "version": good}]
+    assert [line.after for line in lines] == [{"champion": good, "validation": kept.id}]
 
 
 @pytest.mark.timeout(600)

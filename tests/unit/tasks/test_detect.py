@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -78,3 +79,25 @@ def test_no_model_judges_windows_in_which_the_watcher_starved(champion: Champion
 def test_missing_telemetry_is_no_anomaly(champion: Champion) -> None:
     gone = [s for s in telemetry(200, gap=-25.0) if s.time < at(180) or s.series.metric == "source_twin_gap_db"]
     assert (SOURCE, "isolation-forest:source") not in judged(champion, gone)
+
+
+def test_a_model_that_fails_is_told_and_silences_no_rule(champion: Champion) -> None:
+    whole = champion.detector
+    assert isinstance(whole, ForestDetector)
+    assert whole.pipeline is not None
+    brittle = ForestDetector.restored(whole.pipeline, whole.names, whole.floors, whole.limits[:-1], "7")
+    down = series(SOURCE, "scrape_failed", [1.0] * 10, first=189, reason="refused")
+    recent = Recent(timedelta(minutes=6))
+    told_of = [
+        replace(each, value=0.0) if each.series.metric == "up" and each.time >= at(189) else each
+        for each in telemetry(200, gap=-25.0, level=-45.0)
+    ]
+    recent.add([*told_of, *down])
+    found = detect({}, recent, {"source": replace(champion, detector=brittle)}, TOPOLOGY, at(196), DEMO)
+    assert FindingKind.RULE in {condition.kind for condition in found.values()}
+    assert (SOURCE, "isolation-forest:source") not in found
+    told = found["host:watcher", "model:source"]
+    assert (told.kind, told.model_version) == (FindingKind.DATA, "source-isolation-forest/7")
+    assert "ValueError" in told.actual
+    again = detect(found, recent, {"source": replace(champion, detector=brittle)}, TOPOLOGY, at(199), DEMO)
+    assert again["host:watcher", "model:source"].finding("kiwi").id == told.finding("kiwi").id

@@ -7,10 +7,12 @@ from datetime import timedelta
 import pytest
 
 from feature_store.definitions import floors
+from feature_store.windows import Floats
+from ml.ab_test import GUARDS, LATENCY
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, length_of, piece_of, shadow
-from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
+from tests.unit.transcoders import NOON, PARTS, at, champion, forest, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
 from tonewatch.settings import load_profile
@@ -96,6 +98,23 @@ def test_a_challenger_that_fails_is_told_and_nothing_else(good: Champion) -> Non
     assert (told.outcomes, told.cost, told.calm_seconds) == ({}, None, 0.0)
     with pytest.raises(ModelError, match="the champion 2 of transcode fails"):
         seen(replace(good, detector=other), good, stream(calm()))
+
+
+def test_a_challenger_that_is_ten_times_slower_costs_more_than_the_guard_tolerates(good: Champion) -> None:
+    class Slow(ForestDetector):
+        """It scores everything a dozen times over."""
+
+        def strangeness(self, strands: Floats) -> Floats:
+            return [super(Slow, self).strangeness(strands) for _ in range(12)][-1]
+
+    calm_forest = forest("2")
+    assert calm_forest.pipeline is not None
+    slow = Slow.restored(calm_forest.pipeline, calm_forest.names, calm_forest.floors, calm_forest.limits, "2")
+    told = seen(good, replace(good, detector=slow), stream(calm()))
+    assert told.cost is not None
+    champion_s, challenger_s, *_ = told.cost
+    latency = next(guard for guard in GUARDS if guard.name == LATENCY)
+    assert challenger_s / champion_s > latency.tolerance
 
 
 def test_a_watcher_that_was_starved_tells_nothing_of_calm(good: Champion) -> None:

@@ -1,0 +1,114 @@
+"""What tests of promotions share: versions in MLflow, validations that ended better, and processes that promote."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from datetime import datetime
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from feature_store.definitions import fingerprint
+from feature_store.windows import window_features
+from ml import registry, versions
+from tasks import promote as promoting
+from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import ModelError
+from tonewatch.settings import load_profile
+from warehouse import settings_versions, validations
+from warehouse.database import Warehouse
+from warehouse.validations import Looked, Validation
+
+PROFILE = load_profile("demo")
+HOUSE = Path(__file__).resolve().parents[2]
+
+
+def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
+    """A forest that learned calm, registered as one of the family's models that has passed the gate.
+
+    brittle: it fails on any row; it was registered with none as an example.
+    """
+    training = registry.Training(
+        tenant=tenant,
+        start=at(-2000),
+        end=NOON,
+        data_hash="hash",
+        fingerprint=fingerprint("transcode"),
+        threshold=0.7,
+        rate=0.01,
+        metrics={},
+        params={},
+        lineage={versions.GATE: "passed"},
+    )
+    rows = window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+    detector = forest(seed=seed)
+    if brittle:
+        detector.limits, rows = detector.limits[:-1], rows[:0]
+    return registry.register(uri, family, detector, training, rows)
+
+
+async def better(warehouse: Warehouse, whose: Sequence[str], family: str, champion: str, challenger: str) -> Validation:
+    """A validation that ended with the challenger better, kept with each tenant."""
+    made = Validation(f"{family}-{champion}-{challenger}", family, champion, challenger, {"longest_s": 60.0}, NOON)
+    look = Looked(made.id, at(60), "better", True, 0.3, 0.1, 0.5, 40, ("effect +0.300",), {"pages": "held"})
+    for tenant in whose:
+        async with warehouse.as_tenant(tenant) as db:
+            await validations.begin(tenant, db, made)
+            await validations.look(tenant, db, look)
+    return made
+
+
+async def asks(warehouse: Warehouse, tenant: str) -> None:
+    """From now on the tenant wants to say yes to models."""
+    async with warehouse.as_tenant(tenant) as db:
+        held = await settings_versions.current(tenant, db)
+        wish = {"profile": held.profile, "settings": {"approve_models": True}, "over": held.version}
+        await settings_versions.put(tenant, db, **wish, who="ann", reason="", at=NOON)  # type: ignore[arg-type]
+
+
+def promote_once(url: str, uri: str, tenant: str, family: str, wanted: str, together: Barrier, told: Any) -> None:
+    """Promote in a process of its own; both have seen the champion before either begins."""
+    seen = promoting.champion_of
+
+    async def champion_of(*about: str) -> str | None:
+        champion = await seen(*about)
+        await asyncio.to_thread(together.wait, 60)
+        return champion
+
+    promoting.champion_of = champion_of
+
+    async def main() -> str:
+        warehouse = Warehouse(url)
+        try:
+            now = at(100)
+            await promoting.promote(tenant, warehouse, uri, family, wanted, who="ann", reason="", now=now)
+        except ModelError as error:
+            return str(error)
+        finally:
+            await warehouse.close()
+        return ""
+
+    told.put((wanted, asyncio.run(main())))
+
+
+def promote_and_die(url: str, uri: str, tenant: str, family: str, wanted: str, moment: str) -> None:
+    """Promote in a process of its own, which is killed right `before` the alias moves, or right `after` it."""
+    move = registry.promote
+
+    def killing(*about: str) -> None:
+        if moment == "after":
+            move(*about)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    registry.promote = killing
+    warehouse = Warehouse(url)
+    asyncio.run(promoting.promote(tenant, warehouse, uri, family, wanted, who="ann", reason="why", now=at(100)))
+
+
+def today() -> datetime:
+    """The time that a command goes by."""
+    return SYSTEM.now()

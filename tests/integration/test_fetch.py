@@ -1,0 +1,101 @@
+"""What a watcher holds scores on, whatever the registry does: on a real MLflow."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feature_store.definitions import fingerprint
+from feature_store.windows import window_features
+from ml import artefacts, registry
+from ml.champion import Champion
+from tasks.fetch import Bench
+from tests.integration.servers import Mlflow, mlflow_in
+from tests.integration.test_kinds_in_registry import spoil
+from tests.integration.test_training import TRAINING, own
+from tests.unit.transcoders import PARTS, at, forest, telemetry
+from tonewatch.errors import ModelError
+
+pytestmark = pytest.mark.timeout(300)
+FAMILY = "transcode"
+ROWS = window_features(FAMILY, telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """An MLflow of this file's own: families here have the names of today's features."""
+    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server
+
+
+def made(mlflow: Mlflow, seed: int) -> str:
+    training = registry.Training(
+        tenant="ours",
+        start=TRAINING.start,
+        end=TRAINING.end,
+        data_hash="hash",
+        fingerprint=fingerprint(FAMILY),
+        threshold=0.7,
+        rate=0.01,
+        metrics={},
+        params={},
+    )
+    version = registry.register(mlflow.url, FAMILY, forest(seed=seed), training, ROWS)
+    registry.promote(mlflow.url, FAMILY, version)
+    return version
+
+
+def same(one: Champion, other: Champion) -> bool:
+    return np.array_equal(one.detector.score(ROWS), other.detector.score(ROWS))
+
+
+def test_a_champion_whose_artefact_was_changed_leaves_the_one_before_scoring(
+    mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = made(mlflow, 1)
+    bench = Bench("ours", mlflow.url)
+    held = bench.champions([own(FAMILY, first, 0.8)])[FAMILY]
+    second = made(mlflow, 2)
+    spoil(mlflow.folder)
+    mine = [own(FAMILY, first, 0.75), own(FAMILY, second, 0.9)]
+    still = bench.champions(mine)[FAMILY]
+    assert (still.version, still.threshold) == (first, 0.75)
+    assert same(still, held)
+    assert f"{first} scores on" in caplog.text
+    retired = frozenset({mine[0].model_version})
+    assert FAMILY not in bench.champions(mine, retired)
+    assert FAMILY not in Bench("ours", mlflow.url).champions(mine[1:])
+
+
+def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(mlflow: Mlflow) -> None:
+    first = made(mlflow, 3)
+    bench, mine = Bench("ours", mlflow.url), [own(FAMILY, first, 0.8)]
+    held = bench.champions(mine)[FAMILY]
+    bench.tracking_uri = "http://127.0.0.1:9"
+    still = bench.champions([own(FAMILY, first, 0.85)])[FAMILY]
+    assert (still.version, still.threshold) == (first, 0.85)
+    assert same(still, held)
+    with pytest.raises(ModelError, match="were not read"):
+        bench.champions(mine, frozenset({mine[0].model_version}))
+    with pytest.raises(ModelError, match="were not read"):
+        Bench("ours", "http://127.0.0.1:9").champions(mine)
+
+
+def test_what_a_killed_process_left_of_a_download_is_removed_and_what_is_under_way_is_not(
+    mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = made(mlflow, 4)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, going = (tmp_path / f"{artefacts.FOLDERS}{name}" for name in ("left", "going"))
+    for folder in (left, going):
+        folder.mkdir()
+        (folder / "model.skops").write_bytes(b"half a model")
+    hours_ago = time.time() - 2 * artefacts.LEFT_SECONDS
+    os.utime(left, (hours_ago, hours_ago))
+    assert registry.fetch(mlflow.url, FAMILY, version).detector.version == version
+    assert sorted(tmp_path.iterdir()) == [going]

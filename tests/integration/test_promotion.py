@@ -1,0 +1,369 @@
+"""Promotions on a real PostgreSQL and a real MLflow: asked for, moved, audited, and carried on by whoever comes next.
+
+Prefect is away in this file, which must hold nothing up; tests/integration/test_promotion_flow.py has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import re
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from console.cli import app
+from console.demo.mailbox import Mailbox
+from flows.promotion import promote_due
+from gateway.api.app import create_app
+from gateway.links import MODELS_WAIT
+from ml import registry
+from tasks.notify import send_due
+from tasks.promote import promote, rollback, settle
+from tests.conftest import Database, new_tenant
+from tests.integration import promoting
+from tests.integration.promoting import asks, better, version
+from tests.integration.servers import Mlflow
+from tests.unit.transcoders import NOON, at
+from tonewatch import secrets
+from tonewatch.clock import ManualClock
+from tonewatch.errors import ActRefused, ModelError
+from tonewatch.settings import Settings
+from warehouse import answers, audit, notices, promotions, validations
+from warehouse.answers import Answer
+from warehouse.audit import AuditLine
+from warehouse.cache import Cache
+from warehouse.database import Warehouse
+from warehouse.promotions import Promotion, Stage
+
+pytestmark = pytest.mark.timeout(300)
+ASKED = at(100)
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def without_prefect() -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: f"{AWAY}/api"}):
+        yield
+
+
+@pytest.fixture
+def family(tenant: str) -> str:
+    return f"family{tenant.rpartition('-')[2]}x"
+
+
+@pytest.fixture
+async def pair(mlflow: Mlflow, tenant: str, family: str) -> tuple[str, str]:
+    """The champion, and one that is registered beside it."""
+    both = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, family, both[0])
+    return both[0], both[1]
+
+
+@pytest.fixture
+def chosen(tenant: str, mlflow: Mlflow, tmp_path: Path) -> Settings:
+    secrets.load_or_generate(tmp_path)
+    return Settings(
+        tenant=tenant,
+        profile="demo",
+        mlflow_tracking_uri=mlflow.url,
+        state_dir=tmp_path,
+        mail_from="watch@tone.example",
+        mail_to=("op@example.org",),
+        gateway_url="https://tone.example/",
+    )
+
+
+def champion(mlflow: Mlflow, family: str) -> str:
+    return registry.champion_versions(mlflow.url)[family]
+
+
+async def lines(warehouse: Warehouse, tenant: str) -> list[AuditLine]:
+    async with warehouse.as_tenant(tenant) as db:
+        return [line for line in await audit.read(tenant, db, 20) if line.what.startswith("model.")]
+
+
+async def kept(warehouse: Warehouse, tenant: str) -> list[Promotion]:
+    async with warehouse.as_tenant(tenant) as db:
+        return await promotions.listed(tenant, db)
+
+
+async def due(warehouse: Warehouse, chosen: Settings, seconds: float, whose: list[str] | None = None) -> str:
+    """What a run of the flow says of the one validation, at so many seconds after noon."""
+    told, failed = await promote_due(whose or [chosen.tenant], warehouse, chosen, at(seconds))
+    assert failed == []
+    return next(iter(told.values()), "nothing is due")
+
+
+# The move and its audit
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_promotion_killed_around_the_move_is_completed_or_given_up_by_the_next_run(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    mlflow: Mlflow,
+    database: Database,
+    moment: str,
+) -> None:
+    told = (database.app_url, mlflow.url, tenant, family, pair[1], moment)
+    victim = multiprocessing.get_context("spawn").Process(target=promoting.promote_and_die, args=told)
+    victim.start()
+    await asyncio.to_thread(victim.join, 60)
+    assert victim.exitcode == -signal.SIGKILL
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.version, row.before) == (Stage.INTENDED, pair[1], pair[0])
+    assert await lines(warehouse, tenant) == []
+    assert len(await settle([tenant], warehouse, mlflow.url, at(200))) == 1
+    assert await settle([tenant], warehouse, mlflow.url, at(201)) == []
+    (row,) = await kept(warehouse, tenant)
+    written = [(line.what, line.who, line.after["champion"]) for line in await lines(warehouse, tenant)]
+    if moment == "after":
+        assert (row.state, champion(mlflow, family)) == (Stage.DONE, pair[1])
+        assert written == [("model.promote", "ann", pair[1])]
+    else:
+        assert (row.state, champion(mlflow, family)) == (Stage.SUPERSEDED, pair[0])
+        assert written == []
+        with pytest.raises(ModelError, match="first champion"):
+            await rollback(tenant, warehouse, mlflow.url, family, who="ann", reason="", now=at(300))
+
+
+async def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], mlflow: Mlflow, database: Database
+) -> None:
+    third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+    context = multiprocessing.get_context("spawn")
+    together, told = context.Barrier(2), context.Queue()
+    both = [
+        context.Process(
+            target=promoting.promote_once,
+            args=(database.app_url, mlflow.url, tenant, family, wanted, together, told),
+        )
+        for wanted in (pair[1], third)
+    ]
+    for each in both:
+        each.start()
+    found = dict([await asyncio.to_thread(told.get, True, 120) for _ in both])
+    for each in both:
+        await asyncio.to_thread(each.join, 60)
+    (winner,) = [wanted for wanted, why in found.items() if not why]
+    (why,) = [why for why in found.values() if why]
+    assert "nothing was changed; look again" in why
+    assert champion(mlflow, family) == winner
+    assert [line.after["champion"] for line in await lines(warehouse, tenant)] == [winner]
+
+
+async def test_a_challenger_that_is_the_champion_is_refused(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], mlflow: Mlflow
+) -> None:
+    with pytest.raises(ModelError, match=r"is the champion of .* already"):
+        await promote(tenant, warehouse, mlflow.url, family, pair[0], who="ann", reason="", now=ASKED)
+    assert await kept(warehouse, tenant) == []
+
+
+async def test_a_registry_that_is_away_leaves_everything_as_it_was(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings
+) -> None:
+    made = await better(warehouse, [tenant], family, *pair)
+    away = chosen.model_copy(update={"mlflow_tracking_uri": AWAY})
+    told, failed = await promote_due([tenant], warehouse, away, ASKED)
+    assert "were not read" in told[made.id]
+    assert len(failed) == 1
+    assert await due(warehouse, chosen, 200) == "yes"
+
+
+# By itself
+
+
+async def test_what_was_shown_to_be_better_is_promoted_once_for_every_tenant_that_took_part(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    made = await better(warehouse, whose, family, *pair)
+    assert await due(warehouse, chosen, 100, whose) == "yes"
+    assert champion(mlflow, family) == pair[1]
+    assert await due(warehouse, chosen, 200, whose) == "nothing is due"
+    for each in whose:
+        assert [(line.what, line.who) for line in await lines(warehouse, each)] == [("model.promote", "validation")]
+        async with warehouse.as_tenant(each) as db:
+            (validated,) = await validations.listed(each, db)
+        assert validated.promoted == at(100)
+    assert made.promoted is None
+
+
+async def test_a_challenger_whose_rival_is_champion_no_more_is_not_promoted(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+    await better(warehouse, [tenant], family, *pair)
+    await promote(tenant, warehouse, mlflow.url, family, third, who="ann", reason="", now=at(90))
+    assert "held against" in await due(warehouse, chosen, 100)
+    assert await due(warehouse, chosen, 200) == "nothing is due"
+    assert champion(mlflow, family) == third
+
+
+async def test_a_version_that_was_taken_back_is_not_promoted_again_by_itself(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    moved = await promote(tenant, warehouse, mlflow.url, family, pair[1], who="ann", reason="", now=at(10))
+    await rollback(tenant, warehouse, mlflow.url, family, who="probation", reason="it pages", now=at(20))
+    async with warehouse.as_tenant(tenant) as db:
+        (first, *_) = [row for row in await promotions.listed(tenant, db) if row.version == moved.version]
+        await promotions.change(tenant, db, first.id, Stage.TAKEN_BACK, at(20), "it pages")
+    await better(warehouse, [tenant], family, *pair)
+    assert await due(warehouse, chosen, 100) == "no: it was champion before and was taken back: it pages"
+    assert champion(mlflow, family) == pair[0]
+    await promote(tenant, warehouse, mlflow.url, family, pair[1], who="ann", reason="all the same", now=at(300))
+    assert champion(mlflow, family) == pair[1]
+
+
+# With a person's yes
+
+
+async def test_a_tenant_that_wants_to_be_asked_is_asked_once_and_its_yes_promotes(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, *pair)
+    for seconds in (100, 200):
+        assert "waits for an answer until 2026-03-04 12:01" in await due(warehouse, chosen, seconds)
+    assert champion(mlflow, family) == pair[0]
+    (row,) = await kept(warehouse, tenant)
+    said = await answers.answer(tenant, warehouse, Answer(row.id, True, "ann", "finds more"), at(300))
+    assert "within the hour" in said.told
+    with pytest.raises(ActRefused, match=r"answered already: approved \(ann said yes: finds more\)"):
+        await answers.answer(tenant, warehouse, Answer(row.id, False, "bob"), at(310))
+    assert await due(warehouse, chosen, 400) == "yes"
+    assert champion(mlflow, family) == pair[1]
+    told = [(line.what, line.who, line.reason) for line in await lines(warehouse, tenant)][::-1]
+    assert [each[:2] for each in told] == [("model.approve", "ann"), ("model.promote", "validation")]
+    async with warehouse.as_tenant(tenant) as db:
+        sent = await notices.of_incident(tenant, db, f"promotion:{row.id}")
+    assert [notice.incident_state for notice in sent] == ["proposed", "outcome"]
+
+
+async def test_without_an_answer_in_time_it_is_not_approved(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, *pair)
+    await due(warehouse, chosen, 100)
+    (row,) = await kept(warehouse, tenant)
+    late = 100 + MODELS_WAIT.total_seconds()
+    with pytest.raises(ActRefused, match="could be answered until 2026-03-04 12:01 UTC"):
+        await answers.answer(tenant, warehouse, Answer(row.id, True, "ann"), at(late))
+    assert "not approved" in await due(warehouse, chosen, late)
+    assert await due(warehouse, chosen, late + 1) == "nothing is due"
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.ended, champion(mlflow, family)) == (Stage.REFUSED, at(late), pair[0])
+    assert [line.what for line in await lines(warehouse, tenant)] == ["model.refused"]
+
+
+async def test_the_no_of_one_tenant_is_a_no_for_all(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, tenant)
+    await better(warehouse, whose, family, *pair)
+    await due(warehouse, chosen, 100, whose)
+    waiting = await answers.waiting(tenant, warehouse, family, pair[1])
+    await answers.answer(tenant, warehouse, Answer(waiting.id, False, "ann", "not this week"), at(110))
+    assert await due(warehouse, chosen, 200, whose) == "no: ann said no: not this week"
+    assert {(await kept(warehouse, each))[0].state for each in whose} == {Stage.REFUSED}
+    assert champion(mlflow, family) == pair[0]
+    with pytest.raises(ActRefused, match="does not wait for an answer; the last promotion of it: refused"):
+        await answers.waiting(tenant, warehouse, family, pair[1])
+
+
+async def test_what_a_person_promotes_meanwhile_waits_no_more(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, *pair)
+    await due(warehouse, chosen, 100)
+    await promote(tenant, warehouse, mlflow.url, family, pair[1], who="ann", reason="", now=at(150))
+    assert await due(warehouse, chosen, 200) == "no: it was made champion otherwise"
+    assert champion(mlflow, family) == pair[1]
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_a_link_in_the_notice_answers_it_once(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    yes: bool,
+) -> None:
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, *pair)
+    await due(warehouse, chosen, 100)
+    clock = ManualClock(at(120))
+    with Mailbox(chosen.state_dir / "mails") as mailbox:
+        served = chosen.model_copy(update={"smtp_url": SecretStr(mailbox.url)})
+        assert await send_due(warehouse, served, clock, "w") == 1
+        (mail,) = mailbox.messages()
+    text = str(mail.get_body(("plain",)).get_content())  # type: ignore[union-attr]
+    links = re.findall(r"https://tone\.example(/v1/links/[\w.-]+)", text)
+    assert len(links) == 2
+    gate = create_app(warehouse, Cache(None), secrets.load(chosen.state_dir).root_key, clock=clock)
+    clock.advance(timedelta(days=2).total_seconds())  # longer than links of incidents are good
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(gate), base_url="http://gateway") as door:
+        address, other = (links[0], links[1]) if yes else (links[1], links[0])
+        shown = await door.get(address)
+        assert (shown.status_code, shown.text.count("<button>")) == (200, 1)
+        assert f"{family}, version {pair[1]}" in shown.text
+        assert (await kept(warehouse, tenant))[0].state is Stage.WAITING
+        assert (await door.post(address)).status_code == 200
+        again = [await door.post(address), await door.get(address), await door.post(other), await door.get(other)]
+    assert [answer.status_code for answer in again] == [409] * 4
+    later = (clock.now() - NOON).total_seconds()
+    assert await due(warehouse, chosen, later) == (
+        "yes" if yes else "no: op@example.org said no: by a link in a notice"
+    )
+    assert champion(mlflow, family) == pair[int(yes)]
+
+
+@pytest.mark.parametrize("word", ["approve", "reject"])
+async def test_the_command_line_answers_it(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+) -> None:
+    monkeypatch.setenv("TONEWATCH_DATABASE_URL", database.app_url)
+    monkeypatch.setenv("TONEWATCH_MLFLOW_TRACKING_URI", mlflow.url)
+    monkeypatch.setenv("TONEWATCH_TENANT", tenant)
+
+    async def say(*words: str) -> tuple[int, str]:
+        told = await asyncio.to_thread(CliRunner().invoke, app, ["models", *words])
+        return told.exit_code, told.stdout if told.exit_code == 0 else str(told.exception)
+
+    nothing, why = await say(word, family, pair[1])
+    assert nothing != 0
+    assert "does not wait for an answer" in why
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, *pair)
+    now = promoting.today()
+    await promote_due([tenant], warehouse, chosen, now)
+    done, told = await say(word, family, pair[1], "--as", "bob", "--reason", "so be it", "--json")
+    assert (done, json.loads(told)["promotion"]["version"]) == (0, pair[1])
+    await promote_due([tenant], warehouse, chosen, now)
+    assert champion(mlflow, family) == pair[int(word == "approve")]
+    assert ("bob", "so be it") in [(line.who, line.reason) for line in await lines(warehouse, tenant)]

@@ -1,0 +1,95 @@
+"""The flow `promotion` under a Prefect server: a run that waits for an answer holds no process; either way ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ml import registry
+from tests.conftest import Database
+from tests.integration.promoting import asks, better, version
+from tests.integration.servers import Mlflow, flow_told
+from warehouse import audit, promotions
+from warehouse.database import Warehouse
+
+#: Arguments: tenant, and how it is answered: in Prefect, or on the command line while Prefect waits.
+FLOW = """
+import asyncio, json, sys
+from contextlib import suppress
+from prefect.exceptions import Pause
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow_async
+from prefect.flow_runs import aresume_flow_run
+from flows.promotion import promotion
+from tonewatch.clock import SYSTEM
+from tonewatch.settings import read
+from warehouse.answers import Answer, answer
+from warehouse.database import Warehouse
+from warehouse.promotions import listed
+tenant, way = sys.argv[1:]
+
+async def main():
+    deployment = await promotion.ato_deployment("promotion")
+    await deployment.aapply()
+    first = await promotion()
+    async with get_client() as client:
+        (asked,) = [run for run in await client.read_flow_runs() if "approval" in run.tags]
+        with suppress(Pause):  # which a worker's process ends by
+            await run_flow_async(flow=promotion, flow_run=asked, parameters=asked.parameters, return_type="state")
+        waiting = await client.read_flow_run(asked.id)
+        if way == "prefect":
+            await aresume_flow_run(asked.id, run_input={"approve": True, "who": "ann", "reason": "finds more"})
+            again = await client.read_flow_run(asked.id)
+            await run_flow_async(flow=promotion, flow_run=again, parameters=again.parameters, return_type="state")
+        else:
+            warehouse = Warehouse.from_settings(read())
+            async with warehouse.as_tenant(tenant) as db:
+                (row,) = await listed(tenant, db)
+            await answer(tenant, warehouse, Answer(row.id, False, "bob", "not now"), SYSTEM.now())
+            await warehouse.close()
+        last = await promotion()
+        over = await client.read_flow_run(asked.id)
+    print(json.dumps({
+        "first": first, "waiting": waiting.state_name, "last": last, "over": [over.state_name, over.state.message],
+    }))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("way", ["prefect", "elsewhere"])
+async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was_given_elsewhere(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path, way: str
+) -> None:
+    family = f"prefect{tenant.rpartition('-')[2]}x"
+    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, first, second)
+    told = await flow_told(
+        FLOW,
+        tenant,
+        way,
+        database=database,
+        folder=tmp_path,
+        TONEWATCH_TENANT=tenant,
+        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+    )
+    assert "waits for an answer" in told["first"][0]["promoted"]
+    assert told["waiting"] == "Suspended"
+    async with warehouse.as_tenant(tenant) as db:
+        (row,) = await promotions.listed(tenant, db)
+        lines = [(line.what, line.who) for line in await audit.read(tenant, db, 10)][::-1]
+    if way == "prefect":
+        assert (told["over"][0], told["last"]) == ("Completed", [])
+        assert (row.state, row.answered_by) == ("probation", "ann")
+        assert lines == [("model.approve", "ann"), ("model.promote", "validation")]
+        assert registry.champion_versions(mlflow.url)[family] == second
+    else:
+        assert told["over"] == ["Cancelled", "bob said no: not now"]
+        assert told["last"][0]["promoted"] == "no: bob said no: not now"
+        assert (row.state, lines) == ("refused", [("model.reject", "bob"), ("model.refused", "validation")])
+        assert registry.champion_versions(mlflow.url)[family] == first
