@@ -1,24 +1,43 @@
 """The replay gate: recorded incidents and calm periods, watched again as before a change and as after it.
 
 What got worse is named, and refuses the change: no incident that is found better makes up for one that is missed.
+The flow `replay-gate` holds a challenger against the cases of tenants; whoever promotes asks `held_by_cases`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_table_artifact
 
 from flows.backtest import pages
 from flows.replay import replay
+from flows.ticks import FAULTS
 from ml.champion import Champion
-from tasks.compare import Outcome, outcome
-from tonewatch.cases import Case
-from tonewatch.settings import Profile
+from tasks.compare import Outcome, compare, outcome
+from tasks.fetch import Bench
+from tonewatch.cases import Case, folders, open_case
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import ModelError, SettingsError
+from tonewatch.settings import Profile, Settings, read
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
+from warehouse import calibrations, lineage
+from warehouse.calibrations import Calibrated
+from warehouse.database import Warehouse
 
+log = logging.getLogger(__name__)
 Say = Callable[[str], None]
+PASSED, REFUSED = "passed", "refused"
+#: Of the cases that got worse, so many are named in a version's tag; all are in the run's artifact.
+NAMED = 10
 #: What of a recording's own is how it was read. The rest is judgement: a change of the profile may change it.
 READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 
@@ -74,3 +93,183 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
 def document(outcomes: Sequence[Outcome], judges: Judges) -> dict[str, Any]:
     """All of it as JSON."""
     return {"judges": judges.told(), "figures": figures(outcomes), "outcomes": [asdict(each) for each in outcomes]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a library says of a change. worse: case -> why; cases: that were replayed; note: why none was, or empty."""
+
+    cases: int = 0
+    worse: Mapping[str, str] = field(default_factory=dict)
+    better: int = 0
+    note: str = ""
+
+
+@flow(name="replay-gate", flow_run_name="replay-gate-{family}", log_prints=False)
+async def replay_gate(
+    family: str, challenger: str | None = None, tenants: list[str] | None = None, as_of: datetime | None = None
+) -> dict[str, Any]:
+    """Hold a family's challenger against the tenants' recorded cases; the version is tagged with what they say.
+
+    challenger: a version (default: the registry's challenger); tenants: whose cases (default: the tenant of the
+    settings). Raises ModelError: there is nothing to be compared, a version does not fit, or MLflow is away.
+    """
+    settings = read()
+    now = as_of or SYSTEM.now()
+    if now.tzinfo is None:
+        raise SettingsError(f"no moment: {now}; give it with its zone")
+    champion, version = await asyncio.to_thread(_contenders, settings.mlflow_tracking_uri or "", family, challenger)
+    warehouse = Warehouse.from_settings(settings)
+    try:
+        rulings = {
+            tenant: await ruled(tenant, settings, warehouse, family, champion, version, now)
+            for tenant in tenants or [settings.tenant]
+        }
+    finally:
+        await warehouse.close()
+    verdict, reason = _verdict(champion, rulings)
+    await asyncio.to_thread(_tag, settings.mlflow_tracking_uri or "", family, version, verdict, reason)
+    rows = _rows(rulings)
+    words = f"{family} {version} is {verdict} by the recorded cases: {reason}"
+    await acreate_table_artifact(rows, key="replay-gate", description=words)
+    get_run_logger().log(logging.WARNING if verdict == REFUSED else logging.INFO, words)
+    return {"family": family, "champion": champion, "challenger": version, "verdict": verdict, "cases": rows}
+
+
+async def held_by_cases(
+    tenant: str,
+    settings: Settings,
+    warehouse: Warehouse,
+    family: str,
+    champion: str,
+    challenger: str,
+    now: datetime,
+) -> Sequence[str]:
+    """The tenant's recorded cases that get worse if the challenger judges in the champion's place, each with why.
+
+    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. A case that
+    cannot be replayed holds it, too. champion, challenger: versions, as the registry tells them; now: incidents that
+    were over by then count. Raises ModelError: a version does not fit, or MLflow is away; WarehouseAway.
+    """
+    ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
+    return [f"{case}: {why}" for case, why in ruling.worse.items()]
+
+
+async def ruled(
+    tenant: str,
+    settings: Settings,
+    warehouse: Warehouse,
+    family: str,
+    champion: str,
+    challenger: str,
+    now: datetime,
+) -> Ruling:
+    """As `held_by_cases`, with how many cases there were, and why none was replayed."""
+    kept = folders(settings.cases_dir / tenant)
+    if not kept:
+        return _passed(tenant, f"no case is kept in {settings.cases_dir / tenant}")
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await calibrations.newest(tenant, db)
+        retired = await lineage.retired(tenant, db)
+    bench = Bench(tenant, settings.mlflow_tracking_uri or "")
+    sides = await asyncio.to_thread(_sides, bench, mine, retired, family, champion, challenger)
+    if sides is None:
+        return _passed(tenant, f"its calm has set no threshold for {family} {challenger}, which will not judge for it")
+    return await asyncio.to_thread(hold, kept, *sides, now, log.info)
+
+
+def _passed(tenant: str, note: str) -> Ruling:
+    log.warning("no case of %s was replayed: %s", tenant, note)
+    return Ruling(note=note)
+
+
+def _sides(
+    bench: Bench,
+    mine: Sequence[Calibrated],
+    retired: frozenset[str],
+    family: str,
+    champion: str,
+    challenger: str,
+) -> tuple[Judges, Judges] | None:
+    """The tenant's judges as they are, and with the challenger among them; None: it would not judge for the tenant."""
+    others = bench.champions(mine, retired)
+    old, new = (bench.judge(family, version, mine) for version in (champion, challenger))
+    if new is None:
+        return None
+    before = others if old is None else {**others, family: old}
+    return Judges(before), Judges({**before, family: new})
+
+
+def hold(kept: Sequence[Path], before: Judges, after: Judges, now: datetime, say: Say = lambda _: None) -> Ruling:
+    """Replay the cases in these folders by either. What cannot be replayed counts as worse, and is never passed over.
+
+    now: incidents that ended later are left out.
+    """
+    was, is_now, broken = [], [], {}
+    for number, folder in enumerate(kept, start=1):
+        told = _both(folder, before, after, now)
+        if isinstance(told, str):
+            broken[folder.name] = told
+        elif told is not None:
+            was.append(told[0])
+            is_now.append(told[1])
+        if number % 10 == 0:
+            say(f"{number} of {len(kept)} cases replayed")
+    found = compare(was, is_now)
+    return Ruling(len(was) + len(broken), {**found.worse, **broken}, len(found.better))
+
+
+def _both(folder: Path, before: Judges, after: Judges, now: datetime) -> tuple[Outcome, Outcome] | str | None:
+    """What either makes of a case; in words, why that cannot be said; None: it was not over at that time."""
+    try:
+        case = open_case(folder)
+        if case.expected is not None and case.expected.until > now:
+            return None
+        was = judge_case(case, before)
+    except FAULTS as error:
+        return f"cannot be replayed: {error}"
+    try:
+        return was, judge_case(case, after)
+    except Exception as error:  # noqa: BLE001 - whatever a challenger raises, it is the challenger's fault
+        return f"the challenger fails on it: {type(error).__name__}: {error}"
+
+
+def _contenders(tracking_uri: str, family: str, challenger: str | None) -> tuple[str, str]:
+    """Versions of champion and challenger. Raises ModelError: one is missing, they are one, or MLflow is away."""
+    from ml import registry  # imports mlflow: seconds that are only paid here
+
+    champion = registry.champion_versions(tracking_uri).get(family)
+    version = challenger or registry.challenger_versions(tracking_uri).get(family)
+    if champion is None:
+        raise ModelError(f"{family} has no champion to be held against; see `tonewatch models list`")
+    if version is None:
+        raise ModelError(f"{family} has no challenger; name a version, or train one: `tonewatch train {family}`")
+    if version == champion:
+        raise ModelError(f"{family} version {version} is the champion already")
+    return champion, version
+
+
+def _tag(tracking_uri: str, family: str, version: str, verdict: str, reason: str) -> None:
+    from ml import versions
+
+    versions.tag(tracking_uri, family, version, {versions.REPLAY_GATE: verdict, versions.REPLAY_GATE_REASON: reason})
+
+
+def _verdict(champion: str, rulings: Mapping[str, Ruling]) -> tuple[str, str]:
+    """Passed or refused, and why in words."""
+    worse = [f"{tenant}/{case}: {why}" for tenant, each in rulings.items() for case, why in each.worse.items()]
+    count = sum(each.cases for each in rulings.values())
+    more = f"; and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    if worse:
+        return REFUSED, f"{len(worse)} of {count} cases get worse than by {champion}: {'; '.join(worse[:NAMED])}{more}"
+    return PASSED, f"none of {count} cases gets worse than by {champion}"
+
+
+def _rows(rulings: Mapping[str, Ruling]) -> list[dict[str, Any]]:
+    """A line per tenant, and one for each case that gets worse."""
+    rows: list[dict[str, Any]] = []
+    for tenant, each in rulings.items():
+        words = each.note or f"{each.cases} cases, {len(each.worse)} get worse, {each.better} better"
+        rows.append({"tenant": tenant, "case": "", "why": words})
+        rows += [{"tenant": tenant, "case": case, "why": why} for case, why in each.worse.items()]
+    return rows

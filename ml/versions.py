@@ -22,6 +22,8 @@ PREVIOUS, BEFORE = "previous", "before"
 #: Of a version, when it was made champion.
 PROMOTED = "promoted"
 GATE, GATE_REASON = "gate", "gate_reason"
+#: Of a version, what the recorded cases said of it.
+REPLAY_GATE, REPLAY_GATE_REASON = "replay_gate", "replay_gate_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,15 @@ def rollback(tracking_uri: str, family: str, at: datetime) -> Moved:
     if before is None or before == now:
         raise ModelError(f"{now} is the first champion of {family}: there is none before it")
     return promote(tracking_uri, family, before, at, proven=False)
+
+
+def tag(tracking_uri: str, family: str, version: str, tags: Mapping[str, str]) -> None:
+    """Write something down with the version. Raises ModelError: MLflow is away or knows it not."""
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not tagged", seconds=60, retries=2) as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
 
 
 def compared(one_: Version, other: Version) -> list[tuple[str, float | None, float | None]]:

@@ -52,6 +52,14 @@ class Bench:
         self._held = found
         return dict(found)
 
+    def judge(self, family: str, version: str, mine: Sequence[Calibrated]) -> Champion | None:
+        """That version, as it would judge for the tenant; None: the tenant's calm has set no threshold for it.
+
+        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or MLflow is away.
+        """
+        fit = next((each for each in mine if (each.family, each.version) == (family, version)), None)
+        return self._champion(family, version, fit)
+
     def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
         from ml import registry
 

@@ -54,12 +54,17 @@ def library(folder: Path) -> list[Case]:
     """The cases of a library, in the order of their names. Raises RecordingError: none, or one is not whole."""
     if not folder.is_dir():
         raise RecordingError(f"{folder} is no library of cases: no such folder; `tonewatch cases add` makes one")
-    found = [open_case(path.parent) for path in sorted(folder.glob(f"[!.]*/{FILE}"))]
+    found = [open_case(each) for each in folders(folder)]
     if not found:
         raise RecordingError(
             f"{folder} holds no case: none of its folders has a {FILE}; see `tonewatch cases add --help`"
         )
     return found
+
+
+def folders(library: Path) -> list[Path]:
+    """Where its cases lie, in the order of their names, whole or not; none where there is no library."""
+    return [path.parent for path in sorted(library.glob(f"[!.]*/{FILE}"))]
 
 
 def open_case(folder: Path) -> Case:
