@@ -44,23 +44,33 @@ READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """By what cases are judged. profile: in place of the case's own; champions: by family, none: rules alone."""
+    """By what cases are judged. champions: by family, none: rules alone; profile: in place of the case's own.
+
+    series: thresholds of single series by family, used in cases that hold what was known of these; None: not followed.
+    """
 
     champions: Mapping[str, Champion]
     profile: Profile | None = None
+    series: Mapping[str, Calibrated] | None = None
 
     def told(self) -> dict[str, Any]:
         """For a record: versions by family, and the whole profile where it is not the cases' own."""
-        versions = {family: each.version for family, each in sorted(self.champions.items())}
-        return {"models": versions, "profile": None if self.profile is None else self.profile.model_dump(mode="json")}
+        versions = {family: each.version for family, each in self.champions.items()}
+        versions |= {family: each.version for family, each in (self.series or {}).items()}
+        return {
+            "models": dict(sorted(versions.items())),
+            "profile": None if self.profile is None else self.profile.model_dump(mode="json"),
+        }
 
 
 def judge_case(case: Case, judges: Judges) -> Outcome:
-    """Replay a case. Raises RecordingError: it is damaged, or was changed."""
+    """Replay a case. Raises RecordingError: it is damaged, or was changed; ModelError: it knows of other detectors."""
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
     profile = judged_by(judges.profile or case.profile, recording.watched)
-    found = replay(recording, profile, judges.champions)
+    followed = None if judges.series is None else case.followed()
+    series = None if followed is None else judges.series
+    found = replay(recording, profile, judges.champions, series=series, followed=followed)
     topology = Topology(recording.entities)
     told = pages(found, topology, recording.changes, recording.end, profile)
     return outcome(case.name, case.expected, told, topology, len(found.findings), found.hash)

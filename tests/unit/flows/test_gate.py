@@ -20,8 +20,8 @@ from tonewatch.cases import FILE, RECORDING, Case, Expected, folders, library, w
 from tonewatch.errors import RecordingError
 
 CRASH = Expected(at(DOWN.start), at(DOWN.stop), (TRANSCODER,), f"{TRANSCODER}:crash")
-#: With so much patience no scrape that fails is told in a minute.
 LATER = at(3600)
+#: With so much patience no scrape that fails is told in a minute.
 BLIND = DEMO.model_copy(update={"scrapes_failed": 1 + len(DOWN)})
 
 
