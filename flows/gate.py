@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from flows.backtest import pages
+from flows.remediation import PATIENCE
 from flows.replay import replay
-from flows.ticks import FAULTS
+from flows.ticks import FAULTS, DetectionState
 from ml.champion import Champion
-from tasks.compare import Outcome, compare, outcome
+from tasks.compare import SLACK, Outcome, compare, outcome
 from tasks.fetch import Bench
+from tasks.redecide import cause_of, decision, refusals
+from tasks.survey import Sight
 from tonewatch.cases import Case, folders, open_case
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError
+from tonewatch.records import FindingKind
 from tonewatch.settings import Profile, Settings, read
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
@@ -64,16 +68,32 @@ class Judges:
 
 
 def judge_case(case: Case, judges: Judges) -> Outcome:
-    """Replay a case. Raises RecordingError: it is damaged, or was changed; ModelError: it knows of other detectors."""
+    """Replay a case, and decide once more what would have been done about it.
+
+    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors.
+    """
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
     profile = judged_by(judges.profile or case.profile, recording.watched)
     followed = None if judges.series is None else case.followed()
     series = None if followed is None else judges.series
-    found = replay(recording, profile, judges.champions, series=series, followed=followed)
-    topology = Topology(recording.entities)
+    cause, topology = cause_of(case.expected), Topology(recording.entities)
+    refused: list[tuple[datetime, tuple[str, ...]]] = []
+
+    def decide(state: DetectionState, now: datetime) -> None:
+        if cause is not None and case.expected is not None and now >= case.expected.onset - SLACK:
+            starved = any(each.kind is FindingKind.HOST for each in state.conditions.values())
+            sight = Sight(profile, topology, state.recent.readings, state.conditions, starved)
+            refused.append((now, refusals(cause, sight, recording.changes, now)))
+
+    found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=decide)
     told = pages(found, topology, recording.changes, recording.end, profile)
-    return outcome(case.name, case.expected, told, topology, len(found.findings), found.hash)
+    seen = outcome(case.name, case.expected, told, topology, len(found.findings), found.hash)
+    if cause is None or case.expected is None or seen.found_s is None:
+        return seen
+    opened = case.expected.onset + timedelta(seconds=seen.found_s)
+    acts, no = decision(cause, refused, opened, PATIENCE)
+    return replace(seen, acts=acts, refusals=no)
 
 
 def judge_all(cases: Sequence[Case], judges: Judges, say: Say = lambda _: None) -> list[Outcome]:
@@ -94,6 +114,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "cases": float(len(outcomes)),
         "incidents": float(len(wrong)),
         "found": float(len(delays)),
+        "mended_by_itself": float(sum(bool(each.acts) for each in wrong)),
         "median_found_s": delays[len(delays) // 2] if delays else float("nan"),
         "pages_besides": float(sum(each.besides for each in wrong)),
         "false_pages_in_calm": float(sum(each.besides for each in outcomes if each.calm)),

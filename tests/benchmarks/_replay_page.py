@@ -34,11 +34,12 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _found(details: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## What is found", "")
-    yield "| recorded from | incidents | found | median s | pages besides | false pages in calm |"
-    yield "|---|---|---|---|---|---|"
+    yield "| recorded from | incidents | found | mended by itself | median s | pages besides | false pages in calm |"
+    yield "|---|---|---|---|---|---|---|"
     for where, each in details["found"].items():
         yield (
-            f"| {where} | {each['incidents']:.0f} | {each['found']:.0f} | {each['median_found_s']:.0f} | "
+            f"| {where} | {each['incidents']:.0f} | {each['found']:.0f} | "
+            f"{each['mended_by_itself']:.0f} | {each['median_found_s']:.0f} | "
             f"{each['pages_besides']:.0f} | {each['false_pages_in_calm']:.0f} |"
         )
     yield ""
@@ -46,11 +47,12 @@ def _found(details: Mapping[str, Any]) -> Iterator[str]:
     yield "By kind: " + ", ".join(f"{k} {by_kind.get(k, 0)} of {n}" for k, n in details["incidents_by_kind"].items())
     yield ""
     yield (
-        "The soundstage's incidents are judged by rules alone. The simulator's are judged by forests that learned from "
-        "the platform's calm days and by the course of the platform, which goes on from what it knew when the case "
-        "begins: its state lies in the case. The budget is opened on purpose (20 pages a week): a gate is tested on "
-        "what is found. A page besides is one that is not of the case's own fault; other faults of the same days may "
-        "fall into a case, and their pages are counted there."
+        "The soundstage's incidents are judged by rules alone, and decided on once more: mended by itself is what the "
+        "profile's grants and guardrails would let be mended, the cause taken as known. The simulator's are judged by "
+        "forests that learned from the platform's calm days and by the course of the platform, which goes on from what "
+        "it knew when the case begins: its state lies in the case. The budget is opened on purpose (20 pages a week): "
+        "a gate is tested on what is found. A page besides is one that is not of the case's own fault; other faults of "
+        "the same days may fall into a case, and their pages are counted there."
     )
 
 

@@ -1,10 +1,10 @@
 """Replay of recorded incidents: bit for bit the same twice, and planted regressions refused with the list.
 
 At least 200 incidents (docs/recordings.md, "Cases"): real ones of the soundstage as its watcher recorded them, each
-fault of three seeds, judged by rules; and simulated ones, judged by rules, by forests that learned from the platform's
-calm days, and by the course of the platform, which goes on from what it knew when the case begins. Every case is
-replayed in two processes. Then changes are planted that make things worse, and some that do no harm.
-`make bench NAME=replay`; DATA=folder: a library in place of the real ones.
+fault of three seeds, judged by rules and decided on once more; and simulated ones, judged by rules, by forests that
+learned from the platform's calm days, and by the course of the platform, which goes on from what it knew when the case
+begins. Every case is replayed in two processes. Then changes are planted that make things worse, and some that do no
+harm. `make bench NAME=replay`; DATA=folder: a library in place of the real ones.
 """
 
 from __future__ import annotations
@@ -105,6 +105,16 @@ def _budget_cut(group: Group) -> Group:
     return _with(group, budget=PageBudget(pages_per_week=_cases.PAGES / 200))
 
 
+def _steadier(group: Group) -> Group:
+    limits = group.cases[0].profile.guardrails.model_copy(update={"steady_readings": 60})
+    return _with(group, guardrails=limits)
+
+
+def _not_granted(group: Group) -> Group:
+    kept = tuple(each for each in group.cases[0].profile.grants if each.runbook != "restart")
+    return _with(group, grants=kept)
+
+
 def _unskilled(group: Group) -> Group:
     return replace(group, judges=replace(group.judges, champions=group.unskilled))
 
@@ -130,6 +140,8 @@ PLANTED: Mapping[str, tuple[Callable[[Group], Group], str]] = {
     "a threshold raised: every forest's goes half of the way to 1": (_forests_raised, SIMULATED),
     "a threshold raised: the course's, by four usual differences": (_course_raised, SIMULATED),
     "a threshold lowered: every forest's, by a third": (_forests_lowered, SIMULATED),
+    "a guardrail: a fault must hold for 60 readings before anything is done": (_steadier, REAL),
+    "the profile: nobody grants restarts any more": (_not_granted, REAL),
     "the profile: a page budget of a two-hundredth": (_budget_cut, SIMULATED),
     "challengers of less skill: they learned from one hour": (_unskilled, SIMULATED),
 }
@@ -175,15 +187,22 @@ def measure(folder: Path, data: Path | None, wanted: int) -> Measured:
     with _process() as one, _process() as other:
         groups = [real, *_platforms((one, other), folder, wanted - _incidents(real))]
         passes = [[pool.submit(judged, group) for group in groups] for pool in (one, other)]
-        pools, subjects = cycle((one, other)), {REAL: groups[0], SIMULATED: groups[-1]}
+        pools, subjects = cycle((one, other)), {REAL: real, SIMULATED: _hearing(groups[-1])}
         asked = {name: next(pools).submit(judged, subjects[whose], name) for name, (_, whose) in CHANGES.items()}
-        forests = replace(groups[-1], judges=replace(groups[-1].judges, series=None))
+        forests = replace(subjects[SIMULATED], judges=replace(groups[-1].judges, series=None))
         alone = one.submit(judged, forests)
         first, second = (_told(some) for some in passes)
         say(f"{len(first)} cases are replayed twice")
-        before = {REAL: passes[0][0].result(), SIMULATED: passes[0][-1].result()}
-        changes = {name: compare(before[whose], asked[name].result()) for name, (_, whose) in CHANGES.items()}
+        before, told = {each.case: each for each in first}, {name: each.result() for name, each in asked.items()}
+        changes = {name: compare([before[each.case] for each in after], after) for name, after in told.items()}
         return Measured(groups, first, second, changes, alone.result())
+
+
+def _hearing(group: Group) -> Group:
+    """All calm ones, and of the incidents every other: enough to hear of a planted change."""
+    wrong = [each for each in group.cases if each.expected is not None]
+    calm = [each for each in group.cases if each.expected is None]
+    return replace(group, cases=[*calm, *wrong[::2]])
 
 
 def _process() -> ProcessPoolExecutor:
@@ -218,6 +237,7 @@ def document(measured: Measured) -> dict[str, Any]:
     """The result."""
     cases = {case.name: case for group in measured.groups for case in group.cases}
     first = measured.first
+    alone = {each.case for each in measured.without}
     refused = {name: each.refused for name, each in measured.changes.items()}
     return {
         "name": "replay",
@@ -242,8 +262,8 @@ def document(measured: Measured) -> dict[str, Any]:
         },
         "baselines": {
             "no gate": "each planted change would go live",
-            "last platform, series followed": f"{_found(first[-len(measured.without) :])} found",
-            "last platform, series not followed": f"{_found(measured.without)} found",
+            "single series not followed": f"{_found(measured.without)} found of {len(measured.without)} cases of one "
+            f"platform, {_found([one for one in first if one.case in alone])} with them",
         },
         "details": _details(measured, cases),
         "data": _data(measured),
