@@ -30,7 +30,7 @@ from tonewatch.cases import Case, folders, open_case
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError
 from tonewatch.records import FindingKind
-from tonewatch.settings import Profile, Settings, read
+from tonewatch.settings import Profile, Settings, changed, read
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
 from warehouse import calibrations, lineage
@@ -50,12 +50,14 @@ READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 class Judges:
     """By what cases are judged. champions: by family, none: rules alone; profile: in place of the case's own.
 
-    series: thresholds of single series by family, used in cases that hold what was known of these; None: not followed.
+    series: thresholds of single series by family, used in cases that hold what was known of these; None: not followed;
+    own: settings that are laid over the profile, whichever it is.
     """
 
     champions: Mapping[str, Champion]
     profile: Profile | None = None
     series: Mapping[str, Calibrated] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
         """For a record: versions by family, and the whole profile where it is not the cases' own."""
@@ -64,6 +66,7 @@ class Judges:
         return {
             "models": dict(sorted(versions.items())),
             "profile": None if self.profile is None else self.profile.model_dump(mode="json"),
+            "settings": dict(self.own),
         }
 
 
@@ -74,7 +77,7 @@ def judge_case(case: Case, judges: Judges) -> Outcome:
     """
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
-    profile = judged_by(judges.profile or case.profile, recording.watched)
+    profile = judged_by(changed(judges.profile or case.profile, judges.own), recording.watched)
     followed = None if judges.series is None else case.followed()
     series = None if followed is None else judges.series
     cause, topology = cause_of(case.expected), Topology(recording.entities)

@@ -67,15 +67,11 @@ def refusals(cause: Cause, sight: Sight, changes: Sequence[Change], now: datetim
 def decision(
     cause: Cause, told: Iterable[tuple[datetime, tuple[str, ...]]], opened: datetime, patience: timedelta
 ) -> tuple[str, tuple[str, ...]]:
-    """The runbook that is carried out by itself, or none, and who said no at last.
+    """The runbook that is carried out by itself, or none, and who said no when it came nearest to it.
 
     told: time and `refusals`, tick by tick; opened: when the page came, from which on it is decided for so long.
     """
     runbook = runbooks.for_cause(cause.kind)
-    last: tuple[str, ...] = (NO_RUNBOOK,)
-    for time, refused in told:
-        if opened <= time <= opened + patience:
-            if not refused and runbook is not None:
-                return runbook.name, ()
-            last = refused
-    return "", last
+    asked = [refused for time, refused in told if opened <= time <= opened + patience]
+    nearest = min(asked, key=len, default=(NO_RUNBOOK,))
+    return ("", nearest) if nearest or runbook is None else (runbook.name, ())

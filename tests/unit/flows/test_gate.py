@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -17,7 +18,7 @@ from tests.unit.flows.test_replay import DEMO, DOWN, TRANSCODER, soundstage, wri
 from tests.unit.platform_parts import at
 from tests.unit.transcoders import forest
 from tonewatch.cases import FILE, RECORDING, Case, Expected, folders, library, write_case
-from tonewatch.errors import RecordingError
+from tonewatch.errors import RecordingError, SettingsError
 
 CRASH = Expected(at(DOWN.start), at(DOWN.stop), (TRANSCODER,), f"{TRANSCODER}:crash")
 LATER = at(3600)
@@ -76,7 +77,7 @@ def test_a_case_whose_recording_was_changed_judges_nothing(tmp_path: Path) -> No
 def test_outcomes_are_written_for_the_next_comparison(
     cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_(cases[0].folder.parent, tmp_path / "now", None, None, False)
+    run_(cases[0].folder.parent, tmp_path / "now", None, None, None, None, False)
     assert "crash" in capsys.readouterr().out
     compare_command(tmp_path / "now", tmp_path / "now", True)
     assert json.loads(capsys.readouterr().out)["same"] == 2
@@ -120,3 +121,36 @@ def test_a_challenger_that_crashes_on_a_case_is_held_by_it(cases: list[Case]) ->
     ruling = held(cases[0].folder.parent, after)
     assert ruling.worse
     assert all(why.startswith("the challenger fails on it") for why in ruling.worse.values())
+
+
+STEADIER: dict[str, Any] = {"guardrails": {"steady_readings": 50}}
+
+
+def test_a_guardrail_is_replayed_too_what_it_keeps_from_being_mended_and_what_it_lets_be_done(
+    cases: list[Case],
+) -> None:
+    now, steadier, ungranted = (judge_all(cases, Judges({}, own=own)) for own in ({}, STEADIER, {"grants": []}))
+    assert [(each.case, each.acts, each.refusals) for each in now] == [("calm", "", ()), ("crash", "restart", ())]
+    assert compare(now, steadier).worse == {"crash": "restart by itself -> left to people (steady-fault)"}
+    assert compare(steadier, now).worse == {"crash": "steady-fault said no -> restart by itself"}
+    assert compare(now, ungranted).worse == {"crash": "restart by itself -> left to people (consent)"}
+    assert not compare(ungranted, now).refused
+
+
+def test_settings_are_laid_over_each_cases_own_profile(
+    cases: list[Case], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.yaml").write_text("guardrails: {steady_readings: 50}\nscrapes_failed: 3\n", encoding="utf-8")
+    folder = cases[0].folder.parent
+    run_(folder, tmp_path / "before", None, None, None, None, False)
+    run_(folder, tmp_path / "after", None, ["scrapes_failed=99"], tmp_path / "own.yaml", None, False)
+    assert json.loads((tmp_path / "after").read_text())["judges"]["settings"] == {
+        "guardrails": {"steady_readings": 50},
+        "scrapes_failed": 99,
+    }
+    capsys.readouterr()
+    with pytest.raises(typer.Exit):
+        compare_command(tmp_path / "before", tmp_path / "after", False)
+    assert "-> missed" in capsys.readouterr().out
+    with pytest.raises(SettingsError, match="scrapes"):
+        run_(folder, None, None, ["scrapes=1"], None, None, False)
