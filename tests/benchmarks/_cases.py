@@ -31,10 +31,10 @@ from tonewatch.watched import watched
 #: Recorded with `make recorded`: every fault of the soundstage, three seeds.
 REAL = Path(__file__).with_name("incidents.tar.xz")
 #: What is kept around a simulated fault, and how much of a long one.
-BEFORE, LONGEST, AFTER = timedelta(minutes=10), timedelta(minutes=45), timedelta(minutes=2)
+BEFORE, LONGEST, AFTER = timedelta(minutes=10), timedelta(minutes=30), timedelta(minutes=2)
 #: A calm stretch has no fault within so long before it, in which one might still be felt.
 AFTERMATH = timedelta(hours=1)
-CALM_DAYS, DAYS, SERIES, PER_WEEK, CALM_CASES = 10.0, 10.0, 60, 42.0, 5
+CALM_DAYS, DAYS, SERIES, PER_WEEK, CALM_CASES = 7.0, 8.0, 60, 52.0, 5
 #: A budget opened on purpose: a gate is tested on what is found, not on what keeps silent.
 PAGES = 20.0
 

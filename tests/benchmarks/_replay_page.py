@@ -57,7 +57,13 @@ def _found(details: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _changes(details: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", "## Changes", "", "| change | verdict | worse | better | same | findings differ in |")
+    yield from ("", "## Changes", "")
+    yield (
+        "Rules, guardrails and grants are tried on the soundstage's cases; forests on one simulated platform without "
+        "single series, as cases of a warehouse are judged; the course on a third of that platform's incidents and all "
+        "its calm periods."
+    )
+    yield from ("", "| change | verdict | worse | better | same | findings differ in |")
     yield "|---|---|---|---|---|---|"
     for name, each in details["changes"].items():
         verdict = "refused" if each["refused"] else "passes"
