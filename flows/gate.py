@@ -26,10 +26,10 @@ from tasks.compare import SLACK, Outcome, compare, outcome
 from tasks.fetch import Bench
 from tasks.redecide import cause_of, decision, refusals
 from tasks.survey import Sight
-from tonewatch.cases import Case, folders, open_case
+from tonewatch.cases import Case, Expected, folders, open_case
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError
-from tonewatch.records import FindingKind
+from tonewatch.records import Change, FindingKind
 from tonewatch.settings import Profile, Settings, changed, read
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
@@ -80,23 +80,38 @@ def judge_case(case: Case, judges: Judges) -> Outcome:
     profile = judged_by(changed(judges.profile or case.profile, judges.own), recording.watched)
     followed = None if judges.series is None else case.followed()
     series = None if followed is None else judges.series
-    cause, topology = cause_of(case.expected), Topology(recording.entities)
-    refused: list[tuple[datetime, tuple[str, ...]]] = []
-
-    def decide(state: DetectionState, now: datetime) -> None:
-        if cause is not None and case.expected is not None and now >= case.expected.onset - SLACK:
-            starved = any(each.kind is FindingKind.HOST for each in state.conditions.values())
-            sight = Sight(profile, topology, state.recent.readings, state.conditions, starved)
-            refused.append((now, refusals(cause, sight, recording.changes, now)))
-
-    found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=decide)
+    topology = Topology(recording.entities)
+    anew = _Anew(case.expected, profile, topology, recording.changes)
+    found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=anew.decide)
     told = pages(found, topology, recording.changes, recording.end, profile)
-    seen = outcome(case.name, case.expected, told, topology, len(found.findings), found.hash)
-    if cause is None or case.expected is None or seen.found_s is None:
-        return seen
-    opened = case.expected.onset + timedelta(seconds=seen.found_s)
-    acts, no = decision(cause, refused, opened, PATIENCE)
-    return replace(seen, acts=acts, refusals=no)
+    return anew.told(outcome(case.name, case.expected, told, topology, len(found.findings), found.hash))
+
+
+class _Anew:
+    """What would be decided about a case's cause, tick by tick, from its onset on."""
+
+    def __init__(
+        self, expected: Expected | None, profile: Profile, topology: Topology, changes: Sequence[Change]
+    ) -> None:
+        self.expected, self.cause = expected, cause_of(expected)
+        self.profile, self.topology, self.changes = profile, topology, changes
+        self.refused: list[tuple[datetime, tuple[str, ...]]] = []
+
+    def decide(self, state: DetectionState, now: datetime) -> None:
+        """Ask the guardrails at this tick."""
+        if self.cause is None or self.expected is None or now < self.expected.onset - SLACK:
+            return
+        starved = any(each.kind is FindingKind.HOST for each in state.conditions.values())
+        sight = Sight(self.profile, self.topology, state.recent.readings, state.conditions, starved)
+        self.refused.append((now, refusals(self.cause, sight, self.changes, now)))
+
+    def told(self, seen: Outcome) -> Outcome:
+        """The outcome, with what was decided once the page had come."""
+        if self.cause is None or self.expected is None or seen.found_s is None:
+            return seen
+        opened = self.expected.onset + timedelta(seconds=seen.found_s)
+        acts, no = decision(self.cause, self.refused, opened, PATIENCE)
+        return replace(seen, acts=acts, refusals=no)
 
 
 def judge_all(cases: Sequence[Case], judges: Judges, say: Say = lambda _: None) -> list[Outcome]:
