@@ -93,16 +93,28 @@ def run_(
     profile: Annotated[
         str | None, typer.Option(help="Judge by this profile; default: each case's own.", show_default=False)
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE laid over it, as with `tonewatch tenants settings`.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="YAML file of settings that are laid over it.", show_default=False)
+    ] = None,
     models: Models = None,
     as_json: Json = False,
 ) -> None:
-    """Replay every case: what is found, how soon, and which pages come besides. Needs no running stack."""
+    """Replay every case: what is found, how soon, which pages come besides, and what is mended by itself.
+
+    Needs no running stack.
+    """
     from console.recordings import champions_of
+    from console.tenancy import written
     from flows.gate import Judges, document, judge_all
     from tonewatch.cases import library as cases_in
     from tonewatch.settings import load_profile
 
-    judges = Judges(champions_of(models), None if profile is None else load_profile(profile))
+    judged_by, own = None if profile is None else load_profile(profile), written(set_ or (), file)
+    judges = Judges(champions_of(models), judged_by, own=own)
     told = document(judge_all(cases_in(library), judges, say), judges)
     if out is not None:
         _write(out, told)
@@ -111,7 +123,8 @@ def run_(
         return
     for each in told["outcomes"]:
         found = "calm" if each["calm"] else "missed" if each["found_s"] is None else f"{each['found_s']:.0f} s"
-        print(f"{each['case']:32} {found:8} {each['besides']} besides, {each['findings']} findings")
+        then = f", {each['acts']} by itself" if each["acts"] else ""
+        print(f"{each['case']:32} {found:8} {each['besides']} besides, {each['findings']} findings{then}")
     print(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in told["figures"].items()))
 
 

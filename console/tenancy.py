@@ -171,12 +171,23 @@ def _own(change: Change, before: SettingsVersion) -> dict[str, Any]:
     own = nested(flat(before.settings))
     for key in change.unset:
         _take_out(own, key)
-    for line in change.set:
+    _set(own, change.set)
+    return own
+
+
+def written(lines: Sequence[str], file: Path | None) -> dict[str, Any]:
+    """Settings as `--from` and `--set` tell them, the lines over the file. Raises SettingsError."""
+    own = {} if file is None else _of_file(file)
+    _set(own, lines)
+    return own
+
+
+def _set(own: dict[str, Any], lines: Sequence[str]) -> None:
+    for line in lines:
         key, sign, value = line.partition("=")
         if not sign or not key.strip():
             raise SettingsError(f"{line!r} sets nothing: write KEY=VALUE")
         _put_in(own, key.strip(), _yaml(value, f"the value of {key}"))
-    return own
 
 
 def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -30,7 +30,7 @@ from policy.severity import (
 from tasks import notify
 from tasks.correlate import ECHO
 from tasks.report import report_incident
-from tasks.survey import Site
+from tasks.survey import Sight, Site
 from tasks.tune import LISTENERS
 from tasks.verify import Watch
 from tonewatch.clock import Clock
@@ -79,7 +79,7 @@ class Scene:
         conditions = self.detection.conditions
         starved = any(condition.kind is FindingKind.HOST for condition in conditions.values())
         readings = self.detection.recent.readings
-        return Site(self.settings, self.profile, self.topology, readings, conditions, starved)
+        return Site(self.settings, Sight(self.profile, self.topology, readings, conditions, starved))
 
     def remedy(self, action: Action) -> Remedy | None:
         """What `action` is done with, or None: the platform gives no means for it."""

@@ -1,50 +1,117 @@
 """The replay gate: recorded incidents and calm periods, watched again as before a change and as after it.
 
 What got worse is named, and refuses the change: no incident that is found better makes up for one that is missed.
+The flow `replay-gate` holds a challenger against the cases of tenants; whoever promotes asks `held_by_cases`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from prefect import flow, get_run_logger
+from prefect.artifacts import acreate_table_artifact
+
 from flows.backtest import pages
+from flows.remediation import PATIENCE
 from flows.replay import replay
+from flows.ticks import FAULTS, DetectionState
 from ml.champion import Champion
-from tasks.compare import Outcome, outcome
-from tonewatch.cases import Case
-from tonewatch.settings import Profile
+from tasks.compare import SLACK, Outcome, compare, outcome
+from tasks.fetch import Bench
+from tasks.redecide import cause_of, decision, refusals
+from tasks.survey import Sight
+from tonewatch.cases import Case, Expected, folders, open_case
+from tonewatch.clock import SYSTEM
+from tonewatch.errors import ModelError, SettingsError
+from tonewatch.records import Change, FindingKind
+from tonewatch.settings import Profile, Settings, changed, read
 from tonewatch.topology import Topology
 from tonewatch.watched import judged_by
+from warehouse import calibrations, lineage
+from warehouse.calibrations import Calibrated
+from warehouse.database import Warehouse
 
+log = logging.getLogger(__name__)
 Say = Callable[[str], None]
+PASSED, REFUSED = "passed", "refused"
+#: Of the cases that got worse, so many are named in a version's tag; all are in the run's artifact.
+NAMED = 10
 #: What of a recording's own is how it was read. The rest is judgement: a change of the profile may change it.
 READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """By what cases are judged. profile: in place of the case's own; champions: by family, none: rules alone."""
+    """By what cases are judged. champions: by family, none: rules alone; profile: in place of the case's own.
+
+    series: thresholds of single series by family, used in cases that hold what was known of these; None: not followed;
+    own: settings that are laid over the profile, whichever it is.
+    """
 
     champions: Mapping[str, Champion]
     profile: Profile | None = None
+    series: Mapping[str, Calibrated] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def told(self) -> dict[str, Any]:
         """For a record: versions by family, and the whole profile where it is not the cases' own."""
-        versions = {family: each.version for family, each in sorted(self.champions.items())}
-        return {"models": versions, "profile": None if self.profile is None else self.profile.model_dump(mode="json")}
+        versions = {family: each.version for family, each in self.champions.items()}
+        versions |= {family: each.version for family, each in (self.series or {}).items()}
+        return {
+            "models": dict(sorted(versions.items())),
+            "profile": None if self.profile is None else self.profile.model_dump(mode="json"),
+            "settings": dict(self.own),
+        }
 
 
 def judge_case(case: Case, judges: Judges) -> Outcome:
-    """Replay a case. Raises RecordingError: it is damaged, or was changed."""
+    """Replay a case, and decide once more what would have been done about it.
+
+    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors.
+    """
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
-    profile = judged_by(judges.profile or case.profile, recording.watched)
-    found = replay(recording, profile, judges.champions)
+    profile = judged_by(changed(judges.profile or case.profile, judges.own), recording.watched)
+    followed = None if judges.series is None else case.followed()
+    series = None if followed is None else judges.series
     topology = Topology(recording.entities)
+    anew = _Anew(case.expected, profile, topology, recording.changes)
+    found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=anew.decide)
     told = pages(found, topology, recording.changes, recording.end, profile)
-    return outcome(case.name, case.expected, told, topology, len(found.findings), found.hash)
+    return anew.told(outcome(case.name, case.expected, told, topology, len(found.findings), found.hash))
+
+
+class _Anew:
+    """What would be decided about a case's cause, tick by tick, from its onset on."""
+
+    def __init__(
+        self, expected: Expected | None, profile: Profile, topology: Topology, changes: Sequence[Change]
+    ) -> None:
+        self.expected, self.cause = expected, cause_of(expected)
+        self.profile, self.topology, self.changes = profile, topology, changes
+        self.refused: list[tuple[datetime, tuple[str, ...]]] = []
+
+    def decide(self, state: DetectionState, now: datetime) -> None:
+        """Ask the guardrails at this tick."""
+        if self.cause is None or self.expected is None or now < self.expected.onset - SLACK:
+            return
+        starved = any(each.kind is FindingKind.HOST for each in state.conditions.values())
+        sight = Sight(self.profile, self.topology, state.recent.readings, state.conditions, starved)
+        self.refused.append((now, refusals(self.cause, sight, self.changes, now)))
+
+    def told(self, seen: Outcome) -> Outcome:
+        """The outcome, with what was decided once the page had come."""
+        if self.cause is None or self.expected is None or seen.found_s is None:
+            return seen
+        opened = self.expected.onset + timedelta(seconds=seen.found_s)
+        acts, no = decision(self.cause, self.refused, opened, PATIENCE)
+        return replace(seen, acts=acts, refusals=no)
 
 
 def judge_all(cases: Sequence[Case], judges: Judges, say: Say = lambda _: None) -> list[Outcome]:
@@ -65,6 +132,7 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
         "cases": float(len(outcomes)),
         "incidents": float(len(wrong)),
         "found": float(len(delays)),
+        "mended_by_itself": float(sum(bool(each.acts) for each in wrong)),
         "median_found_s": delays[len(delays) // 2] if delays else float("nan"),
         "pages_besides": float(sum(each.besides for each in wrong)),
         "false_pages_in_calm": float(sum(each.besides for each in outcomes if each.calm)),
@@ -74,3 +142,183 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
 def document(outcomes: Sequence[Outcome], judges: Judges) -> dict[str, Any]:
     """All of it as JSON."""
     return {"judges": judges.told(), "figures": figures(outcomes), "outcomes": [asdict(each) for each in outcomes]}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a library says of a change. worse: case -> why; cases: that were replayed; note: why none was, or empty."""
+
+    cases: int = 0
+    worse: Mapping[str, str] = field(default_factory=dict)
+    better: int = 0
+    note: str = ""
+
+
+@flow(name="replay-gate", flow_run_name="replay-gate-{family}", log_prints=False)
+async def replay_gate(
+    family: str, challenger: str | None = None, tenants: list[str] | None = None, as_of: datetime | None = None
+) -> dict[str, Any]:
+    """Hold a family's challenger against the tenants' recorded cases; the version is tagged with what they say.
+
+    challenger: a version (default: the registry's challenger); tenants: whose cases (default: the tenant of the
+    settings). Raises ModelError: there is nothing to be compared, a version does not fit, or MLflow is away.
+    """
+    settings = read()
+    now = as_of or SYSTEM.now()
+    if now.tzinfo is None:
+        raise SettingsError(f"no moment: {now}; give it with its zone")
+    champion, version = await asyncio.to_thread(_contenders, settings.mlflow_tracking_uri or "", family, challenger)
+    warehouse = Warehouse.from_settings(settings)
+    try:
+        rulings = {
+            tenant: await ruled(tenant, settings, warehouse, family, champion, version, now)
+            for tenant in tenants or [settings.tenant]
+        }
+    finally:
+        await warehouse.close()
+    verdict, reason = _verdict(champion, rulings)
+    await asyncio.to_thread(_tag, settings.mlflow_tracking_uri or "", family, version, verdict, reason)
+    rows = _rows(rulings)
+    words = f"{family} {version} is {verdict} by the recorded cases: {reason}"
+    await acreate_table_artifact(rows, key="replay-gate", description=words)
+    get_run_logger().log(logging.WARNING if verdict == REFUSED else logging.INFO, words)
+    return {"family": family, "champion": champion, "challenger": version, "verdict": verdict, "cases": rows}
+
+
+async def held_by_cases(
+    tenant: str,
+    settings: Settings,
+    warehouse: Warehouse,
+    family: str,
+    champion: str,
+    challenger: str,
+    now: datetime,
+) -> Sequence[str]:
+    """The tenant's recorded cases that get worse if the challenger judges in the champion's place, each with why.
+
+    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. A case that
+    cannot be replayed holds it, too. champion, challenger: versions, as the registry tells them; now: incidents that
+    were over by then count. Raises ModelError: a version does not fit, or MLflow is away; WarehouseAway.
+    """
+    ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
+    return [f"{case}: {why}" for case, why in ruling.worse.items()]
+
+
+async def ruled(
+    tenant: str,
+    settings: Settings,
+    warehouse: Warehouse,
+    family: str,
+    champion: str,
+    challenger: str,
+    now: datetime,
+) -> Ruling:
+    """As `held_by_cases`, with how many cases there were, and why none was replayed."""
+    kept = folders(settings.cases_dir / tenant)
+    if not kept:
+        return _passed(tenant, f"no case is kept in {settings.cases_dir / tenant}")
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await calibrations.newest(tenant, db)
+        retired = await lineage.retired(tenant, db)
+    bench = Bench(tenant, settings.mlflow_tracking_uri or "")
+    sides = await asyncio.to_thread(_sides, bench, mine, retired, family, champion, challenger)
+    if sides is None:
+        return _passed(tenant, f"its calm has set no threshold for {family} {challenger}, which will not judge for it")
+    return await asyncio.to_thread(hold, kept, *sides, now, log.info)
+
+
+def _passed(tenant: str, note: str) -> Ruling:
+    log.warning("no case of %s was replayed: %s", tenant, note)
+    return Ruling(note=note)
+
+
+def _sides(
+    bench: Bench,
+    mine: Sequence[Calibrated],
+    retired: frozenset[str],
+    family: str,
+    champion: str,
+    challenger: str,
+) -> tuple[Judges, Judges] | None:
+    """The tenant's judges as they are, and with the challenger among them; None: it would not judge for the tenant."""
+    others = bench.champions(mine, retired)
+    old, new = (bench.judge(family, version, mine) for version in (champion, challenger))
+    if new is None:
+        return None
+    before = others if old is None else {**others, family: old}
+    return Judges(before), Judges({**before, family: new})
+
+
+def hold(kept: Sequence[Path], before: Judges, after: Judges, now: datetime, say: Say = lambda _: None) -> Ruling:
+    """Replay the cases in these folders by either. What cannot be replayed counts as worse, and is never passed over.
+
+    now: incidents that ended later are left out.
+    """
+    was, is_now, broken = [], [], {}
+    for number, folder in enumerate(kept, start=1):
+        told = _both(folder, before, after, now)
+        if isinstance(told, str):
+            broken[folder.name] = told
+        elif told is not None:
+            was.append(told[0])
+            is_now.append(told[1])
+        if number % 10 == 0:
+            say(f"{number} of {len(kept)} cases replayed")
+    found = compare(was, is_now)
+    return Ruling(len(was) + len(broken), {**found.worse, **broken}, len(found.better))
+
+
+def _both(folder: Path, before: Judges, after: Judges, now: datetime) -> tuple[Outcome, Outcome] | str | None:
+    """What either makes of a case; in words, why that cannot be said; None: it was not over at that time."""
+    try:
+        case = open_case(folder)
+        if case.expected is not None and case.expected.until > now:
+            return None
+        was = judge_case(case, before)
+    except FAULTS as error:
+        return f"cannot be replayed: {error}"
+    try:
+        return was, judge_case(case, after)
+    except Exception as error:  # noqa: BLE001 - whatever a challenger raises, it is the challenger's fault
+        return f"the challenger fails on it: {type(error).__name__}: {error}"
+
+
+def _contenders(tracking_uri: str, family: str, challenger: str | None) -> tuple[str, str]:
+    """Versions of champion and challenger. Raises ModelError: one is missing, they are one, or MLflow is away."""
+    from ml import registry  # imports mlflow: seconds that are only paid here
+
+    champion = registry.champion_versions(tracking_uri).get(family)
+    version = challenger or registry.challenger_versions(tracking_uri).get(family)
+    if champion is None:
+        raise ModelError(f"{family} has no champion to be held against; see `tonewatch models list`")
+    if version is None:
+        raise ModelError(f"{family} has no challenger; name a version, or train one: `tonewatch train {family}`")
+    if version == champion:
+        raise ModelError(f"{family} version {version} is the champion already")
+    return champion, version
+
+
+def _tag(tracking_uri: str, family: str, version: str, verdict: str, reason: str) -> None:
+    from ml import versions
+
+    versions.tag(tracking_uri, family, version, {versions.REPLAY_GATE: verdict, versions.REPLAY_GATE_REASON: reason})
+
+
+def _verdict(champion: str, rulings: Mapping[str, Ruling]) -> tuple[str, str]:
+    """Passed or refused, and why in words."""
+    worse = [f"{tenant}/{case}: {why}" for tenant, each in rulings.items() for case, why in each.worse.items()]
+    count = sum(each.cases for each in rulings.values())
+    more = f"; and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    if worse:
+        return REFUSED, f"{len(worse)} of {count} cases get worse than by {champion}: {'; '.join(worse[:NAMED])}{more}"
+    return PASSED, f"none of {count} cases gets worse than by {champion}"
+
+
+def _rows(rulings: Mapping[str, Ruling]) -> list[dict[str, Any]]:
+    """A line per tenant, and one for each case that gets worse."""
+    rows: list[dict[str, Any]] = []
+    for tenant, each in rulings.items():
+        words = each.note or f"{each.cases} cases, {len(each.worse)} get worse, {each.better} better"
+        rows.append({"tenant": tenant, "case": "", "why": words})
+        rows += [{"tenant": tenant, "case": case, "why": why} for case, why in each.worse.items()]
+    return rows

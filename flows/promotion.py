@@ -21,6 +21,7 @@ from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.states import Cancelled
 
+from flows.gate import held_by_cases
 from ml.ab_plan import Answer
 from tasks.promote import champion_of, move, settle
 from tasks.propose import UNANSWERED, end, proposal, propose, tell
@@ -204,19 +205,6 @@ async def _worse(due: Due, whose: Sequence[str], warehouse: Warehouse, settings:
         if held:
             return f"recorded incidents get worse: {', '.join(held)}"
     return ""
-
-
-async def held_by_cases(
-    tenant: str,
-    settings: Settings,
-    warehouse: Warehouse,
-    family: str,
-    champion: str,
-    challenger: str,
-    now: datetime,
-) -> Sequence[str]:
-    """The seam of the replay gate: names of recorded incidents that get worse. To be `flows.gate.held_by_cases`."""
-    return ()
 
 
 async def _moved(due: Due, rows: dict[str, Promotion], warehouse: Warehouse, settings: Settings, now: datetime) -> str:

@@ -107,7 +107,7 @@ async def _approved(tenant: str, db: Connection, scene: Scene, work: Work, said:
     if proposal is None or not work.causes:
         return False
     look = await _look(scene, proposal)
-    anew = draft(work.causes[0], scene.site(), look, held, now)
+    anew = draft(work.causes[0], scene.profile, look, held, now)
     if anew is None or anew.key != proposal.key:
         work.why = "what was approved fits the incident no longer"
         return False
@@ -160,9 +160,9 @@ async def _decide_with(tenant: str, scene: Scene, work: Work, now: datetime) -> 
     cause, site = work.causes[0], scene.site()
     async with scene.warehouse.as_tenant(tenant) as db:
         earlier = await actions.of_incident(tenant, db, work.incident.id)
-    wanted = draft(cause, site, None, earlier, now)
+    wanted = draft(cause, scene.profile, None, earlier, now)
     look = await _look(scene, wanted) if wanted is not None else None
-    wanted = draft(cause, site, look, earlier, now)
+    wanted = draft(cause, scene.profile, look, earlier, now)
     async with scene.warehouse.as_tenant(tenant) as db:
         decided = None
         if wanted is not None:

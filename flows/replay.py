@@ -13,6 +13,7 @@ from flows.ticks import TICKED, Batch, DetectionState, carry_on, excused, judge,
 from ml.champion import Champion
 from policy.conditions import Conditions
 from tasks.follow import Follower
+from tasks.preserve import restored
 from tasks.rounds import PAUSE_TICKS
 from tasks.tell import Teller
 from tonewatch.clock import ManualClock, moment
@@ -63,19 +64,23 @@ def replay(
     champions: Mapping[str, Champion] | None = None,
     say: Callable[[str], None] = lambda _: None,
     series: Mapping[str, Calibrated] | None = None,
+    followed: bytes | None = None,
+    beside: Callable[[DetectionState, datetime], None] = lambda _state, _now: None,
 ) -> Replayed:
     """Watch the recording from its beginning to its end.
 
     profile: by which it is judged, but for what the recording tells of its own. It ticks when the recorded watcher did,
     or evenly where that is not told; a sample arrives with the first tick after its time. series: thresholds by family
-    of single series, which become known in the recording itself; None: they are not followed. Raises RecordingError:
-    the recording is damaged.
+    of single series; None: they are not followed. followed: what is known of them when the recording begins
+    (tasks/preserve.py); None: they become known in the recording itself. beside: called after each tick.
+    Raises RecordingError: the recording is damaged; ModelError: what is known was learned by other detectors.
     """
     judged_as = judged_by(profile, recording.watched)
     clock, topology = ManualClock(recording.start), Topology(recording.entities)
     state = DetectionState(champions=champions or {})
     if series is not None:
-        state.teller = Teller(Follower(judged_as.followed_series))
+        limit = judged_as.followed_series
+        state.teller = Teller(Follower(limit)) if followed is None else restored(followed, limit)
         state.teller.thresholds = series
         state.teller.follower.announce(recording.changes)
     found: dict[str, Finding] = {}
@@ -92,6 +97,7 @@ def replay(
         doubted |= dict.fromkeys(starved.values())
         _watch_on(held, state.conditions, holds, now)
         found |= {finding.id: finding for finding in carry_on(TENANT, state, holds, starved)}
+        beside(state, now)
         ticks, count, before = ticks + 1, count + len(samples), now
         if ticks % TOLD_TICKS == 0:
             say(f"{now.isoformat()}: {count:,} samples, {len(found)} findings")

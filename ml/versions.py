@@ -25,6 +25,8 @@ PROMOTED = "promoted"
 GATE, GATE_REASON = "gate", "gate_reason"
 #: Of a version that was validated and not found better: the verdict and its reasons.
 VALIDATION = "validation"
+#: Of a version, what the recorded cases said of it.
+REPLAY_GATE, REPLAY_GATE_REASON = "replay_gate", "replay_gate_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,15 @@ def before_champion(tracking_uri: str, family: str) -> tuple[str, str]:
     if before is None or before == now:
         raise ModelError(f"{now} is the first champion of {family}: there is none before it")
     return now, before
+
+
+def tag(tracking_uri: str, family: str, version: str, tags: Mapping[str, str]) -> None:
+    """Write something down with the version. Raises ModelError: MLflow is away or knows it not."""
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not tagged", seconds=60, retries=2) as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, number, key, value)
 
 
 def compared(one_: Version, other: Version) -> list[tuple[str, float | None, float | None]]:

@@ -16,13 +16,16 @@ from tonewatch.topology import Topology
 SLACK = timedelta(seconds=30)
 #: Found later than before: by more than so many seconds and by more than this share is worse.
 SLOWER_S, SLOWER_SHARE = 10.0, 0.5
+#: The guardrail that asks for a yes.
+CONSENT = "consent"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one case. found_s: seconds from onset to the page, None: not found, or nothing was to be found.
 
-    calm: nothing was; besides: pages that are not of what was wrong; findings, hash: of the whole replay.
+    calm: nothing was; besides: pages that are not of what was wrong; findings, hash: of the whole replay. acts: the
+    runbook that would have been carried out by itself, empty: none; refusals: the guardrails that said no to it.
     """
 
     case: str
@@ -31,6 +34,8 @@ class Outcome:
     besides: int
     findings: int
     hash: str
+    acts: str = ""
+    refusals: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Outcome:
@@ -44,6 +49,8 @@ class Outcome:
                 int(told["besides"]),
                 int(told["findings"]),
                 str(told["hash"]),
+                str(told.get("acts", "")),
+                tuple(map(str, told.get("refusals", ()))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RecordingError(f"this is no outcome of a case ({error!r}): {told}; run the cases anew") from error
@@ -91,12 +98,19 @@ def compare(before: Iterable[Outcome], after: Iterable[Outcome]) -> Compared:
         raise RecordingError(
             f"not the same cases: {', '.join(strange[:5])} only in one of the two; run both on one library"
         )
-    worse = {name: why for name in sorted(old) if (why := _losses(old[name], new[name]))}
+    worse = {name: why for name in sorted(old) if (why := _worse(old[name], new[name]))}
     better = {
         name: why for name in sorted(old) if name not in worse and (why := _losses(new[name], old[name], turned=True))
     }
     changed = sum(old[name].hash != new[name].hash for name in old)
     return Compared(worse, better, len(old) - len(worse) - len(better), changed)
+
+
+def _worse(old: Outcome, new: Outcome) -> str:
+    """What is lost, and what would be done now that a guardrail kept from being done: not for want of a yes alone."""
+    guards = [each for each in old.refusals if each != CONSENT]
+    freed = f"{', '.join(guards)} said no -> {new.acts} by itself" if new.acts and not old.acts and guards else ""
+    return ", ".join(filter(None, (_losses(old, new), freed)))
 
 
 def _losses(good: Outcome, bad: Outcome, *, turned: bool = False) -> str:
@@ -107,6 +121,8 @@ def _losses(good: Outcome, bad: Outcome, *, turned: bool = False) -> str:
     if bad.besides > good.besides:
         pages = "false pages" if bad.calm else "pages besides"
         told.append((f"{good.besides}", f"{bad.besides} {pages}"))
+    if good.acts and not bad.acts and bad.found_s is not None:
+        told.append((f"{good.acts} by itself", f"left to people ({', '.join(bad.refusals)})"))
     return ", ".join(f"{bad_} -> {good_}" if turned else f"{good_} -> {bad_}" for good_, bad_ in told)
 
 

@@ -11,6 +11,7 @@ from policy import autonomy, guardrails, runbooks
 from policy.guardrails import Moment
 from tasks.survey import Site, survey, target_state
 from tonewatch.records import Action, ActionState, Approval, Cause, GuardAnswer, Incident, Verdict
+from tonewatch.settings import Profile
 from warehouse.database import Connection
 
 _BEGUN = frozenset({ActionState.STARTED, ActionState.FINISHED, ActionState.FAILED})
@@ -20,7 +21,7 @@ PASSING = frozenset({"steady-fault", "fresh-data"})
 _BLIND = frozenset({"blast-radius", "dependency-order"})
 
 
-def draft(cause: Cause, site: Site, look: Look | None, earlier: Sequence[Action], now: datetime) -> Action | None:
+def draft(cause: Cause, profile: Profile, look: Look | None, earlier: Sequence[Action], now: datetime) -> Action | None:
     """The action that is right for `cause`, intended at `now`; None when no runbook fits.
 
     It keeps what it was decided on, so that it is seen when somebody else is quicker, and what undo goes back to.
@@ -29,7 +30,7 @@ def draft(cause: Cause, site: Site, look: Look | None, earlier: Sequence[Action]
     runbook = runbooks.for_cause(cause.kind)
     if runbook is None:
         return None
-    grant = autonomy.granted(site.profile, runbook.name, cause)
+    grant = autonomy.granted(profile, runbook.name, cause)
     state = target_state(look)
     tried = [a for a in earlier if (a.runbook, a.target) == (runbook.name, cause.entity) and a.state in _BEGUN]
     parameters = {"granted_by": grant.granted_by, "grant": grant.reason} if grant else {}

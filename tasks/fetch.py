@@ -70,6 +70,14 @@ class Bench:
         own = next((each for each in mine if (each.family, each.version) == (family, held.version)), None)
         return held if own is None else replace(held, threshold=own.threshold, rate=own.rate)
 
+    def judge(self, family: str, version: str, mine: Sequence[Calibrated]) -> Champion | None:
+        """That version, as it would judge for the tenant; None: the tenant's calm has set no threshold for it.
+
+        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or MLflow is away.
+        """
+        fit = next((each for each in mine if (each.family, each.version) == (family, version)), None)
+        return self._champion(family, version, fit)
+
     def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
         from ml import registry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -35,15 +35,32 @@ MEMORY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What a watcher knows of its platform at one moment."""
+class Sight:
+    """What telemetry tells of a platform at one moment, and the profile by which it is judged."""
 
-    settings: Settings
     profile: Profile
     topology: Topology
     readings: Readings
     conditions: Conditions
     host_starved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a watcher knows of its platform at one moment."""
+
+    settings: Settings
+    sight: Sight
+
+    @property
+    def profile(self) -> Profile:
+        """By which it is watched."""
+        return self.sight.profile
+
+    @property
+    def topology(self) -> Topology:
+        """Its parts."""
+        return self.sight.topology
 
 
 def target_state(look: Look | None) -> TargetState | None:
@@ -78,40 +95,50 @@ async def survey(
 ) -> Attempt:
     """Everything known of `action` at `now`; what is not known stays None, which refuses."""
     lately = await actions.since(tenant, db, now - MEMORY)
-    target = action.target
     named = await incidents.causes(tenant, db, incident.id)
     done = await actions.of_incident(tenant, db, incident.id)
+    seen = sighted(site.sight, cause, action, grant, target_state(look), now)
+    return replace(
+        seen,
+        enabled=site.settings.auto_remediation,
+        switch=switch.read(site.settings.state_dir),
+        changes=await changes.read(tenant, db, now, now + timedelta(microseconds=1)),
+        recent=lately,
+        trials=await _trials(tenant, db, lately),
+        approvals=approvals,
+        vetoed_by=await labels.vetoed_by(tenant, db, action.key),
+        # As it is written down, which is what another watcher acts on.
+        root=named[0].entity if named else None,
+        of_incident=done,
+        undone=[
+            a for a in done if a.runbook.startswith(runbooks.UNDO) and a.key != action.key and a.started is not None
+        ],
+    )
+
+
+def sighted(
+    sight: Sight, cause: Cause, action: Action, grant: Grant | None, state: TargetState | None, now: datetime
+) -> Attempt:
+    """What telemetry and profile tell of `action` at `now`; what is written down is not known yet. Pure."""
+    target = action.target
     return Attempt(
         now=now,
         action=action,
         cause=cause,
         runbook=runbooks.named(action.runbook.removeprefix(runbooks.UNDO)),
-        limits=site.profile.guardrails,
-        enabled=site.settings.auto_remediation,
-        switch=switch.read(site.settings.state_dir),
-        changes=await changes.read(tenant, db, now, now + timedelta(microseconds=1)),
-        resolved=(target,) if target in site.topology.entities else (),
-        replicas=replicas(site, target, look, now),
-        state=target_state(look),
+        limits=sight.profile.guardrails,
+        resolved=(target,) if target in sight.topology.entities else (),
+        replicas=replicas(sight, target, state, now),
+        state=state,
         decided_on=action.parameters.get("decided_on"),
-        recent=lately,
-        trials=await _trials(tenant, db, lately),
-        readings=signs_of(cause, site),
-        interval_s=interval_s(cause, site.profile),
-        ages=_ages(site, target, now),
-        host_starved=site.host_starved,
-        sound=_sound(site, target),
+        readings=signs_of(cause, sight),
+        interval_s=interval_s(cause, sight.profile),
+        ages=_ages(sight, target, now),
+        host_starved=sight.host_starved,
+        sound=_sound(sight, target),
         grant=grant,
-        approvals=approvals,
         requester=action.parameters.get("requested_by", "tonewatch"),
-        vetoed_by=await labels.vetoed_by(tenant, db, action.key),
-        # As it is written down, which is what another watcher acts on.
-        root=named[0].entity if named else None,
-        upstream=upstream(site, target, now),
-        of_incident=done,
-        undone=[
-            a for a in done if a.runbook.startswith(runbooks.UNDO) and a.key != action.key and a.started is not None
-        ],
+        upstream=upstream(sight, target, now),
         prior=action.parameters.get("prior"),
     )
 
@@ -125,9 +152,9 @@ def interval_s(cause: Cause, profile: Profile) -> float:
     return max(profile.scrape_seconds, profile.probe_seconds, hanging)
 
 
-def signs_of(cause: Cause, site: Site) -> tuple[Reading, ...]:
+def signs_of(cause: Cause, sight: Sight) -> tuple[Reading, ...]:
     """The readings of what shows the fault, each with whether it held."""
-    held = site.readings
+    held = sight.readings
     match cause.kind:
         case CauseKind.CRASH | CauseKind.HANG:
             return readings(held.get((cause.entity, "up"), ()), lambda value: value < 1)
@@ -137,7 +164,7 @@ def signs_of(cause: Cause, site: Site) -> tuple[Reading, ...]:
         case CauseKind.LATENCY:
             return _fetches(held, cause.entity)
         case CauseKind.BAD_RELEASE | CauseKind.BAD_CONFIG:
-            return _publications(site, cause.entity)
+            return _publications(sight, cause.entity)
     return ()
 
 
@@ -154,67 +181,67 @@ def _fetches(held: Readings, entity: str) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def _publications(site: Site, entity: str) -> tuple[Reading, ...]:
+def _publications(sight: Sight, entity: str) -> tuple[Reading, ...]:
     """Whether any playlist behind `entity` was broken, or its listeners without sound, when it was last published.
 
     A rule is seen broken when a playlist is published, which is rarer than it is asked for.
     """
     found: dict[datetime, float] = {}
     broken: list[Sample] = []
-    for (behind, metric), samples in site.readings.items():
-        if metric == "probe_playlist_broken" and site.topology.reaches(entity, behind):
+    for (behind, metric), samples in sight.readings.items():
+        if metric == "probe_playlist_broken" and sight.topology.reaches(entity, behind):
             broken += [sample for sample in samples if sample.value > 0]
             found |= {sample.time: 0.0 for sample in samples}
     for time in found:
-        lasts = timedelta(seconds=3 * site.profile.probe_seconds + 2)
+        lasts = timedelta(seconds=3 * sight.profile.probe_seconds + 2)
         found[time] = float(sum(time - lasts < sample.time <= time for sample in broken))
     return tuple(Reading(time, value, value > 0) for time, value in sorted(found.items()))
 
 
-def replicas(site: Site, target: str, look: Look | None, now: datetime) -> list[Replica]:
+def replicas(sight: Sight, target: str, state: TargetState | None, now: datetime) -> list[Replica]:
     """The parts of the target's service: of the same stage, for the same channel."""
-    topology = site.topology
-    drained = look.drained if look is not None and look.drained is not None else frozenset()
+    topology = sight.topology
+    drained = state.drained if state is not None and state.drained is not None else frozenset()
     return [
-        Replica(entity, _healthy(site, entity, now), entity in drained)
+        Replica(entity, _healthy(sight, entity, now), entity in drained)
         for entity in topology.entities
         if topology.stage(entity) == topology.stage(target) and topology.channel(entity) == topology.channel(target)
     ]
 
 
-def upstream(site: Site, target: str, now: datetime) -> Mapping[str, bool | None]:
+def upstream(sight: Sight, target: str, now: datetime) -> Mapping[str, bool | None]:
     """What feeds the target -> whether it is red."""
-    topology = site.topology
+    topology = sight.topology
     found: dict[str, bool | None] = {}
     for entity in topology.parts():
         if entity != target and topology.reaches(entity, target):
-            healthy = _healthy(site, entity, now)
+            healthy = _healthy(sight, entity, now)
             found[entity] = None if healthy is None else not healthy
     return found
 
 
-def _healthy(site: Site, entity: str, now: datetime) -> bool | None:
+def _healthy(sight: Sight, entity: str, now: datetime) -> bool | None:
     """Whether the part answers; None: it was not asked lately."""
-    up = last(site.readings, entity, "up")
-    lasts = timedelta(seconds=max(3 * site.profile.scrape_seconds, 10.0) + site.profile.tick_seconds)
+    up = last(sight.readings, entity, "up")
+    lasts = timedelta(seconds=max(3 * sight.profile.scrape_seconds, 10.0) + sight.profile.tick_seconds)
     if up is None or now - up.time > lasts:
         return None
     return up.value >= 1
 
 
-def _ages(site: Site, target: str, now: datetime) -> dict[str, float]:
+def _ages(sight: Sight, target: str, now: datetime) -> dict[str, float]:
     """How old the newest reading of the target is, in seconds, less the time for which a tick collects."""
-    up = last(site.readings, target, "up")
+    up = last(sight.readings, target, "up")
     if up is None:
         return {}
-    return {"metrics": max(0.0, (now - up.time).total_seconds() - site.profile.tick_seconds)}
+    return {"metrics": max(0.0, (now - up.time).total_seconds() - sight.profile.tick_seconds)}
 
 
-def _sound(site: Site, target: str) -> bool:
+def _sound(sight: Sight, target: str) -> bool:
     """Whether no contract is broken by what the target itself tells."""
     return not any(
         condition.kind is FindingKind.DATA and condition.entity == target and condition.symptom.startswith("contract-")
-        for condition in site.conditions.values()
+        for condition in sight.conditions.values()
     )
 
 

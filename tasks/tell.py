@@ -80,6 +80,7 @@ class Teller:
         self.episodes: dict[Key, Episode] = {}
         #: Whether a tick broke off: what is known now is no more to be kept.
         self.broken = False
+        self._version = model_version(COURSE, fingerprint_of_course())
 
     def tick(self, now: datetime, topology: Topology, profile: Profile) -> list[Condition]:
         """What single series of the platform tell at `now`, of all that the follower has heard."""
@@ -178,7 +179,7 @@ class Teller:
         """Threshold, rate and version of the course: its own calm's, but no threshold below other platforms'."""
         least, fit = least_of(self.follower.followed, profile.budget), self.thresholds.get(COURSE)
         if fit is None:
-            return least, profile.budget.pages_per_week, model_version(COURSE, fingerprint_of_course())
+            return least, profile.budget.pages_per_week, self._version
         return max(least, fit.threshold), fit.rate, fit.model_version
 
 

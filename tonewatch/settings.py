@@ -729,9 +729,14 @@ def profile_of(name: str, own: Mapping[str, Any]) -> Profile:
 
     Raises SettingsError: no such profile, or a key or value that does not belong in one.
     """
+    return changed(load_profile(name), own)
+
+
+def changed(profile: Profile, own: Mapping[str, Any]) -> Profile:
+    """The profile with these of its keys laid over it, as deep as they differ. Raises SettingsError as profile_of."""
     if not own:
-        return load_profile(name)
-    written = load_profile(name).model_dump(mode="json", exclude_unset=True)
+        return profile
+    written = profile.model_dump(mode="json", exclude_unset=True)
     try:
         return Profile.model_validate(_over(written, own))
     except ValidationError as error:

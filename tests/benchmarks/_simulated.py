@@ -15,7 +15,7 @@ from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
 from tasks.follow import PROGRAMME
 from tonewatch.clock import microseconds
-from tonewatch.records import Change, Entity, Series, SeriesKind
+from tonewatch.records import Change, Entity, Sample, Series, SeriesKind
 from tonewatch.topology import Topology
 
 Floats = npt.NDArray[np.float64]
@@ -107,6 +107,11 @@ class Simulated:
     def time(self, step: int) -> datetime:
         """When that step was read."""
         return self.simulation.wish.time(step)
+
+    def samples(self, step: int) -> list[Sample]:
+        """What came at that step."""
+        row, now = self.values[step], self.time(step)
+        return [Sample(self.names[at], now, float(row[at])) for at in np.flatnonzero(np.isfinite(row)).tolist()]
 
     def rates(self) -> Floats:
         """The values, of counters their growth per second; NaN after a reset or a gap."""

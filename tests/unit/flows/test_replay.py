@@ -12,17 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from flows.replay import Replayed, batches, moments, replay
+from flows.following import play
+from flows.replay import Replayed, batches, finding_document, moments, replay
 from flows.ticks import TICKED
+from tasks.follow import Follower
+from tasks.preserve import snapshot
+from tasks.tell import Teller
 from tests.benchmarks import _recording
 from tests.unit.platform_parts import START, at
-from tests.unit.tasks.followed import RUN, fit, noise, sampled
+from tests.unit.tasks.followed import RUN, ended, fit, noise, sampled
 from tonewatch.clock import ManualClock
-from tonewatch.errors import RecordingError
+from tonewatch.errors import ModelError, RecordingError
 from tonewatch.keeping import ENTITIES, Keeper
 from tonewatch.recording import Recording, open_recording
 from tonewatch.records import FindingKind, Sample, Series
 from tonewatch.settings import load_profile
+from tonewatch.topology import Topology
 from tonewatch.watched import judged_by, watched
 
 DEMO = load_profile("demo")
@@ -51,7 +56,9 @@ def soundstage() -> tuple[_recording.Recording, list[Sample]]:
     return told, kept
 
 
-def write(folder: Path, samples: list[Sample], told: _recording.Recording, **changed: float) -> Recording:
+def write(
+    folder: Path, samples: list[Sample], told: _recording.Recording, *, first: float = 0.0, **changed: float
+) -> Recording:
     keeper = Keeper(folder, {sample.series for sample in samples})
     lists = ("feeds", "depends_on")
     keeper.lines(
@@ -63,7 +70,7 @@ def write(folder: Path, samples: list[Sample], told: _recording.Recording, **cha
         ],
     )
     keeper.chunk(samples)
-    keeper.close(START, at(told.seconds), 1.0, {**watched(DEMO), **changed}, told.about, "a test")
+    keeper.close(at(first), at(told.seconds), 1.0, {**watched(DEMO), **changed}, told.about, "a test")
     return open_recording(folder)
 
 
@@ -219,3 +226,24 @@ def test_single_series_are_followed_where_there_are_thresholds_and_the_same_each
     assert strange.started == samples[150].time
     assert (found.held[strange.id].first - strange.started).total_seconds() == (RUN - 1) * 5 + 1
     assert replay(kept, DEMO, series=fits).hash == found.hash
+
+
+def test_what_was_known_of_single_series_goes_on_as_if_the_recording_had_begun_before(tmp_path: Path) -> None:
+    told, cut = replace(soundstage()[0], seconds=1_000), 140
+    values = noise(1, 200)
+    values[0, 150:] += 20.0
+    ticks = sampled([Series(TRANSCODER, "lag_seconds", unit="s")], values)
+    fits = {each.family: each for each in [fit("lag_seconds")]}
+    whole = write(tmp_path / "a", [each for tick in ticks for each in tick], told)
+    known = Teller(Follower(DEMO.followed_series))
+    play(known, ((ended(number), ticks[number]) for number in range(cut)), Topology(whole.entities), DEMO)
+    late = write(tmp_path / "b", [each for tick in ticks[cut:] for each in tick], told, first=cut * DEMO.tick_seconds)
+    found, strange = (
+        [finding_document(each) for each in again.findings if each.kind is FindingKind.SIGNAL]
+        for again in (replay(late, DEMO, series=fits, followed=snapshot(known)), replay(whole, DEMO, series=fits))
+    )
+    assert found == strange
+    assert len(found) == 1
+    assert not [each for each in replay(late, DEMO, series=fits).findings if each.kind is FindingKind.SIGNAL]
+    with pytest.raises(ModelError, match="not laid out"):
+        replay(late, DEMO, series=fits, followed=b"another thing")

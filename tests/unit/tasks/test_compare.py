@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -22,6 +24,8 @@ OUTCOMES = st.builds(
     besides=st.integers(0, 5),
     findings=st.just(1),
     hash=st.text(max_size=2),
+    acts=st.sampled_from(["", "restart"]),
+    refusals=st.sets(st.sampled_from(["consent", "budget"])).map(lambda guards: tuple(sorted(guards))),
 )
 
 
@@ -30,8 +34,15 @@ def page(second: float, *entities: str) -> PastIncident:
     return PastIncident(opened, opened, opened + timedelta(seconds=9), "", entities, ())
 
 
-def told(found_s: float | None = 5.0, besides: int = 0, case: str = "a", calm: bool = False) -> Outcome:
-    return Outcome(case, calm, found_s, besides, 3, f"{found_s} {besides}")
+def told(
+    found_s: float | None = 5.0,
+    besides: int = 0,
+    case: str = "a",
+    calm: bool = False,
+    acts: str = "",
+    refusals: tuple[str, ...] = (),
+) -> Outcome:
+    return Outcome(case, calm, found_s, besides, 3, f"{found_s} {besides}", acts, refusals)
 
 
 def test_a_page_on_the_part_or_what_it_feeds_while_it_lasts_is_the_incidents() -> None:
@@ -67,6 +78,28 @@ def test_a_false_page_more_in_a_calm_period_refuses() -> None:
 def test_a_little_later_is_not_worse_and_much_later_is() -> None:
     assert not compare([told(60.0)], [told(85.0)]).refused
     assert compare([told(60.0)], [told(95.0)]).worse == {"a": "found after 60 s -> found after 95 s"}
+
+
+def test_what_was_mended_by_itself_and_is_left_to_people_now_refuses() -> None:
+    mended, left = told(acts="restart"), told(refusals=("steady-fault", "consent"))
+    assert compare([mended], [left]).worse == {"a": "restart by itself -> left to people (steady-fault, consent)"}
+    assert compare([mended], [told(None)]).worse == {"a": "found after 5 s -> missed"}
+
+
+def test_what_a_guardrail_kept_from_being_done_and_is_done_now_refuses_unless_only_a_yes_was_wanting() -> None:
+    mended, wanting = told(acts="drain"), told(refusals=("consent",))
+    unsafe = told(refusals=("blast-radius", "consent"))
+    assert compare([unsafe], [mended]).worse == {"a": "blast-radius said no -> drain by itself"}
+    granted = compare([wanting], [mended])
+    assert not granted.refused
+    assert granted.better == {"a": "left to people (consent) -> drain by itself"}
+
+
+def test_an_outcome_is_read_as_it_was_written_also_one_that_tells_of_no_decision() -> None:
+    mended, old = told(acts="drain", refusals=("consent",)), asdict(told())
+    assert Outcome.from_json(json.loads(json.dumps(asdict(mended)))) == mended
+    del old["acts"], old["refusals"]
+    assert Outcome.from_json(old) == told()
 
 
 def test_findings_that_differ_without_any_harm_are_counted() -> None:

@@ -1,0 +1,161 @@
+"""The replay gate on a real PostgreSQL, MLflow and Prefect: a challenger is held against its tenant's own cases."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from flows.gate import held_by_cases
+from ml import registry, versions
+from tasks.keep import entity_document
+from tests.conftest import Database
+from tests.integration.servers import Mlflow, flow_told
+from tests.integration.test_validation_flow import registered
+from tests.unit.transcoders import NOON, PARTS, at, telemetry
+from tonewatch.cases import FILE, RECORDING, Expected, write_case
+from tonewatch.errors import ModelError
+from tonewatch.keeping import ENTITIES, Keeper
+from tonewatch.records import Entity, Sample
+from tonewatch.settings import Settings, load_profile
+from tonewatch.watched import watched
+from warehouse import calibrations
+from warehouse.calibrations import Calibrated, Source
+from warehouse.database import Warehouse
+
+DEMO = load_profile("demo")
+SECONDS, ILL = 360, (120, 300)
+LATER = at(86_400)
+#: The tenant's own thresholds for what is registered: champion, as good, deaf, shrill.
+THRESHOLDS = (0.9, 0.9, 0.999, 0.65)
+#: Seconds by which a transcoder lagged more when people called it a false alarm: it scores 0.67 and more.
+A_LITTLE = 0.6
+FLOW = """
+import asyncio, json, sys
+from datetime import datetime
+from flows.gate import replay_gate
+from tonewatch.errors import ModelError
+tenant, moment, *challengers = sys.argv[1:]
+told = []
+for challenger in challengers:
+    try:
+        told.append(asyncio.run(replay_gate("transcode", challenger, [tenant], datetime.fromisoformat(moment))))
+    except ModelError as error:
+        told.append({"failed": str(error)})
+print(json.dumps(told))
+"""
+
+
+def keep_case(folder: Path, samples: Iterable[Sample], expected: Expected | None) -> None:
+    told = list(samples)
+    keeper = Keeper(folder / RECORDING, {sample.series for sample in told})
+    keeper.lines(ENTITIES, [entity_document(Entity(part, "transcode")) for part in PARTS])
+    keeper.chunk(told)
+    keeper.close(NOON, at(SECONDS), 1.0, watched(DEMO), "two transcoders", "a test")
+    write_case(folder, "warehouse", DEMO, expected)
+
+
+@pytest.fixture
+def library(tenant: str, tmp_path: Path) -> Path:
+    """The tenant's cases: one in which a transcoder lags, and one in which it does a little and nothing was wrong."""
+    folder = tmp_path / "cases" / tenant
+    lagging = Expected(at(ILL[0]), at(ILL[1]), PARTS[:1], f"{PARTS[0]}:overload")
+    keep_case(folder / "lagging", telemetry(0, SECONDS, ill={PARTS[0]: ILL}), lagging)
+    keep_case(folder / "calm", map(_lagging, telemetry(0, SECONDS, seed=2)), None)
+    return folder
+
+
+def _lagging(sample: Sample) -> Sample:
+    mine = (sample.series.entity, sample.series.metric) == (PARTS[0], "transcode_lag_seconds")
+    return replace(sample, value=sample.value + A_LITTLE) if mine and at(ILL[0]) < sample.time <= at(ILL[1]) else sample
+
+
+@pytest.fixture
+async def contenders(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> list[str]:
+    """Versions of the same forest, of which the tenant's own thresholds make what they are. The first is champion."""
+    made = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(4)]
+    await asyncio.to_thread(registry.promote, mlflow.url, "transcode", made[0])
+    own = [
+        Calibrated("transcode", version, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+        for version, threshold in zip(made, THRESHOLDS, strict=True)
+    ]
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, own)
+    return made
+
+
+@pytest.mark.timeout(300)
+async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_that_cannot_be_replayed(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path, mlflow_tracking_uri=mlflow.url)
+    champion, good, deaf, shrill = contenders
+
+    async def held(challenger: str, now: datetime = LATER) -> list[str]:
+        return list(await held_by_cases(tenant, settings, warehouse, "transcode", champion, challenger, now))
+
+    assert await held(good) == []
+    (missed,) = await held(deaf)
+    assert missed.startswith("lagging: found after")
+    assert missed.endswith("-> missed")
+    assert await held(deaf, at(ILL[1] - 1)) == [], "the incident was not over by then"
+    assert await held(shrill) == ["calm: 0 -> 1 false pages"]
+    (library / "calm" / FILE).write_text("[]", encoding="utf-8")
+    (damaged,) = await held(good)
+    assert damaged.startswith("calm: cannot be replayed")
+    away = Settings(state_dir=tmp_path, mlflow_tracking_uri="http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="were not read"):
+        await held_by_cases(tenant, away, warehouse, "transcode", champion, good, LATER)
+
+
+@pytest.mark.timeout(300)
+async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
+    warehouse: Warehouse,
+    tenant: str,
+    mlflow: Mlflow,
+    contenders: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = Settings(state_dir=tmp_path, mlflow_tracking_uri=mlflow.url)
+    champion, *_, shrill = contenders
+    with caplog.at_level(logging.WARNING, "flows.gate"):
+        assert await held_by_cases(tenant, settings, warehouse, "transcode", champion, shrill, LATER) == []
+        assert "no case is kept" in caplog.text
+        strangers = await asyncio.to_thread(registered, mlflow.url, "somebody-else")
+        keep_case(tmp_path / "cases" / tenant / "calm", telemetry(0, SECONDS, seed=2), None)
+        assert await held_by_cases(tenant, settings, warehouse, "transcode", champion, strangers, LATER) == []
+    assert "its calm has set no threshold" in caplog.text
+
+
+@pytest.mark.timeout(300)
+async def test_the_flow_tags_the_version_with_what_the_cases_say(
+    tenant: str, database: Database, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
+) -> None:
+    champion, good, deaf, _ = contenders
+    told = await flow_told(
+        FLOW,
+        tenant,
+        LATER.isoformat(),
+        good,
+        deaf,
+        champion,
+        database=database,
+        folder=tmp_path / "prefect",
+        TONEWATCH_STATE_DIR=str(tmp_path),
+        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+    )
+    passed, refused, same = told
+    assert (passed["verdict"], passed["cases"][0]["why"]) == ("passed", "2 cases, 0 get worse, 0 better")
+    assert (refused["verdict"], [each["case"] for each in refused["cases"]]) == ("refused", ["", "lagging"])
+    assert "is the champion already" in same["failed"]
+    tags = [versions.one(mlflow.url, "transcode", each).tags for each in (good, deaf)]
+    assert [each[versions.REPLAY_GATE] for each in tags] == ["passed", "refused"]
+    assert f"{tenant}/lagging: found after" in tags[1][versions.REPLAY_GATE_REASON]
+    assert json.dumps(told).count("-> missed") == 1
