@@ -30,7 +30,7 @@ from tonewatch.errors import ModelError
 from tonewatch.records import Sample, digest
 from tonewatch.settings import Profile
 
-#: An incident is found by what is told within so long of its onset.
+#: An incident is found by what is told within so long of its onset, on a platform whose day is a real one.
 FOUND_WITHIN = timedelta(minutes=10)
 #: Copies of a piece that get an anomaly each.
 COPIES = 4
@@ -38,7 +38,7 @@ COPIES = 4
 SHAPES = tuple(shape for shape in Shape if shape is not Shape.DROPOUT)
 #: Ticks that an anomaly lasts beyond the run that opens an incident.
 LONGER = 4
-PIECES_PER_DAY = 24
+PIECES_PER_DAY, DAY_SECONDS = 24, 86_400.0
 #: Times that either is timed on a piece.
 REPEATS = 3
 #: What a model may raise that does not fit the rows, whoever wrote it.
@@ -65,7 +65,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """A family's samples, from HORIZON before the piece to FOUND_WITHIN after it. chains: see tasks.train.chains_of."""
+    """A family's samples, from HORIZON before the piece to `found_within` after it. chains: see tasks.train.chains_of."""
 
     tenant: str
     samples: Sequence[Sample]
@@ -125,13 +125,20 @@ def length_of(profile: Profile) -> timedelta:
     return timedelta(seconds=profile.window_seconds + ticks * profile.tick_seconds)
 
 
+def found_within(profile: Profile) -> timedelta:
+    """How long after its onset what is told of an incident has found it: the same part of every platform's day, and
+    long enough for an anomaly.
+    """
+    return max(FOUND_WITHIN * (profile.day_seconds / DAY_SECONDS), length_of(profile))
+
+
 def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, seed: int = 0) -> Seen:
     """What the piece that begins at `start` tells of both.
 
     Raises ModelError: the champion fails, so that nothing can be compared.
     """
-    end = start + piece_of(profile)
-    frame = _frame(pair, stream, start - HORIZON, end + FOUND_WITHIN, profile, tuple(sorted(stream.chains)))
+    end, patience = start + piece_of(profile), found_within(profile)
+    frame = _frame(pair, stream, start - HORIZON, end + patience, profile, tuple(sorted(stream.chains)))
     if frame is None:
         return Seen(start)
     try:
@@ -146,13 +153,17 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
         return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
     within = [each for each in stream.incidents if start <= each.onset < end]
     for each in within:
-        found[each.id] = (each.onset, _finds(champion, each), _finds(challenger, each), False)
+        found[each.id] = (each.onset, *(_finds(told, each, patience) for told in (champion, challenger)), False)
     calm = [
-        [page for page in told if start < page.met <= end and not any(_is_of(page, each) for each in stream.incidents)]
+        [
+            page
+            for page in told
+            if start < page.met <= end and not any(_is_of(page, each, patience) for each in stream.incidents)
+        ]
         for told in (champion, challenger)
     ]
     there = _share_judged(frame, start, end)
-    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * FOUND_WITHIN.total_seconds())
+    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * patience.total_seconds())
     return Seen(start, seconds, found, calm[0], calm[1], cost if there else None)
 
 
@@ -247,14 +258,14 @@ def _injected(
             length=length_of(profile),
             shapes=SHAPES,
         ):
-            if not _disturbed(stream, anomaly, told):
+            if not _disturbed(stream, anomaly, told, found_within(profile)):
                 yield anomaly.id, (anomaly.start, *_finders(pair, stream, anomaly, profile), True)
 
 
-def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page]) -> bool:
+def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page], patience: timedelta) -> bool:
     chain, start, end = stream.chains[anomaly.entity], anomaly.start - REACH, anomaly.end + REACH
     known = any(
-        chain in each.chains and start <= each.onset + FOUND_WITHIN and each.onset <= end for each in stream.incidents
+        chain in each.chains and start <= each.onset + patience and each.onset <= end for each in stream.incidents
     )
     return known or any(page.chain == chain and page.first <= end and start <= page.until for page in told)
 
@@ -271,12 +282,12 @@ def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> 
     return champion, challenger
 
 
-def _finds(told: Sequence[Page], incident: Known) -> bool:
-    return any(_is_of(page, incident) for page in told)
+def _finds(told: Sequence[Page], incident: Known, patience: timedelta) -> bool:
+    return any(_is_of(page, incident, patience) for page in told)
 
 
-def _is_of(page: Page, incident: Known) -> bool:
-    return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + FOUND_WITHIN
+def _is_of(page: Page, incident: Known, patience: timedelta) -> bool:
+    return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + patience
 
 
 def _met(page: Page, other: Page) -> bool:

@@ -17,7 +17,7 @@ from feature_store.history import STARVED, WATCHER
 from ml.ab_plan import Guard, Judged, Plan, Proof
 from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.detect import HORIZON
-from tasks.shadow import FOUND_WITHIN, Known, Pair, Seen, Stream, piece_of, shadow
+from tasks.shadow import Known, Pair, Seen, Stream, found_within, piece_of, shadow
 from tasks.train import chains_of, families_of
 from tonewatch.records import FindingKind, digest
 from tonewatch.settings import Profile
@@ -128,7 +128,7 @@ async def observe(
     """
     piece = piece_of(profile)
     begun = await _next_piece(tenant, warehouse, validation, piece, now)
-    last = min(now - FOUND_WITHIN, validation.started + timedelta(seconds=validation.plan["longest_s"]))
+    last = min(now - found_within(profile), validation.started + timedelta(seconds=validation.plan["longest_s"]))
     done = Shadowed(tenant, begun, 0, 0, 0)
     while begun + piece <= last:
         async with warehouse.as_tenant(tenant) as db:
@@ -183,7 +183,7 @@ async def _stream(tenant: str, db: Connection, family: str, start: datetime, end
     """The family's samples around the piece, and the incidents that are known without a model."""
     topology = Topology(await known_entities.load(tenant, db, end))
     parts = families_of(topology).get(family, ())
-    first, last = start - HORIZON, end + FOUND_WITHIN + timedelta(microseconds=1)
+    first, last = start - HORIZON, end + found_within(profile) + timedelta(microseconds=1)
     read = await samples.read(tenant, db, first, last, entities=parts, metrics=sorted(metrics(family)))
     starved = await samples.read(tenant, db, first, last, entities=[WATCHER], metrics=[STARVED])
     chains = chains_of(topology, parts)

@@ -9,7 +9,7 @@ import pytest
 from feature_store.definitions import floors
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
-from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, length_of, piece_of, shadow
+from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, found_within, length_of, piece_of, shadow
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
@@ -71,7 +71,7 @@ def test_an_incident_that_is_known_is_found_by_one_and_no_page_of_calm(good: Cha
     told = seen(deaf, good, stream(telemetry(-360, int(PIECE) + 600, ill=ILL), [known]))
     assert told.outcomes["incident"] == (at(12), False, True, False)
     assert (list(told.challenger_pages), told.alone()) == ([], [])
-    assert told.calm_seconds == max(0.0, PIECE - FOUND_WITHIN.total_seconds())
+    assert told.calm_seconds == max(0.0, PIECE - found_within(PROFILE).total_seconds())
 
 
 def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: Champion) -> None:
@@ -116,3 +116,8 @@ def test_a_piece_is_an_hour_of_the_day_and_holds_an_anomaly() -> None:
     assert piece_of(platform) == timedelta(hours=1)
     assert length_of(platform) <= piece_of(platform)
     assert length_of(PROFILE) == piece_of(PROFILE)
+
+
+def test_an_incident_is_found_within_the_same_part_of_every_day_and_never_before_an_anomaly_can_be() -> None:
+    assert found_within(load_profile("platform")) == FOUND_WITHIN
+    assert found_within(PROFILE) == length_of(PROFILE) < FOUND_WITHIN
