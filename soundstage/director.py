@@ -103,7 +103,7 @@ class Director(Process):
         return web.Response(404, b"GET /inventory, /audience, /routing, /health or /metrics\n")
 
     def _audience(self) -> dict[str, Any]:
-        """What GET /audience answers: how many are to listen now, where they are not sent, and what most of them take."""
+        """What GET /audience answers: how many are to listen now, where none is sent, and what most of them take."""
         hour = HOURS * ((time.time() - self.plan.epoch) / self.plan.day_s % 1)
         return {
             "listening": self._listening(),

@@ -1,8 +1,8 @@
 """Materialise: samples become rows of features in the warehouse, window after window, and the newest go into the cache.
 
 A run begins where the last one ended, and goes once more through what late samples may have changed: the last hour of
-the platform's day, and what soon stops being hot. Only windows whose numbers have changed get a row, so that a repeat changes nothing, and one
-that broke off is carried on by the next.
+the platform's day, and what soon stops being hot. Only windows whose numbers have changed get a row, so that a repeat
+changes nothing, and one that broke off is carried on by the next.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """A family's samples, from HORIZON before the piece to `found_within` after it. chains: see tasks.train.chains_of."""
+    """A family's samples, from HORIZON before the piece to `found_within` after it. chains: tasks.train.chains_of."""
 
     tenant: str
     samples: Sequence[Sample]
@@ -153,7 +153,7 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
         return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
     within = [each for each in stream.incidents if start <= each.onset < end]
     for each in within:
-        found[each.id] = (each.onset, *(_finds(told, each, patience) for told in (champion, challenger)), False)
+        found[each.id] = (each.onset, _finds(champion, each, patience), _finds(challenger, each, patience), False)
     calm = [
         [
             page
