@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import process_time
 
@@ -56,11 +56,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An incident that needs no model to be known: a rule saw it, or people called it real. chains: where it was."""
+    """An incident that needs no model to be known: a rule saw it, or people called it real. chains: where it was;
+    until: when it was over, if it lasted longer than it takes to find it.
+    """
 
     id: str
     onset: datetime
     chains: frozenset[int]
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +79,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An incident that a model would have opened, by itself, with the run of windows first..met; until: it held."""
+    """An incident that a model would have opened, by itself, with the run of windows first..met; until: it held, with
+    all that joined it.
+    """
 
     id: str
     entity: str
@@ -89,7 +94,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm.
+    """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm;
+    standing: entities of which a page that was met before the piece holds on in it, of calm too.
 
     cost: seconds of the processor of either, MiB of either; None: nothing could be judged; crash: why the challenger
     failed, or empty.
@@ -100,6 +106,8 @@ class Seen:
     outcomes: Mapping[str, tuple[datetime, bool, bool, bool]] = field(default_factory=dict)
     champion_pages: Sequence[Page] = ()
     challenger_pages: Sequence[Page] = ()
+    champion_standing: Sequence[str] = ()
+    challenger_standing: Sequence[str] = ()
     cost: tuple[float, float, float, float] | None = None
     crash: str = ""
 
@@ -154,17 +162,20 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
     within = [each for each in stream.incidents if start <= each.onset < end]
     for each in within:
         found[each.id] = (each.onset, _finds(champion, each, patience), _finds(challenger, each, patience), False)
-    calm = [
-        [
-            page
-            for page in told
-            if start < page.met <= end and not any(_is_of(page, each, patience) for each in stream.incidents)
-        ]
-        for told in (champion, challenger)
-    ]
     there = _share_judged(frame, start, end)
-    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * patience.total_seconds())
-    return Seen(start, seconds, found, calm[0], calm[1], cost if there else None)
+    if not there:
+        return Seen(start, outcomes=found)
+    his, its = ([page for page in told if not _explained(page, stream, patience)] for told in (champion, challenger))
+    return Seen(
+        start,
+        max(0.0, there * (end - start).total_seconds() - len(within) * patience.total_seconds()),
+        found,
+        [page for page in his if start < page.met <= end],
+        [page for page in its if start < page.met <= end],
+        [page.entity for page in his if page.met <= start < page.until],
+        [page.entity for page in its if page.met <= start < page.until],
+        cost,
+    )
 
 
 def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:
@@ -223,22 +234,26 @@ def _pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profil
     ends = frame.ends[: scores.shape[1]]
     strange = spans(np.where(notable, scores, np.nan), [one.threshold] * len(scores), run=budget_of(profile).run)
     opened: list[Page] = []
-    open_until: dict[int, datetime] = {}
+    newest: dict[int, int] = {}  # of each chain, which page opened last
     for span in sorted(strange, key=lambda each: (each.met, each.row)):
         entity, met, until = entities[span.row], ends[span.met], ends[span.until]
         chain = chains[entity]
-        joins = chain in open_until and met <= open_until[chain] + REACH
-        open_until[chain] = max(until, open_until.get(chain, until))
-        if not joins:
-            name = digest(one.family, one.version, entity, met.isoformat())
-            opened.append(Page(name, entity, chain, ends[span.first], met, until, float(scores[span.row, span.met])))
+        place = newest.get(chain)
+        if place is not None and met <= opened[place].until + REACH:
+            opened[place] = replace(opened[place], until=max(until, opened[place].until))
+            continue
+        name = digest(one.family, one.version, entity, met.isoformat())
+        newest[chain] = len(opened)
+        opened.append(Page(name, entity, chain, ends[span.first], met, until, float(scores[span.row, span.met])))
     return opened
 
 
 def _injected(
     pair: Pair, stream: Stream, start: datetime, profile: Profile, seed: int, told: Sequence[Page]
 ) -> Iterator[tuple[str, tuple[datetime, bool, bool, bool]]]:
-    """Of each anomaly in a copy: who finds it. None goes where something was told, or known, of the live stream."""
+    """Of each anomaly in a copy: who finds it. None goes where something began to be told, or is known, of the live
+    stream. Whoever has told for long what still holds opens no incident of the anomaly: to him it is lost.
+    """
     family = metrics(pair.champion.family)
     piece = piece_of(profile)
     within = [each for each in stream.samples if start - HORIZON < each.time <= start + piece]
@@ -265,9 +280,9 @@ def _injected(
 def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page], patience: timedelta) -> bool:
     chain, start, end = stream.chains[anomaly.entity], anomaly.start - REACH, anomaly.end + REACH
     known = any(
-        chain in each.chains and start <= each.onset + patience and each.onset <= end for each in stream.incidents
+        chain in each.chains and start <= _over(each, patience) and each.onset <= end for each in stream.incidents
     )
-    return known or any(page.chain == chain and page.first <= end and start <= page.until for page in told)
+    return known or any(page.chain == chain and start <= page.first <= end for page in told)
 
 
 def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool]:
@@ -288,6 +303,19 @@ def _finds(told: Sequence[Page], incident: Known, patience: timedelta) -> bool:
 
 def _is_of(page: Page, incident: Known, patience: timedelta) -> bool:
     return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + patience
+
+
+def _explained(page: Page, stream: Stream, patience: timedelta) -> bool:
+    """Whether it is of an incident that is known: no page of calm."""
+    return any(
+        page.chain in each.chains and each.onset - REACH <= page.met <= _over(each, patience)
+        for each in stream.incidents
+    )
+
+
+def _over(incident: Known, patience: timedelta) -> datetime:
+    found = incident.onset + patience
+    return found if incident.until is None else max(found, incident.until)
 
 
 def _met(page: Page, other: Page) -> bool:

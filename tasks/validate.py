@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_store.definitions import metrics
@@ -19,7 +19,7 @@ from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.detect import HORIZON
 from tasks.shadow import Known, Pair, Seen, Stream, found_within, piece_of, shadow
 from tasks.train import chains_of, families_of
-from tonewatch.records import FindingKind, digest
+from tonewatch.records import FindingKind, Incident, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, findings, incidents, labels, retention, samples, validations
@@ -195,17 +195,23 @@ async def _known(
 ) -> list[Known]:
     """Incidents in which a rule had part, or that people called real, unless they called them false alarms."""
     found: list[Known] = []
-    for incident in await incidents.opened_since(tenant, db, start):
-        if incident.onset >= end:
-            continue
+    for incident in await _there_within(tenant, db, start, end):
         where = {
             chain for entity, chain in chains.items() if any(topology.related(entity, at) for at in incident.entities)
         }
         said = {label.value for label in await labels.of_incident(tenant, db, incident.id)}
         ruled = any(each.kind is FindingKind.RULE for each in await findings.of_incident(tenant, db, incident.id))
         if where and FALSE not in said and (ruled or REAL in said):
-            found.append(Known(incident.id, incident.onset, frozenset(where)))
+            over = incident.impact_ended or incident.closed or end
+            found.append(Known(incident.id, incident.onset, frozenset(where), over))
     return found
+
+
+async def _there_within(tenant: str, db: Connection, start: datetime, end: datetime) -> list[Incident]:
+    """Incidents that began before `end` and were not over before `start`."""
+    later = await incidents.closed_between(tenant, db, start, datetime.max.replace(tzinfo=UTC))
+    found = {each.id: each for each in [*later, *await incidents.active(tenant, db)]}
+    return [each for each in found.values() if each.onset < end]
 
 
 def _observations(validation: str, tenant: str, seen: Seen) -> list[Observation]:
@@ -216,8 +222,13 @@ def _observations(validation: str, tenant: str, seen: Seen) -> list[Observation]
     if seen.crash:
         return [Observation(_name(validation, tenant, "crash", seen), "crash", seen.start, {"error": seen.crash})]
     if seen.calm_seconds:
-        pages = {"champion": [page.id for page in seen.champion_pages]}
-        pages["challenger"] = [page.id for page in seen.challenger_pages]
+        pages = {
+            who: [*(page.id for page in told), *(f"{entity} still" for entity in standing)]
+            for who, told, standing in (
+                ("champion", seen.champion_pages, seen.champion_standing),
+                ("challenger", seen.challenger_pages, seen.challenger_standing),
+            )
+        }
         calm = {"seconds": seen.calm_seconds, **pages}
         told.append(Observation(_name(validation, tenant, "calm", seen), "calm", seen.start, calm))
     if seen.cost is not None:

@@ -83,6 +83,36 @@ def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: 
     assert all(injected for _, _, _, injected in told.outcomes.values())
 
 
+def endless(*parts: str) -> Stream:
+    """These parts, or the first alone, lag from long before the piece on."""
+    until = int(PIECE) + 600
+    return stream(telemetry(-360, until, ill=dict.fromkeys(parts or PARTS[:1], (-360, until))))
+
+
+def test_a_page_that_holds_on_stands_in_every_piece_and_is_asked_about_once(good: Champion, deaf: Champion) -> None:
+    told = seen(good, deaf, endless())
+    assert (list(told.champion_pages), list(told.champion_standing)) == ([], [PARTS[0]])
+    assert (list(told.challenger_pages), list(told.challenger_standing), told.alone()) == ([], [], [])
+    assert told.calm_seconds == PIECE
+
+
+def test_whoever_has_told_of_a_part_for_long_finds_no_anomaly_in_it(good: Champion, deaf: Champion) -> None:
+    quiet, ill = stream(calm()), endless(*PARTS)
+    his, its = ([found for _, _, found, _ in seen(deaf, good, of).outcomes.values()] for of in (quiet, ill))
+    assert any(his)
+    assert its == [False] * COPIES
+
+
+def test_a_page_that_holds_on_because_of_a_known_incident_does_not_stand(good: Champion, deaf: Champion) -> None:
+    lasting = Known("incident", at(-360), frozenset({0}), at(PIECE))
+    told = seen(good, deaf, replace(endless(), incidents=[lasting]))
+    assert list(told.champion_standing) == []
+    over = replace(lasting, until=at(-200))
+    assert list(seen(good, deaf, replace(endless(), incidents=[over])).champion_standing) == []
+    later = replace(lasting, onset=at(-100), until=at(PIECE))
+    assert list(seen(good, deaf, replace(endless(), incidents=[later])).champion_standing) == [PARTS[0]]
+
+
 def test_an_anomaly_goes_into_no_copy_in_which_something_is_amiss_already(good: Champion) -> None:
     known = [Known("incident", at(30), frozenset({0, 1}))]
     assert set(seen(good, good, stream(calm(), known)).outcomes) == {"incident"}
