@@ -46,7 +46,7 @@ CALM_DAYS = 12.0
 LONGEST_DAYS = 20.0
 #: Drift is looked for so long after the change, and a verdict so long after the change: what is learned first may have
 #: learned from both shapes, and is followed by another.
-DRIFT_DAYS, PROMOTED_DAYS = 6.0, 50.0
+DRIFT_DAYS, PROMOTED_DAYS = 6.0, 45.0
 #: The sabotaged version's validation, with what it is behind the stream.
 SABOTAGE_DAYS = LONGEST_DAYS + 4.0
 #: How long pages are counted after the promotion, at least.
@@ -180,14 +180,18 @@ async def _in_time(options: Options, live: Live) -> Told:
             await live.prefect.default(each, longest_days=LONGEST_DAYS)
     live.steps.say(f"in time, at most every {options.turn_hours:g} h: {', '.join(each.name for each in scheduled)}")
     live.steps.say(f"left out: {'; '.join(f'{name} ({why})' for name, why in LEFT_OUT.items())}")
-    going = [asyncio.create_task(live.eyes.go_on()), asyncio.create_task(live.keeper.go_on(scheduled))]
+    chain = asyncio.create_task(_chain(options, live))
+    going = [asyncio.create_task(each) for each in (live.eyes.go_on(), live.keeper.go_on(scheduled))]
     try:
-        moments = await _chain(options, live, going)
-        return await _gathered(live, moments)
-    finally:
+        await asyncio.wait([chain, *going], return_when=asyncio.FIRST_COMPLETED)
         for task in going:
+            if task.done():
+                task.result()  # these end by an error alone
+        return await _gathered(live, await chain)
+    finally:
+        for task in (chain, *going):
             task.cancel()
-        await asyncio.gather(*going, return_exceptions=True)
+        await asyncio.gather(chain, *going, return_exceptions=True)
 
 
 async def _gathered(live: Live, moments: dict[str, datetime]) -> Told:
@@ -214,16 +218,10 @@ async def _gathered(live: Live, moments: dict[str, datetime]) -> Told:
     return replace(told, missed=steps.missed)
 
 
-async def _chain(options: Options, live: Live, going: Sequence[asyncio.Task[None]]) -> dict[str, datetime]:
+async def _chain(options: Options, live: Live) -> dict[str, datetime]:
     """Every step in its order; the moments between which pages are counted."""
     moments = {"champions": await _champions(live)}
-    until_change = max(0.0, options.calm_days - live.steps.day(SYSTEM.now()))
-
-    async def broken() -> bool:
-        return any(task.done() for task in going)
-
-    if await within(until_change, broken):
-        going[[task.done() for task in going].index(True)].result()
+    await _calm(options, live)
     moments["changed"] = await _changed(options, live)
     drifted = await _drifted(live, moments["changed"])
     promoted = await _promoted(options, live, moments["changed"]) if drifted else None
@@ -233,6 +231,14 @@ async def _chain(options: Options, live: Live, going: Sequence[asyncio.Task[None
         await _counted(options, live, moments)
     moments["end"] = SYSTEM.now()
     return moments
+
+
+async def _calm(options: Options, live: Live) -> None:
+    async def over() -> bool:
+        return live.steps.day(SYSTEM.now()) >= options.calm_days
+
+    live.steps.say(f"the usual shape until day {options.calm_days:g}")
+    await within(options.calm_days, over)
 
 
 async def _champions(live: Live) -> datetime:
