@@ -6,7 +6,7 @@ ARGS ?=
 NAME ?=
 PACKAGES := console flows tasks ml policy feature_store warehouse gateway tonewatch soundstage
 
-.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards pushed station replayed recorded snapshot clean
+.PHONY: help setup learning demo up down status test check format bench campaign faults crashes calm guards pushed station replayed recorded learned snapshot clean
 
 help: ## This list
 	@echo 'Tonewatch: make TARGET'
@@ -76,6 +76,9 @@ replayed: setup ## A soundstage with a fault recorded for an hour and replayed f
 
 recorded: setup ## Every fault of a real soundstage recorded as a case: make recorded ARGS="--seed 14"; 17 minutes a seed
 	@$(RUN)/python -m tests.campaign.recorded $(ARGS)
+
+learned: setup ## Drift, retraining, validation, promotion on the live soundstage: 90 minutes; docs/results/lifecycle_live.json
+	@$(RUN)/python -m tests.campaign.learned $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house, docs/settings.md and docs/openapi.json after a wanted change
 	@UPDATE_SNAPSHOT=1 UPDATE_DOCS=1 $(RUN)/pytest -q tests/test_snapshot.py tests/test_docs.py tests/unit/gateway/test_description.py

@@ -53,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     outcome.add_argument("--until", type=_moment, help="as of this date (default: now, or the next fault's injection)")
     for command in (heal, outcome):
         command.add_argument("id", help="the id that `inject` printed")
-    for command in (inject, heal, outcome):
+    audience = _add_audience(commands)
+    for command in (inject, heal, outcome, audience):
         command.add_argument("--dir", type=Path, required=True, help="the folder that `run` was given")
     return parser
 
@@ -73,6 +74,16 @@ def _add_run(commands: Any) -> None:
     run.add_argument(
         "--nice", type=int, default=0, help="lower the platform's share of the CPU (default 0, at most 19)"
     )
+
+
+def _add_audience(commands: Any) -> Any:
+    audience = commands.add_parser("audience", help="change for good what the audience listens to; prints it as JSON")
+    audience.add_argument("--channel", required=True, help="the channel that is favoured from now on")
+    audience.add_argument("--rendition", required=True, help="and its rendition")
+    audience.add_argument("--share", type=float, default=1.0, help="share of the listeners, 0 to 1 (default 1)")
+    audience.add_argument("--from-hour", type=float, default=0.0, help="each day from this hour on (default 0)")
+    audience.add_argument("--to-hour", type=float, default=24.0, help="up to this hour (default 24)")
+    return audience
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -131,10 +142,19 @@ def _outcome(arguments: argparse.Namespace) -> object:
     return asdict(outcome.of_fault(arguments.id, arguments.dir.resolve(), arguments.until))
 
 
+def _audience(arguments: argparse.Namespace) -> object:
+    from soundstage import injection
+
+    names = ("channel", "rendition", "share", "from_hour", "to_hour")
+    with injection.open_stage(arguments.dir.resolve(), seed=0) as stage:
+        return stage.favour({name: getattr(arguments, name) for name in names})
+
+
 def main() -> int:
     """Run a command; the exit status is 2 for what is wrongly written, 1 for what did not work."""
     arguments = _parser().parse_args()
     commands = {"run": _run, "faults": _faults, "inject": _inject, "heal": _heal, "outcome": _outcome}
+    commands["audience"] = _audience
     try:
         answer = commands[arguments.command](arguments)
     except SoundstageError as error:

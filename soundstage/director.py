@@ -7,11 +7,13 @@ import contextlib
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from soundstage import web
 from soundstage.errors import Malformed, Refused, Unreachable
+from soundstage.favourite import HOURS, Habit, check
 from soundstage.plan import Part, Plan, inventory, write_atomically
 from soundstage.playlist import parse
 from soundstage.process import Process, start
@@ -72,6 +74,7 @@ class Director(Process):
         self._open = False
         self._inventory = inventory(plan)
         self._routing = Routing(plan.routing_path, tuple(edge.name for edge in plan.edges))
+        self._habit = Habit(plan.habit_path)
         self._rush_share = 0.0
         self._rush_until = 0.0
 
@@ -89,10 +92,24 @@ class Director(Process):
             if request.method == "POST":
                 self.demand_credentials(request)
                 self._rush(request.json())
-            return web.json_answer({"listening": self._listening(), "drained": sorted(self._routing.drained)})
+            return web.json_answer(self._audience())
+        if request.path == "/audience/favourite" and request.method == "POST":
+            self.demand_credentials(request)
+            self._habit.take(check(request.json(), self.plan))
+            self.log.info("favourite_changed", **asdict(self._habit.favourite) if self._habit.favourite else {})
+            return web.json_answer(self._audience())
         if request.path == "/routing" or request.path.startswith("/routing/"):
             return self._route(request)
         return web.Response(404, b"GET /inventory, /audience, /routing, /health or /metrics\n")
+
+    def _audience(self) -> dict[str, Any]:
+        """What GET /audience answers: how many are to listen now, where none is sent, and what most of them take."""
+        hour = HOURS * ((time.time() - self.plan.epoch) / self.plan.day_s % 1)
+        return {
+            "listening": self._listening(),
+            "drained": sorted(self._routing.drained),
+            "favourite": self._habit.told(hour),
+        }
 
     def _route(self, request: web.Request) -> web.Response:
         """GET /routing, POST /routing/drain/EDGE, POST /routing/admit/EDGE."""

@@ -102,6 +102,11 @@ class Plan:
         """Where the director keeps which edges are drained."""
         return self.folder / "state" / "routing.json"
 
+    @property
+    def habit_path(self) -> Path:
+        """Where the director keeps what the audience favours."""
+        return self.folder / "state" / "habit.json"
+
     def silent_path(self, name: str) -> Path:
         """The file whose being there makes the studio line of the source `name` silent."""
         return self.folder / "state" / f"{name}.silent"

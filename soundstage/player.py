@@ -83,6 +83,11 @@ class Player:
         """The edge in use."""
         return self._edges[self._edge_index]
 
+    @property
+    def choice(self) -> tuple[str, Rendition]:
+        """What it listens to."""
+        return self.channel, self._rendition
+
     def steer(self, drained: frozenset[str]) -> None:
         """Keep off the edges named in `drained`, from now on; what is asked of one of them is asked of another."""
         if drained == self._drained:

@@ -16,9 +16,10 @@ from prometheus_client import Counter, Gauge, Histogram
 from soundstage import records, web
 from soundstage.beacons import Sender
 from soundstage.errors import Unreachable
+from soundstage.favourite import choice
 from soundstage.origin import BUCKETS
 from soundstage.plain import plain_client
-from soundstage.plan import RENDITIONS, Part, Plan
+from soundstage.plan import Part, Plan, Rendition
 from soundstage.player import Edge, Player
 from soundstage.playout import Absence
 from soundstage.process import Process, start
@@ -43,6 +44,7 @@ class Players(Process):
         self._free: deque[int] = deque(range(plan.seats))
         self._wanted = 0
         self._drained: frozenset[str] = frozenset()
+        self._favourite: tuple[str, str, float] | None = None
         self._edges = tuple(Edge(edge.name, edge.base_url) for edge in plan.edges)
         records.close_left_open(plan.records_path)
         self._records = plan.records_path.open("a", buffering=1)
@@ -90,6 +92,7 @@ class Players(Process):
             with contextlib.suppress(Unreachable, ValueError, KeyError):
                 told = json.loads((await web.get(url)).body)
                 self._wanted, self._drained = int(told["listening"]), frozenset(told["drained"])
+                self._favourite = tuple(told["favourite"]) if told["favourite"] else None
             for seat in self._seats:
                 seat.player.steer(self._drained)
             await asyncio.sleep(AUDIENCE_EVERY_S)
@@ -102,18 +105,28 @@ class Players(Process):
                 self._join(client)
             elif len(self._seats) > self._wanted:
                 await self._leave(self._seats[0])
+            elif (bored := self._bored()) is not None:
+                await self._leave(bored)  # and comes again at once, to hear what it likes now
+                self._free.rotate(1)
+                self._join(client)
             await asyncio.sleep(CHANGE_EVERY_S)
 
     def _join(self, client: httpx.AsyncClient) -> None:
         number = self._free.popleft()
-        channel = self.plan.channels[number % len(self.plan.channels)]
-        rendition = RENDITIONS[number // len(self.plan.channels) % len(RENDITIONS)]
+        channel, rendition = choice(number, self.plan, self._favourite)
         player = Player(number, channel, rendition, self._edges, client, self._observe)
         player.steer(self._drained)
         task = asyncio.create_task(player.listen())
         task.add_done_callback(self._ended)
         self._seats.append(_Seat(player, task))
         self._report(player)
+
+    def _bored(self) -> _Seat | None:
+        """Who has listened longest to something else than it would choose now."""
+        return next((seat for seat in self._seats if seat.player.choice != self._choice(seat)), None)
+
+    def _choice(self, seat: _Seat) -> tuple[str, Rendition]:
+        return choice(seat.player.number, self.plan, self._favourite)
 
     async def _leave(self, seat: _Seat) -> None:
         self._seats.remove(seat)

@@ -1,8 +1,8 @@
 """Materialise: samples become rows of features in the warehouse, window after window, and the newest go into the cache.
 
-A run begins where the last one ended, and goes once more through what late samples may have changed: the last hour, and
-what soon stops being hot. Only windows whose numbers have changed get a row, so that a repeat changes nothing, and one
-that broke off is carried on by the next.
+A run begins where the last one ended, and goes once more through what late samples may have changed: the last hour of
+the platform's day, and what soon stops being hot. Only windows whose numbers have changed get a row, so that a repeat
+changes nothing, and one that broke off is carried on by the next.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from feature_store.windows import FeatureFrame
 from tasks.retain import LATE, STRETCH
 from tonewatch.clock import Clock, microseconds, stretches
 from tonewatch.errors import FeatureError
+from tonewatch.settings import Profile
 from warehouse import cursors, entities, features, retention, rollups, tenants
 from warehouse.cache import Cache
 from warehouse.database import Connection, Warehouse
@@ -30,9 +31,19 @@ from warehouse.database import Connection, Warehouse
 HOT = retention.LASTS["hot"] - timedelta(hours=1)
 #: At this age each window is gone through for the last time.
 LAST_LOOK = HOT - timedelta(hours=1)
+#: Late samples are looked for in so many windows at least, where the platform's hour is short.
+WINDOWS_LATE = 12
 #: Entities whose samples are in memory at once.
 AT_ONCE = 200
 Span = tuple[datetime, datetime]
+
+
+def late_of(profile: Profile) -> timedelta:
+    """How far back each run goes once more for late samples: an hour of the platform's day, as long as runs lie apart,
+    and at least a few windows.
+    """
+    hour, windows = profile.day_seconds / 24, WINDOWS_LATE * profile.window_seconds
+    return min(LATE, timedelta(seconds=max(hour, windows)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ async def materialize(
     if since is not None and since >= now:
         raise FeatureError(f"nothing can be made from {since.isoformat()} on: it is {now.isoformat()}")
     wanted = [view(name, profile) for name in names] or views(profile)
-    done = [await _materialize(tenant, warehouse, cache, each, clock, now, since) for each in wanted]
+    done = [await _materialize(tenant, warehouse, cache, each, clock, now, since, late_of(profile)) for each in wanted]
     return [each for each in done if each is not None]
 
 
@@ -85,6 +96,7 @@ async def _materialize(
     clock: Clock,
     now: datetime,
     since: datetime | None,
+    late: timedelta,
 ) -> Materialized | None:
     """None: in all that is hot the tenant has had no entity of the view."""
     # A window is left alone until its samples had as long again to come: or each run would correct the last one's end.
@@ -93,7 +105,7 @@ async def _materialize(
         if not await entities.within(tenant, db, made.entity, now - HOT, now):
             return None
         await features.put_view(tenant, db, made.stored, now)
-        spans = await _spans(tenant, db, made, now, end, since)
+        spans = await _spans(tenant, db, made, now, end, since, late)
     windows = rows = 0
     newest: list[FeatureFrame] = []
     seen: set[str] = set()
@@ -111,7 +123,13 @@ async def _materialize(
 
 
 async def _spans(
-    tenant: str, db: Connection, made: View, now: datetime, end: datetime, since: datetime | None
+    tenant: str,
+    db: Connection,
+    made: View,
+    now: datetime,
+    end: datetime,
+    since: datetime | None,
+    late: timedelta,
 ) -> list[Span]:
     """The stretches to go through; the last of them is the one that moves the cursor."""
     hot = now - HOT
@@ -126,7 +144,7 @@ async def _spans(
     if before > end:
         # The clock ran ahead and was set right: what the cursor tells of never was.
         return [(hot, end)]
-    return [(max(before - LAST_LOOK, hot), end - LAST_LOOK), (max(before - LATE, hot), end)]
+    return [(max(before - LAST_LOOK, hot), end - LAST_LOOK), (max(before - late, hot), end)]
 
 
 async def _stretch(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from time import process_time
 
@@ -30,7 +30,7 @@ from tonewatch.errors import ModelError
 from tonewatch.records import Sample, digest
 from tonewatch.settings import Profile
 
-#: An incident is found by what is told within so long of its onset.
+#: An incident is found by what is told within so long of its onset, on a platform whose day is a real one.
 FOUND_WITHIN = timedelta(minutes=10)
 #: Copies of a piece that get an anomaly each.
 COPIES = 4
@@ -38,7 +38,7 @@ COPIES = 4
 SHAPES = tuple(shape for shape in Shape if shape is not Shape.DROPOUT)
 #: Ticks that an anomaly lasts beyond the run that opens an incident.
 LONGER = 4
-PIECES_PER_DAY = 24
+PIECES_PER_DAY, DAY_SECONDS = 24, 86_400.0
 #: Times that either is timed on a piece.
 REPEATS = 3
 _LEAST_S, _LEAST_MB = 1e-6, 1e-3
@@ -54,16 +54,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An incident that needs no model to be known: a rule saw it, or people called it real. chains: where it was."""
+    """An incident that needs no model to be known: a rule saw it, or people called it real. chains: where it was;
+    until: when it was over, if it lasted longer than it takes to find it.
+    """
 
     id: str
     onset: datetime
     chains: frozenset[int]
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """A family's samples, from HORIZON before the piece to FOUND_WITHIN after it. chains: see tasks.train.chains_of."""
+    """A family's samples, from HORIZON before the piece to `found_within` after it. chains: tasks.train.chains_of."""
 
     tenant: str
     samples: Sequence[Sample]
@@ -74,7 +77,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An incident that a model would have opened, by itself, with the run of windows first..met; until: it held."""
+    """An incident that a model would have opened, by itself, with the run of windows first..met; until: it held, with
+    all that joined it.
+    """
 
     id: str
     entity: str
@@ -87,7 +92,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm.
+    """What a piece told. outcomes: id -> time, found by the champion, by the challenger, injected; pages: of calm;
+    standing: entities of which a page that was met before the piece holds on in it, of calm too.
 
     cost: seconds of the processor of either, MiB of either; None: nothing could be judged; crash: why the challenger
     failed, or empty.
@@ -98,6 +104,8 @@ class Seen:
     outcomes: Mapping[str, tuple[datetime, bool, bool, bool]] = field(default_factory=dict)
     champion_pages: Sequence[Page] = ()
     challenger_pages: Sequence[Page] = ()
+    champion_standing: Sequence[str] = ()
+    challenger_standing: Sequence[str] = ()
     cost: tuple[float, float, float, float] | None = None
     crash: str = ""
 
@@ -123,13 +131,20 @@ def length_of(profile: Profile) -> timedelta:
     return timedelta(seconds=profile.window_seconds + ticks * profile.tick_seconds)
 
 
+def found_within(profile: Profile) -> timedelta:
+    """How long after its onset what is told of an incident has found it: the same part of every platform's day, and
+    long enough for an anomaly.
+    """
+    return max(FOUND_WITHIN * (profile.day_seconds / DAY_SECONDS), length_of(profile))
+
+
 def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, seed: int = 0) -> Seen:
     """What the piece that begins at `start` tells of both.
 
     Raises ModelError: the champion fails, so that nothing can be compared.
     """
-    end = start + piece_of(profile)
-    frame = _frame(pair, stream, start - HORIZON, end + FOUND_WITHIN, profile, tuple(sorted(stream.chains)))
+    end, patience = start + piece_of(profile), found_within(profile)
+    frame = _frame(pair, stream, start - HORIZON, end + patience, profile, tuple(sorted(stream.chains)))
     if frame is None:
         return Seen(start)
     try:
@@ -144,14 +159,21 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
         return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
     within = [each for each in stream.incidents if start <= each.onset < end]
     for each in within:
-        found[each.id] = (each.onset, _finds(champion, each), _finds(challenger, each), False)
-    calm = [
-        [page for page in told if start < page.met <= end and not any(_is_of(page, each) for each in stream.incidents)]
-        for told in (champion, challenger)
-    ]
+        found[each.id] = (each.onset, _finds(champion, each, patience), _finds(challenger, each, patience), False)
     there = _share_judged(frame, start, end)
-    seconds = max(0.0, there * (end - start).total_seconds() - len(within) * FOUND_WITHIN.total_seconds())
-    return Seen(start, seconds, found, calm[0], calm[1], cost if there else None)
+    if not there:
+        return Seen(start, outcomes=found)
+    his, its = ([page for page in told if not _explained(page, stream, patience)] for told in (champion, challenger))
+    return Seen(
+        start,
+        max(0.0, there * (end - start).total_seconds() - len(within) * patience.total_seconds()),
+        found,
+        [page for page in his if start < page.met <= end],
+        [page for page in its if start < page.met <= end],
+        [page.entity for page in his if page.met <= start < page.until],
+        [page.entity for page in its if page.met <= start < page.until],
+        cost,
+    )
 
 
 def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:
@@ -210,22 +232,26 @@ def _pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profil
     ends = frame.ends[: scores.shape[1]]
     strange = spans(np.where(notable, scores, np.nan), [one.threshold] * len(scores), run=budget_of(profile).run)
     opened: list[Page] = []
-    open_until: dict[int, datetime] = {}
+    newest: dict[int, int] = {}  # of each chain, which page opened last
     for span in sorted(strange, key=lambda each: (each.met, each.row)):
         entity, met, until = entities[span.row], ends[span.met], ends[span.until]
         chain = chains[entity]
-        joins = chain in open_until and met <= open_until[chain] + REACH
-        open_until[chain] = max(until, open_until.get(chain, until))
-        if not joins:
-            name = digest(one.family, one.version, entity, met.isoformat())
-            opened.append(Page(name, entity, chain, ends[span.first], met, until, float(scores[span.row, span.met])))
+        place = newest.get(chain)
+        if place is not None and met <= opened[place].until + REACH:
+            opened[place] = replace(opened[place], until=max(until, opened[place].until))
+            continue
+        name = digest(one.family, one.version, entity, met.isoformat())
+        newest[chain] = len(opened)
+        opened.append(Page(name, entity, chain, ends[span.first], met, until, float(scores[span.row, span.met])))
     return opened
 
 
 def _injected(
     pair: Pair, stream: Stream, start: datetime, profile: Profile, seed: int, told: Sequence[Page]
 ) -> Iterator[tuple[str, tuple[datetime, bool, bool, bool]]]:
-    """Of each anomaly in a copy: who finds it. None goes where something was told, or known, of the live stream."""
+    """Of each anomaly in a copy: who finds it. None goes where something began to be told, or is known, of the live
+    stream. Whoever has told for long what still holds opens no incident of the anomaly: to him it is lost.
+    """
     family = metrics(pair.champion.family)
     piece = piece_of(profile)
     within = [each for each in stream.samples if start - HORIZON < each.time <= start + piece]
@@ -245,16 +271,16 @@ def _injected(
             length=length_of(profile),
             shapes=SHAPES,
         ):
-            if not _disturbed(stream, anomaly, told):
+            if not _disturbed(stream, anomaly, told, found_within(profile)):
                 yield anomaly.id, (anomaly.start, *_finders(pair, stream, anomaly, profile), True)
 
 
-def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page]) -> bool:
+def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page], patience: timedelta) -> bool:
     chain, start, end = stream.chains[anomaly.entity], anomaly.start - REACH, anomaly.end + REACH
     known = any(
-        chain in each.chains and start <= each.onset + FOUND_WITHIN and each.onset <= end for each in stream.incidents
+        chain in each.chains and start <= _over(each, patience) and each.onset <= end for each in stream.incidents
     )
-    return known or any(page.chain == chain and page.first <= end and start <= page.until for page in told)
+    return known or any(page.chain == chain and start <= page.first <= end for page in told)
 
 
 def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool]:
@@ -269,12 +295,25 @@ def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> 
     return champion, challenger
 
 
-def _finds(told: Sequence[Page], incident: Known) -> bool:
-    return any(_is_of(page, incident) for page in told)
+def _finds(told: Sequence[Page], incident: Known, patience: timedelta) -> bool:
+    return any(_is_of(page, incident, patience) for page in told)
 
 
-def _is_of(page: Page, incident: Known) -> bool:
-    return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + FOUND_WITHIN
+def _is_of(page: Page, incident: Known, patience: timedelta) -> bool:
+    return page.chain in incident.chains and incident.onset - REACH <= page.met <= incident.onset + patience
+
+
+def _explained(page: Page, stream: Stream, patience: timedelta) -> bool:
+    """Whether it is of an incident that is known: no page of calm."""
+    return any(
+        page.chain in each.chains and each.onset - REACH <= page.met <= _over(each, patience)
+        for each in stream.incidents
+    )
+
+
+def _over(incident: Known, patience: timedelta) -> datetime:
+    found = incident.onset + patience
+    return found if incident.until is None else max(found, incident.until)
 
 
 def _met(page: Page, other: Page) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_store.definitions import metrics
@@ -19,9 +19,9 @@ from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.ask import worth
 from tasks.detect import HORIZON
 from tasks.judge import opinion_of
-from tasks.shadow import FOUND_WITHIN, Known, Pair, Seen, Stream, piece_of, shadow
+from tasks.shadow import Known, Pair, Seen, Stream, found_within, piece_of, shadow
 from tasks.train import chains_of, families_of
-from tonewatch.records import digest
+from tonewatch.records import Incident, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import cursors, incidents, questions, retention, samples, validations
@@ -130,7 +130,7 @@ async def observe(
     """
     piece = piece_of(profile)
     begun = await _next_piece(tenant, warehouse, validation, piece, now)
-    last = min(now - FOUND_WITHIN, validation.started + timedelta(seconds=validation.plan["longest_s"]))
+    last = min(now - found_within(profile), validation.started + timedelta(seconds=validation.plan["longest_s"]))
     done = Shadowed(tenant, begun, 0, 0, 0)
     while begun + piece <= last:
         async with warehouse.as_tenant(tenant) as db:
@@ -189,7 +189,7 @@ async def _stream(tenant: str, db: Connection, family: str, start: datetime, end
     """The family's samples around the piece, and the incidents that are known without a model."""
     topology = Topology(await known_entities.load(tenant, db, end))
     parts = families_of(topology).get(family, ())
-    first, last = start - HORIZON, end + FOUND_WITHIN + timedelta(microseconds=1)
+    first, last = start - HORIZON, end + found_within(profile) + timedelta(microseconds=1)
     read = await samples.read(tenant, db, first, last, entities=parts, metrics=sorted(metrics(family)))
     starved = await samples.read(tenant, db, first, last, entities=[WATCHER], metrics=[STARVED])
     chains = chains_of(topology, parts)
@@ -201,15 +201,23 @@ async def _known(
 ) -> list[Known]:
     """Incidents in which a rule had part, and those that people's labels make real (ml/labelling.py)."""
     found: list[Known] = []
-    near = [each for each in await incidents.opened_since(tenant, db, start) if each.onset < end]
-    opinion = await opinion_of(tenant, db) if near else None
-    for incident in near:
+    there = await _there_within(tenant, db, start, end)
+    opinion = await opinion_of(tenant, db) if there else None
+    for incident in there:
         where = {
             chain for entity, chain in chains.items() if any(topology.related(entity, at) for at in incident.entities)
         }
         if where and opinion is not None and opinion.verdict(incident.id):
-            found.append(Known(incident.id, incident.onset, frozenset(where)))
+            over = incident.impact_ended or incident.closed or end
+            found.append(Known(incident.id, incident.onset, frozenset(where), over))
     return found
+
+
+async def _there_within(tenant: str, db: Connection, start: datetime, end: datetime) -> list[Incident]:
+    """Incidents that began before `end` and were not over before `start`."""
+    later = await incidents.closed_between(tenant, db, start, datetime.max.replace(tzinfo=UTC))
+    found = {each.id: each for each in [*later, *await incidents.active(tenant, db)]}
+    return [each for each in found.values() if each.onset < end]
 
 
 def _observations(validation: str, tenant: str, seen: Seen) -> list[Observation]:
@@ -220,8 +228,13 @@ def _observations(validation: str, tenant: str, seen: Seen) -> list[Observation]
     if seen.crash:
         return [Observation(_name(validation, tenant, "crash", seen), "crash", seen.start, {"error": seen.crash})]
     if seen.calm_seconds:
-        pages = {"champion": [page.id for page in seen.champion_pages]}
-        pages["challenger"] = [page.id for page in seen.challenger_pages]
+        pages = {
+            who: [*(page.id for page in told), *(f"{entity} still" for entity in standing)]
+            for who, told, standing in (
+                ("champion", seen.champion_pages, seen.champion_standing),
+                ("challenger", seen.challenger_pages, seen.challenger_standing),
+            )
+        }
         calm = {"seconds": seen.calm_seconds, **pages}
         told.append(Observation(_name(validation, tenant, "calm", seen), "calm", seen.start, calm))
     if seen.cost is not None:

@@ -165,6 +165,11 @@ class Stage:
         director = self.announced["inventory_url"].removesuffix("/inventory")
         self.control("POST", f"{director}/audience", {"share": share, "seconds": seconds})
 
+    def favour(self, favourite: dict[str, Any]) -> dict[str, Any]:
+        """Let the audience favour a channel and rendition for good (soundstage/favourite.py); what it does now."""
+        director = self.announced["inventory_url"].removesuffix("/inventory")
+        return dict(self.control("POST", f"{director}/audience/favourite", favourite))
+
     @property
     def channels(self) -> list[str]:
         """The ids of the channels."""

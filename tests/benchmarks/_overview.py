@@ -31,6 +31,14 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
         "each beside its goal. Each page says how, and what falls short.",
         (
             ("lifecycle", "From drift to promotion, unattended", ()),
+            (
+                "lifecycle_live",
+                "The same on the live soundstage",
+                (
+                    *("steps", "drift_days", "promotion_days", "pages_week_calm", "pages_week_drifted"),
+                    *("pages_week_after", "sabotage_answer", "sabotage_promoted", "starved_share"),
+                ),
+            ),
             ("ab", "Validation in A/B", ("aa_wrong_verdicts", "power")),
             ("drift", "Drift", ("planted_found", "false_per_month")),
             ("replay", "The replay gate", ("bit_exact", "incidents", "planted_refused")),
@@ -42,6 +50,9 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
         ),
     ),
 }
+
+#: What no benchmark measures but a campaign, by its target.
+CAMPAIGNS: Mapping[str, str] = {"replayed": "replayed", "lifecycle_live": "learned"}
 
 
 def write(folder: Path) -> None:
@@ -76,12 +87,11 @@ def _about(name: str, result: Mapping[str, Any]) -> list[str]:
     seconds = f", {result['seconds']} s" if "seconds" in result else ""
     seed = "none: no chance in it" if result["seed"] is None else _short(result["seed"])
     beside = "; ".join(result["baselines"]) or "none"
+    command = f"make {CAMPAIGNS[name]}" if name in CAMPAIGNS else f"make bench NAME={name}"
     return [
         f"- Data: {result['data']}.",
         f"- Beside it in the same run: {beside}.",
-        f"- Seed: {seed}. Machine: {result['machine']}{seconds}, {result['date']}. `make bench NAME={name}`"
-        if name != "replayed"
-        else f"- Seed: {seed}. Machine: {result['machine']}, {result['date']}. `make replayed`",
+        f"- Seed: {seed}. Machine: {result['machine']}{seconds}, {result['date']}. `{command}`",
     ]
 
 

@@ -8,6 +8,7 @@ watcher found live stands beside it: a replay hears each sample at its own time,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -58,6 +59,17 @@ class Demo:
         self.began = datetime.now(UTC)
         self._until = time.monotonic() + minutes * 60 + patience_s
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+    @property
+    def stage(self) -> Path | None:
+        """The folder of its soundstage as soon as that is on air, long before there is a result."""
+        for announced in Path("/tmp").glob("tonewatch-demo-*/stage/stage.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                pid = json.loads(announced.read_text(encoding="utf-8"))["pid"]
+                status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+                if int(status.rpartition(")")[2].split()[1]) == self._process.pid:
+                    return announced.parent
+        return None
 
     def wait(self) -> dict[str, Any]:
         """Until the fault is over; the demo's result. Raises SystemExit: it gave none."""

@@ -190,6 +190,38 @@ def test_fault_from_outside_the_project_is_injected_and_healed(running: Running)
     wait_for(back, 20, "the edge is back")
 
 
+def hits_of(running: Running, seconds: float) -> float:
+    """The share of lookups that the edges answer from their caches within so long."""
+
+    def counted() -> tuple[float, float]:
+        urls = [f"{edge['base_url']}/metrics" for edge in running.inventory["edges"]]
+        hits, misses = (
+            sum(running.metric(url, f"edge_cache_{name}_total") for url in urls) for name in ("hits", "misses")
+        )
+        return hits, misses
+
+    hits, misses = counted()
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() - began >= seconds, seconds + 5, "the window is over")
+    more_hits, more_misses = counted()
+    return (more_hits - hits) / max(more_hits - hits + more_misses - misses, 1)
+
+
+def test_audience_that_favours_one_rendition_shares_what_the_edges_keep(running: Running) -> None:
+    assert hits_of(running, 6.0) < 0.2
+    folder = ("--dir", str(running.folder))
+    told = command("audience", "--channel", "ch1", "--rendition", "opus-96", *folder)
+    assert told["favourite"] == ["ch1", "opus-96", 1.0]
+    wait_for(lambda: hits_of(running, 4.0) > 0.3, 60, "players of an edge hear the same")
+    assert running.players("player_stalled") == 0
+    command("audience", "--channel", "ch1", "--rendition", "opus-96", "--share", "0", *folder)
+    wait_for(lambda: hits_of(running, 4.0) < 0.2, 60, "each hears its own again")
+    words = [sys.executable, "-m", "soundstage", "audience", "--channel", "ch9", "--rendition", "opus-96", *folder]
+    refused = subprocess.run(words, capture_output=True, text=True, cwd=PROJECT, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert "channels are ch1" in refused.stderr
+
+
 def test_ingest_takes_the_backup_without_a_gap(running: Running) -> None:
     ingest = next(c for c in running.inventory["components"] if c["stage"] == "ingest")
     login = httpx.URL(running.stage["supervisor_url"])

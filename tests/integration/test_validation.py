@@ -12,7 +12,7 @@ from sqlalchemy import text
 from console.labelling import asked as shown
 from ml.ab_plan import Answer
 from ml.champion import Champion
-from tasks.shadow import FOUND_WITHIN, Pair, piece_of
+from tasks.shadow import Pair, found_within, piece_of
 from tasks.validate import id_of, judged, mask, observe, plan_for, read_back, written
 from tests.conftest import new_tenant
 from tests.integration.furnished import VALIDATION, looked
@@ -29,7 +29,7 @@ from warehouse.validations import Disagreement, Observation, Validation
 
 PROFILE = load_profile("demo")
 PIECE = int(piece_of(PROFILE).total_seconds())
-LATE = int(FOUND_WITHIN.total_seconds())
+LATE = int(found_within(PROFILE).total_seconds())
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ async def counts(warehouse: Warehouse, tenant: str) -> dict[str, int]:
 
 
 def when(pieces: float) -> datetime:
-    return NOON + pieces * timedelta(seconds=PIECE) + FOUND_WITHIN
+    return NOON + pieces * timedelta(seconds=PIECE) + found_within(PROFILE)
 
 
 def test_a_plan_comes_back_as_it_was_written() -> None:

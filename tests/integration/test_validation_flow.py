@@ -10,7 +10,7 @@ import pytest
 
 from feature_store.definitions import fingerprint
 from ml import registry, versions
-from tasks.shadow import FOUND_WITHIN, piece_of
+from tasks.shadow import found_within, piece_of
 from tests.conftest import Database
 from tests.integration.servers import Mlflow, flow_told
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
@@ -21,7 +21,8 @@ from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
 PIECES = 60
-PIECE = int(piece_of(load_profile("demo")).total_seconds())
+PROFILE = load_profile("demo")
+PIECE = int(piece_of(PROFILE).total_seconds())
 #: Several runs in one process: each starts seconds faster. Arguments: tenant, challenger, then URI and moment of each.
 FLOW = """
 import asyncio, json, os, sys
@@ -115,4 +116,4 @@ async def test_a_challenger_that_is_shown_to_be_worse_waits_no_longer(
 
 
 def moment(pieces: int) -> datetime:
-    return NOON + pieces * timedelta(seconds=PIECE) + FOUND_WITHIN
+    return NOON + pieces * timedelta(seconds=PIECE) + found_within(PROFILE)

@@ -190,3 +190,22 @@ def test_rows_of_any_order_say_the_same() -> None:
     mixed = np.random.default_rng(1).permutation(len(rows.times))
     other = judged(Rows(rows.places[mixed], rows.times[mixed], rows.values[mixed]))
     assert [shift.verdict for shift in other.shifts] == [shift.verdict for shift in judged(rows).shifts]
+
+
+def compressed(drifted: float, days: int = 12, seed: int = 1) -> Rows:
+    """A feature of a day of ninety seconds, nine windows each, of two entities; after `drifted` days it is lower."""
+    chance = np.random.default_rng(seed)
+    times = MONDAY + np.arange(1, 9 * days + 1) * 10_000_000
+    since = (times - MONDAY) / 90_000_000
+    usual = 0.85 + 0.05 * np.sin(2 * np.pi * since) - np.where(since > drifted, 0.5, 0.0)
+    values = np.concatenate([usual + 0.04 * chance.standard_normal(len(times)) for _ in range(2)])
+    return Rows(np.repeat(np.arange(2), len(times)), np.tile(times, 2), values[:, None])
+
+
+def test_a_compressed_day_whose_hours_are_shorter_than_its_windows_is_judged() -> None:
+    end = MONDAY + 12 * 90_000_000
+
+    def told(drifted: float) -> Verdict:
+        return judge(hourly(compressed(drifted), end, 90_000_000, 29), ("hit_ratio",), (0.05,)).verdict
+
+    assert [told(99.0), told(11.0), told(11.5)] == [Verdict.STEADY, Verdict.DRIFT, Verdict.DRIFT]

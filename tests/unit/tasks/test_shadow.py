@@ -11,7 +11,7 @@ from feature_store.windows import Floats
 from ml.ab_test import GUARDS, LATENCY
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
-from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, length_of, piece_of, shadow
+from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, found_within, length_of, piece_of, shadow
 from tests.unit.transcoders import NOON, PARTS, at, champion, forest, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
@@ -73,7 +73,7 @@ def test_an_incident_that_is_known_is_found_by_one_and_no_page_of_calm(good: Cha
     told = seen(deaf, good, stream(telemetry(-360, int(PIECE) + 600, ill=ILL), [known]))
     assert told.outcomes["incident"] == (at(12), False, True, False)
     assert (list(told.challenger_pages), told.alone()) == ([], [])
-    assert told.calm_seconds == max(0.0, PIECE - FOUND_WITHIN.total_seconds())
+    assert told.calm_seconds == max(0.0, PIECE - found_within(PROFILE).total_seconds())
 
 
 def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: Champion) -> None:
@@ -83,6 +83,36 @@ def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: 
     assert at(10) <= page.first <= page.met <= at(75)
     assert page.score > good.threshold
     assert all(injected for _, _, _, injected in told.outcomes.values())
+
+
+def endless(*parts: str) -> Stream:
+    """These parts, or the first alone, lag from long before the piece on."""
+    until = int(PIECE) + 600
+    return stream(telemetry(-360, until, ill=dict.fromkeys(parts or PARTS[:1], (-360, until))))
+
+
+def test_a_page_that_holds_on_stands_in_every_piece_and_is_asked_about_once(good: Champion, deaf: Champion) -> None:
+    told = seen(good, deaf, endless())
+    assert (list(told.champion_pages), list(told.champion_standing)) == ([], [PARTS[0]])
+    assert (list(told.challenger_pages), list(told.challenger_standing), told.alone()) == ([], [], [])
+    assert told.calm_seconds == PIECE
+
+
+def test_whoever_has_told_of_a_part_for_long_finds_no_anomaly_in_it(good: Champion, deaf: Champion) -> None:
+    quiet, ill = stream(calm()), endless(*PARTS)
+    his, its = ([found for _, _, found, _ in seen(deaf, good, of).outcomes.values()] for of in (quiet, ill))
+    assert any(his)
+    assert its == [False] * COPIES
+
+
+def test_a_page_that_holds_on_because_of_a_known_incident_does_not_stand(good: Champion, deaf: Champion) -> None:
+    lasting = Known("incident", at(-360), frozenset({0}), at(PIECE))
+    told = seen(good, deaf, replace(endless(), incidents=[lasting]))
+    assert list(told.champion_standing) == []
+    over = replace(lasting, until=at(-200))
+    assert list(seen(good, deaf, replace(endless(), incidents=[over])).champion_standing) == []
+    later = replace(lasting, onset=at(-100), until=at(PIECE))
+    assert list(seen(good, deaf, replace(endless(), incidents=[later])).champion_standing) == [PARTS[0]]
 
 
 def test_an_anomaly_goes_into_no_copy_in_which_something_is_amiss_already(good: Champion) -> None:
@@ -135,3 +165,8 @@ def test_a_piece_is_an_hour_of_the_day_and_holds_an_anomaly() -> None:
     assert piece_of(platform) == timedelta(hours=1)
     assert length_of(platform) <= piece_of(platform)
     assert length_of(PROFILE) == piece_of(PROFILE)
+
+
+def test_an_incident_is_found_within_the_same_part_of_every_day_and_never_before_an_anomaly_can_be() -> None:
+    assert found_within(load_profile("platform")) == FOUND_WITHIN
+    assert found_within(PROFILE) == length_of(PROFILE) < FOUND_WITHIN
