@@ -153,7 +153,7 @@ def _still(rows: npt.NDArray[np.int64]) -> Floats:
     """The mean depth at which one of so many rows is isolated (equation 1 of the paper)."""
     counts = np.maximum(rows, 2).astype(np.float64)
     usual = 2.0 * (np.log(counts - 1.0) + np.euler_gamma) - 2.0 * (counts - 1.0) / counts
-    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, usual))  # noqa: PLR2004 - two are parted by one cut
+    return np.where(rows <= 1, 0.0, np.where(rows == 2, 1.0, usual))
 
 
 def _usual_depth(forest: IsolationForest) -> float:

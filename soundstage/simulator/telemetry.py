@@ -48,7 +48,8 @@ class Simulation:
         self.platform: Platform = platform(wish.series)
         self.usual = happenings(wish, self.platform)
         self.faults: list[Placed] = placed(wish, self.platform, chosen(wish.faults, wish.faults_from), self.usual)
-        self.calendar = Calendar(wish.start, wish.days, wish.growth, np.random.default_rng([wish.seed, 13]))
+        chance, evening = np.random.default_rng([wish.seed, 13]), (wish.evening, wish.evening_from)
+        self.calendar = Calendar(wish.start, wish.days, wish.growth, chance, evening)
         self.figures = Figures(wish, self.platform)
 
     @property
