@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -16,7 +16,7 @@ from flows import learn
 from ml import drift_report
 from ml.champion import Champion
 from ml.drift import Verdict
-from tasks.drift import INCIDENTS, Checked, check, pictured
+from tasks.drift import INCIDENTS, Checked, check, due, pictured
 from tasks.fetch import Bench
 from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseError
@@ -25,8 +25,8 @@ from warehouse import calibrations, drift, lineage, tenants
 from warehouse.database import Warehouse
 from warehouse.drift import DriftCheck, RetrainingRequest
 
-#: (tenant, families or None for all, key) -> the flow run that will train them.
-Ask = Callable[[str, Sequence[str] | None, str], Awaitable[str]]
+#: (tenant, families or None for all, key, now) -> the flow run that will train them.
+Ask = Callable[[str, Sequence[str] | None, str, datetime], Awaitable[str]]
 
 
 @dataclass(slots=True)
@@ -118,21 +118,23 @@ async def _logged(tenant: str, warehouse: Warehouse, uri: str, of: Checked) -> t
 
 
 async def _deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
-    """Hand what waits to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
+    """Hand what is due to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
+    now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
-        waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None]
+        day = timedelta(seconds=(await tenants.profile(tenant, db)).day_seconds)
+        waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None and due(each, now, day)]
     if not waiting:
         return
     families = sorted({each.view for each in waiting})
     key = f"drift-{tenant}-{'-'.join(families)}-{max(each.asked for each in waiting).isoformat()}"
     try:
-        run = await ask(tenant, None if INCIDENTS in families else families, key)
+        run = await ask(tenant, None if INCIDENTS in families else families, key, now)
     except PartFailed as error:
         told.away.append(f"{tenant}: the retraining of {', '.join(families)} waits: {error}")
         return
     async with warehouse.as_tenant(tenant) as db:
         for each in waiting:
-            await drift.delivered(tenant, db, each, run, clock.now())
+            await drift.delivered(tenant, db, each, run, now)
     told.asked += [(tenant, each) for each in waiting]
 
 

@@ -35,6 +35,8 @@ from warehouse import entities as known
 from warehouse.database import Warehouse
 
 Floats = npt.NDArray[np.float64]
+#: Days of the platform that are learned from: each half has seen each hour.
+LEARNED_DAYS = 2
 #: Samples are read this many windows at a time: months of history must not lie in memory.
 WINDOWS_PER_READ = 720
 
