@@ -47,9 +47,10 @@ async def training(
     """Train the tenant's families on its calm telemetry from `start` to `end` and register the models.
 
     Without them: the tenant of the settings, the two days before now (`as_of`, where one is given: what it makes is as
-    old as that), all families it has, each as the kind of model that its profile names (`models`). The thresholds of all are set together. What passes the offline gate becomes
-    challenger, or champion where there is none. A family that fails keeps its champion, and the others are trained all
-    the same. Raises ModelError at the end, naming those that failed.
+    old as that), all families it has, each as the kind of model that its profile names (`models`). The thresholds of
+    all are set together. What passes the offline gate becomes challenger, or champion where there is none. A family
+    that fails keeps its champion, and the others are trained all the same. Raises ModelError at the end, naming those
+    that failed.
     """
     settings, now = read(), as_of or SYSTEM.now()
     warehouse = Warehouse.from_settings(settings)

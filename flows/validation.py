@@ -56,8 +56,9 @@ async def validation(
     """Go on with the validation of every challenger, on what was stored since the last run; begin it where it is new.
 
     tenants: whose streams they judge (default: the tenant of the settings); challengers: family -> version (default:
-    what the registry calls so, but no newer one before a validation that goes on has ended); longest_days: of the platform, for validations that begin now. A family that fails
-    keeps no other from its turn. Raises ModelError at the end, naming those that failed; the champion stays.
+    what the registry calls so, but no newer one before a validation that goes on has ended); longest_days: of the
+    platform, for validations that begin now. A family that fails keeps no other from its turn. Raises ModelError at
+    the end, naming those that failed; the champion stays.
     """
     settings = read()
     now = as_of or SYSTEM.now()

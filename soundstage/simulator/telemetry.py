@@ -71,6 +71,7 @@ class Simulation:
             "calm_until": wish.time(min(wish.first_faulty_step, wish.steps)).isoformat(),
             "faults": [each.truth(wish, self.platform) for each in self.faults],
             "no_faults": {
+                "evenings": {"height": wish.evening, "from_day": wish.evening_from},
                 "holidays": [f"{day:%Y-%m-%d}" for day in days if day < wish.end],
                 "releases": [
                     {"time": wish.time(step).isoformat(), "number": line, "magnitude": round(by, 3)}
