@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -18,7 +18,7 @@ from ml.champion import Champion
 from ml.drift import Verdict
 from ml.kinds import family_and_kind
 from policy.retraining import Why
-from tasks.drift import INCIDENTS, Checked, check, pictured
+from tasks.drift import INCIDENTS, Checked, check, due, pictured
 from tasks.fetch import Bench
 from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseError
@@ -27,8 +27,8 @@ from warehouse import calibrations, drift, lineage, tenants
 from warehouse.database import Warehouse
 from warehouse.drift import ALL, DriftCheck, RetrainingRequest
 
-#: (tenant, families or None for all, key, what asked) -> the flow run that will train them.
-Ask = Callable[[str, Sequence[str] | None, str, Sequence[str]], Awaitable[str]]
+#: (tenant, families or None for all, key, now, what asked) -> the flow run that will train them.
+Ask = Callable[[str, Sequence[str] | None, str, datetime, Sequence[str]], Awaitable[str]]
 
 
 @dataclass(slots=True)
@@ -123,22 +123,24 @@ async def _logged(tenant: str, warehouse: Warehouse, uri: str, of: Checked) -> t
 
 
 async def deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
-    """Hand what waits to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
+    """Hand what is due to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
+    now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
-        waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None]
+        day = timedelta(seconds=(await tenants.profile(tenant, db)).day_seconds)
+        waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None and due(each, now, day)]
     if not waiting:
         return
     families = sorted({each.view for each in waiting})
     key = f"training-{tenant}-{'-'.join(families)}-{max(each.asked for each in waiting).isoformat()}"
     whole, why = {INCIDENTS, ALL} & set(families), sorted({each.why for each in waiting})
     try:
-        run = await ask(tenant, None if whole else families, key, why)
+        run = await ask(tenant, None if whole else families, key, now, why)
     except PartFailed as error:
         told.away.append(f"{tenant}: the retraining of {', '.join(families)} waits: {error}")
         return
     async with warehouse.as_tenant(tenant) as db:
         for each in waiting:
-            await drift.delivered(tenant, db, each, run, clock.now())
+            await drift.delivered(tenant, db, each, run, now)
     told.asked += [(tenant, each) for each in waiting]
 
 
@@ -152,7 +154,7 @@ async def _relearn(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, to
     since = min(each.requested for each in waiting)
     key = f"relearn-{tenant}-{'-'.join(families)}-{since.isoformat()}-{clock.now():%Y-%m-%d}"
     try:
-        told.relearned[tenant] = await ask(tenant, families, key, [Why.DEPARTURE.value])
+        told.relearned[tenant] = await ask(tenant, families, key, clock.now(), [Why.DEPARTURE.value])
     except PartFailed as error:
         told.away.append(f"{tenant}: the new training of {', '.join(families)} waits: {error}")
 

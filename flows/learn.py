@@ -65,13 +65,15 @@ async def learn(
     return told | {"figures": figures}
 
 
-async def ask(tenant: str, families: Sequence[str] | None, key: str, why: Sequence[str]) -> str:
-    """Ask for a training of those families (None: all) on the two days before it runs, and do not wait for it.
+async def ask(tenant: str, families: Sequence[str] | None, key: str, at: datetime, why: Sequence[str]) -> str:
+    """Ask for a training of those families (None: all) on the two days before `at`, and do not wait for it.
 
-    key: the same key makes one run, however often it is asked for; why: what asks (policy/retraining.py). Returns the
-    flow run's id. Raises PartFailed: Prefect is away or does not know the deployment.
+    key: the same key makes one run, however often it is asked for; at: the asker's now, which is the training's, too,
+    however late a worker comes to it; why: what asks (policy/retraining.py). Returns the flow run's id. Raises
+    PartFailed: Prefect is away or does not know the deployment.
     """
-    parameters = {"tenant": tenant, "families": None if families is None else list(families), "why": list(why)}
+    parameters: dict[str, Any] = {"tenant": tenant, "families": None if families is None else list(families)}
+    parameters |= {"as_of": at.isoformat(), "why": list(why)}
     try:
         async with get_client() as client:
             run = await arun_deployment(

@@ -46,28 +46,30 @@ async def training(
     kind: str | None = None,
     trials: int | None = None,
     why: list[str] | None = None,
+    as_of: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """Train the tenant's families on its calm telemetry from `start` to `end` and register the models.
 
-    Without them: the tenant of the settings, the two days before now, all families it has, each as the kind of model
-    that its profile names (`models`). trials: settings that are tried per family (None: as the profile's `search`);
-    why: what asked for it (None: somebody by hand). The thresholds of all are set together. What passes the offline
-    gate becomes challenger, or champion where there is none. A family that fails keeps its champion, and the others
-    are trained all the same. Raises ModelError at the end, naming those that failed.
+    Without them: the tenant of the settings, the two days before now (`as_of`, where one is given: what it makes is as
+    old as that), all families it has, each as the kind of model that its profile names (`models`). trials: settings
+    that are tried per family (None: as the profile's `search`); why: what asked for it (None: somebody by hand). The
+    thresholds of all are set together. What passes the offline gate becomes challenger, or champion where there is
+    none. A family that fails keeps its champion, and the others are trained all the same. Raises ModelError at the
+    end, naming those that failed.
     """
-    settings = read()
+    settings, now = read(), as_of or SYSTEM.now()
     warehouse = Warehouse.from_settings(settings)
     whose, asked = tenant or settings.tenant, ",".join(why or [Why.HAND.value])
     failed: dict[str, str] = {}
     try:
-        stretch = await _stretch(whose, warehouse, start, end, asked, trials)
+        stretch = await _stretch(whose, warehouse, start, end or now, asked, trials)
         platform = await platform_of(warehouse, stretch)
         refuse_unknown(stretch.profile.models)
         known = families_of(platform)
         wanted = _wanted(known, families)
         lessons = await _learn(warehouse, stretch, platform, wanted, seed, failed, kind)
         series = await learned_series(warehouse, stretch, platform, failed) if families is None else None
-        trained = await _crown(warehouse, settings, stretch, lessons, series, platform, len(known), seed, failed)
+        trained = await _crown(warehouse, settings, stretch, lessons, series, platform, len(known), seed, now, failed)
     except TonewatchError as error:  # nothing was trained at all: told where trainings are looked up, and failed
         await tell({"training": str(error)}, settings, whose, asked)
         raise
@@ -111,6 +113,7 @@ async def _crown(
     platform: Topology,
     families: int,
     seed: int,
+    now: datetime,
     failed: dict[str, str],
 ) -> list[Trained]:
     """Set all thresholds together, hold each model against its champion and register it; why one is not: `failed`."""
@@ -124,7 +127,7 @@ async def _crown(
             failed |= {lesson.family: str(error) for lesson in lessons} or {SERIES_NAME: str(error)}
             return []
     if series is not None:
-        await attempted(SERIES_NAME, told_series(warehouse, settings, stretch, series, calibration), failed)
+        await attempted(SERIES_NAME, told_series(warehouse, settings, stretch, series, calibration, now), failed)
     if calibration is None:
         return []
     if len(lessons) < families:
@@ -140,7 +143,7 @@ async def _crown(
         verdict = await attempted(lesson.family, proving, failed)
         if verdict is None:
             continue
-        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, verdict, seed)
+        publishing = publish_family(warehouse, settings, stretch, lesson, calibration, verdict, seed, now)
         one = await attempted(lesson.family, publishing, failed)
         if one is not None:
             trained.append(one)
@@ -165,11 +168,16 @@ async def learn_all_series(warehouse: Warehouse, stretch: Stretch, platform: Top
 
 @task(name="publish-series", cache_policy=NO_CACHE, persist_result=False)
 async def told_series(
-    warehouse: Warehouse, settings: Settings, stretch: Stretch, series: SeriesLesson, calibration: Calibration | None
+    warehouse: Warehouse,
+    settings: Settings,
+    stretch: Stretch,
+    series: SeriesLesson,
+    calibration: Calibration | None,
+    now: datetime,
 ) -> None:
     """Their thresholds in force, and an artifact that says which families have one, and why others have none."""
     uri = settings.mlflow_tracking_uri or ""
-    lines = await publish_series(warehouse, uri, stretch, series, calibration, now=SYSTEM.now())
+    lines = await publish_series(warehouse, uri, stretch, series, calibration, now=now)
     words = f"{len(series.names)} single series, {len(series.ready())} of {len(series.judged)} families calibrated."
     await acreate_table_artifact(lines, key="training-series", description=words)
 
@@ -224,9 +232,10 @@ async def publish_family(
     calibration: Calibration,
     verdict: Verdict,
     seed: int,
+    now: datetime,
 ) -> Trained:
     """One family: its model is registered, with the threshold that was found for the tenant."""
-    uri, now = settings.mlflow_tracking_uri or "", SYSTEM.now()
+    uri = settings.mlflow_tracking_uri or ""
     return await publish(warehouse, uri, stretch, lesson, calibration, verdict=verdict, seed=seed, now=now)
 
 
@@ -266,7 +275,7 @@ async def _stretch(
     tenant: str,
     warehouse: Warehouse,
     start: datetime | None,
-    end: datetime | None,
+    end: datetime,
     why: str,
     trials: int | None,
 ) -> Stretch:
@@ -275,7 +284,6 @@ async def _stretch(
     if trials is not None:
         effort = Search(trials=trials, seconds=profile.search.seconds)
         profile = profile.model_copy(update={"search": effort})
-    end = end or SYSTEM.now()
     start = start or end - timedelta(seconds=LEARNED_DAYS * profile.day_seconds)
     if start.tzinfo is None or end.tzinfo is None or start >= end:
         raise SettingsError(f"no stretch of time: {start} to {end}; give both with their zone, the earlier first")

@@ -16,7 +16,7 @@ from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from ml.champion import Champion
 from tasks.shadow import Pair
-from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, plan_for, read_back, written
+from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, ongoing, plan_for, read_back, written
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, read
@@ -57,8 +57,9 @@ async def validation(
     """Go on with the validation of every challenger, on what was stored since the last run; begin it where it is new.
 
     tenants: whose streams they judge (default: the tenant of the settings); challengers: family -> version (default:
-    what the registry calls so); longest_days: of the platform, for validations that begin now. A family that fails
-    keeps no other from its turn. Raises ModelError at the end, naming those that failed; the champion stays.
+    what the registry calls so, but no newer one before a validation that goes on has ended); longest_days: of the
+    platform, for validations that begin now. A family that fails keeps no other from its turn. Raises ModelError at
+    the end, naming those that failed; the champion stays.
     """
     settings = read()
     now = as_of or SYSTEM.now()
@@ -68,11 +69,11 @@ async def validation(
     failed: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     try:
-        for family, (champion, challenger) in (await _contests(settings, challengers)).items():
+        wanted = tenants or [settings.tenant]
+        contests = await _contests(settings, warehouse, challengers, wanted, now)
+        for family, (champion, challenger) in contests.items():
             try:
-                contest = await contest_of(
-                    settings, warehouse, family, champion, challenger, tenants or [settings.tenant]
-                )
+                contest = await contest_of(settings, warehouse, family, champion, challenger, wanted)
                 rows.append(await _validated(settings, warehouse, contest, now, longest_days))
             except TonewatchError as error:
                 failed[family] = str(error)
@@ -91,16 +92,26 @@ async def validation(
     return rows
 
 
-async def _contests(settings: Settings, named: Mapping[str, str] | None) -> dict[str, tuple[str, str]]:
-    """Family -> (champion, challenger). Raises ModelError: the registry is away, or a named one cannot be compared."""
+async def _contests(
+    settings: Settings, warehouse: Warehouse, named: Mapping[str, str] | None, wanted: Sequence[str], now: datetime
+) -> dict[str, tuple[str, str]]:
+    """Family -> (champion, challenger). Raises ModelError: the registry is away, or a named one cannot be compared.
+
+    A challenger that is being validated is not superseded by a newer one: with a training a night none would ever be
+    judged.
+    """
     from ml import registry  # imports mlflow: seconds that are only paid here
 
     uri = settings.mlflow_tracking_uri or ""
     champions = await asyncio.to_thread(registry.champion_versions, uri)
     waiting = named if named is not None else await asyncio.to_thread(registry.challenger_versions, uri)
+    going: dict[tuple[str, str], str] = {}
+    for tenant in wanted if named is None else ():
+        going = await ongoing(tenant, warehouse, now) | going
     found = {}
-    for family, challenger in sorted(waiting.items()):
+    for family, newest in sorted(waiting.items()):
         champion = champions.get(family)
+        challenger = going.get((family, champion or ""), newest)
         if champion is not None and champion != challenger:
             found[family] = (champion, challenger)
         elif named is not None:

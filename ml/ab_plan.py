@@ -1,7 +1,8 @@
 """What an A/B validation is asked, and what it answers: the plan before it begins, and the verdict at any time after.
 
 Every bound holds at all times at once (ml/betting.py), so that whoever looks may look after each observation and stop
-at any. The chance of a wrong answer, `alpha`, is shared: half for the effect, the rest equally over the guards.
+at any. The chance of a wrong answer, `alpha`, is shared: half for the effect, both its sides; a quarter for guards that
+are shown broken, equally; a quarter for pages that are shown to be fewer.
 """
 
 from __future__ import annotations
@@ -77,6 +78,28 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Fewer:
+    """Pages, of which a challenger may send fewer than a champion that has got out of its budget; per week.
+
+    seen: how many more it sends, in the unit of the guard; least: by how many it must be fewer to be worth it; loss: of
+    recall, what must be refuted before fewer pages count as better: a deaf one pages least.
+    """
+
+    seen: Interval
+    least: float
+    loss: float
+
+    @property
+    def likely(self) -> bool:
+        """Whether it looks as if they were fewer: then it is too early to say that nothing is worth it."""
+        return self.seen.count > 0 and self.seen.estimate <= -self.least
+
+    def shown(self, effect: Interval) -> bool:
+        """Whether they are, while no loss of recall is shown and one of `loss` is refuted."""
+        return self.likely and self.seen.high < 0 and effect.high >= 0 and effect.low > -self.loss
+
+
+@dataclass(frozen=True, slots=True)
 class Guarded:
     """A guard and how it stands. about: whom it concerns, where it is not everybody."""
 
@@ -140,8 +163,13 @@ class Plan:
 
     @property
     def alpha_of_guard(self) -> float:
-        """Of each guard, both sides together."""
+        """Of each guard, both sides together. Only the side that shows it broken can make an answer wrong."""
         return self.alpha / 2 / max(len(self.guards), 1)
+
+    @property
+    def alpha_of_pages(self) -> float:
+        """Of pages shown to be fewer, one side: what the guards' other sides leave."""
+        return self.alpha / 4
 
     def number(self, time: datetime, length: timedelta) -> int:
         """Which stretch of that length, counted from the start, the time lies in; below 0: before the start."""
@@ -194,9 +222,17 @@ class Tally:
 
 
 def conclude(
-    plan: Plan, until: datetime, effect: Interval, guards: Sequence[Guarded], crashes: Sequence[str], ignored: int
+    plan: Plan,
+    until: datetime,
+    effect: Interval,
+    guards: Sequence[Guarded],
+    crashes: Sequence[str],
+    ignored: int,
+    fewer: Fewer | None = None,
 ) -> Judged:
-    """The answer. crashes: what of the challenger ended where the champion worked, in words."""
+    """The answer. crashes: what of the challenger ended where the champion worked, in words; fewer: pages, where what
+    is compared sends any.
+    """
     over = until - plan.started >= plan.longest
     broken = [str(each) for each in guards if each.state is Held.BROKEN]
     lacking = [str(each) for each in guards if not each.allows]
@@ -206,7 +242,10 @@ def conclude(
         answer, final, reasons = Answer.WORSE, True, [*crashes, *broken, told]
     elif effect.low > 0 and effect.estimate >= plan.minimum_effect and not lacking:
         answer, final, reasons = Answer.BETTER, True, [told, *map(str, guards)]
-    elif small:
+    elif fewer is not None and fewer.shown(effect) and not lacking:
+        why = f"it pages less: {fewer.seen} a week, and a loss of {fewer.loss:g} of recall is refuted"
+        answer, final, reasons = Answer.BETTER, True, [why, told, *map(str, guards)]
+    elif small and (fewer is None or not fewer.likely):
         why = f"either way it is less than {plan.minimum_effect:g}, below which a change is not worth it"
         answer, final, reasons = Answer.INCONCLUSIVE, True, [f"{told}: {why}"]
     else:

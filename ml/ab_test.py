@@ -5,6 +5,8 @@ known which of the two found it: +1 the challenger alone, -1 the champion alone,
 tenant within one burst may have one cause, so a burst is one value, the mean of its incidents, and it counts when it is
 over; each tenant's bursts weigh alike, however large the tenant. If neither detector is better no value is expected to
 lie on either side of 0 given those before it, whatever both find hard together: that is what ml/betting.py needs.
+A champion that has got out of its page budget may find all there is: one that pages on fewer calm days, and of which no
+loss of recall is shown and a large one refuted, is better too.
 Guards: calm days on which the challenger pages and the champion does not (per week, less the opposite), latency and
 memory (the median of the bursts' ratios, by signs: no outlier weighs more than one), and no tenant loses recall.
 """
@@ -21,17 +23,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from ml.ab_plan import Guard, Guarded, Interval, Judged, Plan, Proof, Tally, conclude
+from ml.ab_plan import Fewer, Guard, Guarded, Interval, Judged, Plan, Proof, Tally, conclude
 from ml.betting import Floats, interval, median_interval
 from tonewatch.errors import ModelError
 
 PAGES, LATENCY, MEMORY, FAIRNESS = "pages", "latency", "memory", "fairness"
+#: Recall that a challenger must be shown not to lose before fewer pages make it better: what no tenant may lose either.
+LOSS = 0.15
+#: Calm days a week fewer that are worth a change: as many as are tolerated more.
+FEWER = 0.5
 #: Calm days a week more; times as long; times as much; of a tenant's recall.
 GUARDS = (
     Guard(PAGES, 0.5, Proof.LIKELY, least=14),
     Guard(LATENCY, 1.5, Proof.SHOWN),
     Guard(MEMORY, 1.5, Proof.SHOWN),
-    Guard(FAIRNESS, 0.15, Proof.HARMLESS),
+    Guard(FAIRNESS, LOSS, Proof.HARMLESS),
 )
 #: A day of which less was calm says nothing of a calm day.
 LEAST_CALM = 0.5
@@ -123,7 +129,9 @@ def judge(plan: Plan, observed: Observed) -> Judged:
     guards = [_guarded(plan, guard, bursts, calm, costs, observed.until) for guard in plan.guards]
     failed = sorted({f"the challenger fails on tenant {each.tenant}: {each.error}" for each in crashes})
     effect = effect_of(np.array(list(bursts.values())), plan.alpha_of_effect)
-    return conclude(plan, observed.until, effect, guards, failed, tally.ignored)
+    days = effect_of(_days(plan, calm, observed.until), 2 * plan.alpha_of_pages)
+    fewer = Fewer(scaled(days, DAYS_PER_WEEK), FEWER, LOSS)
+    return conclude(plan, observed.until, effect, guards, failed, tally.ignored, fewer)
 
 
 def effect_of(values: Floats, alpha: float) -> Interval:

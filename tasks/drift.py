@@ -25,6 +25,7 @@ from ml.drift_performance import Outcomes, ShareShift, performance
 from ml.labelling import Opinion
 from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
+from tasks.train import LEARNED_DAYS
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import FeatureError
 from tonewatch.settings import Profile
@@ -279,6 +280,14 @@ async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
         reason=request.reason,
         at=request.asked,
     )
+
+
+def due(request: RetrainingRequest, now: datetime, day: timedelta) -> bool:
+    """Whether the request may be handed over. What drifted must have been there for as long as a training learns from:
+    before that it would learn the days before the drift once more, and be as wrong. A person's word is due at once.
+    """
+    waits = request.who == WHO and request.view != INCIDENTS
+    return now >= request.asked + (LEARNED_DAYS * day if waits else timedelta())
 
 
 async def accept(tenant: str, db: Connection, view: str, who: str, reason: str, now: datetime) -> None:

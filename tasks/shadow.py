@@ -148,11 +148,11 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
     if frame is None:
         return Seen(start)
     try:
-        champion = _pages(pair.champion, frame, stream.chains, profile)
+        champion = pages(pair.champion, frame, stream.chains, profile)
     except FAILURES as error:
         raise ModelError(f"the champion {pair.champion.version} of {pair.champion.family} fails: {error}") from error
     try:
-        challenger = _pages(pair.challenger, frame, stream.chains, profile)
+        challenger = pages(pair.challenger, frame, stream.chains, profile)
         cost = _cost(pair, frame)
         found = dict(_injected(pair, stream, start, profile, seed, [*champion, *challenger]))
     except FAILURES as error:
@@ -224,8 +224,8 @@ def _megabytes(detector: FamilyDetector, frame: FeatureFrame) -> float:
         tracemalloc.stop()
 
 
-def _pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profile: Profile) -> list[Page]:
-    """The incidents that it would have opened: what is related and near in time is one."""
+def pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profile: Profile) -> list[Page]:
+    """The incidents that it would have opened: what is related and near in time is one. chains: see Stream."""
     scores = score_matrix(one.detector, frame)
     notable = notable_matrix(one.detector, frame)
     entities = tuple(dict.fromkeys(frame.entities))
@@ -290,8 +290,8 @@ def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> 
     frame = _frame(pair, copy, anomaly.start - HORIZON, until, profile, (anomaly.entity,))
     if frame is None:
         return False, False
-    told = [_pages(one, frame, copy.chains, profile) for one in (pair.champion, pair.challenger)]
-    champion, challenger = (any(page.met > anomaly.start for page in pages) for pages in told)
+    told = [pages(one, frame, copy.chains, profile) for one in (pair.champion, pair.challenger)]
+    champion, challenger = (any(page.met > anomaly.start for page in each) for each in told)
     return champion, challenger
 
 

@@ -36,7 +36,7 @@ from warehouse import entities as known
 from warehouse.database import Warehouse
 
 Floats = npt.NDArray[np.float64]
-#: Days of the platform that a training learns from where nobody says otherwise.
+#: Days of the platform that a training learns from where nobody says otherwise: each half has seen each hour.
 LEARNED_DAYS = 2
 #: Samples are read this many windows at a time: months of history must not lie in memory.
 WINDOWS_PER_READ = 720

@@ -14,7 +14,7 @@ from typing import Any
 
 from feature_store.definitions import metrics
 from feature_store.history import STARVED, WATCHER
-from ml.ab_plan import Guard, Judged, Plan, Proof
+from ml.ab_plan import Answer, Guard, Judged, Plan, Proof
 from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.ask import worth
 from tasks.detect import HORIZON
@@ -24,8 +24,9 @@ from tasks.train import chains_of, families_of
 from tonewatch.records import Incident, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import cursors, incidents, questions, retention, samples, validations
+from warehouse import cursors, incidents, lineage, questions, retention, samples, validations
 from warehouse import entities as known_entities
+from warehouse.calibrations import model_version
 from warehouse.database import Connection, Warehouse
 from warehouse.questions import Question
 from warehouse.validations import Disagreement, Looked, Observation, Validation
@@ -76,6 +77,23 @@ def plan_for(
         burst=-(-day / BURSTS_PER_DAY // piece) * piece,
         day=day,
     )
+
+
+async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tuple[str, str], str]:
+    """(family, champion) -> the challenger whose validation against it goes on, of several the first that began.
+
+    It goes on until its verdict is final, and one that is better until it is promoted; no longer than was planned.
+    """
+    found: dict[tuple[str, str], str] = {}
+    async with warehouse.as_tenant(tenant) as db:
+        retired = await lineage.retired(tenant, db)
+        for each in await validations.listed(tenant, db):  # the newest first
+            seen = await validations.newest(tenant, db, each.id)
+            ended = seen is not None and seen.final and (seen.answer != Answer.BETTER or each.promoted is not None)
+            over = now >= each.started + 2 * timedelta(seconds=each.plan["longest_s"])
+            if not ended and not over and model_version(each.family, each.challenger) not in retired:
+                found[each.family, each.champion] = each.challenger
+    return found
 
 
 def mask(validation: str, tenant: str) -> str:

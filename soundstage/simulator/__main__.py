@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--growth", type=float, default=usual.growth, help="of the audience in a year (default 0.2)")
     parser.add_argument("--players", type=int, default=usual.players, help="listeners that report (default 10)")
     parser.add_argument("--steady", action="store_true", help="neither releases nor planned work nor restarts")
+    parser.add_argument(
+        "--evening", type=float, default=usual.evening, help="a further peak at nine, so high (default 0)"
+    )
+    parser.add_argument("--evening-from", type=float, default=usual.evening_from, help="from that day on (default 0)")
     parser.add_argument("--out", type=Path, help="new folder for the recording; the truth comes beside it")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     parser.add_argument("--list-faults", action="store_true", help="print the catalogue as JSON and end")
@@ -80,6 +84,8 @@ def _run(arguments: argparse.Namespace) -> str:
         arguments.growth,
         arguments.players,
         arguments.steady,
+        arguments.evening,
+        arguments.evening_from,
     )
     written = recorded.write(Simulation(wish), arguments.out, _say)
     if arguments.json:

@@ -16,16 +16,27 @@ HOLIDAYS_EVERY = 36
 #: A day goes over into the next within so many seconds, so that no midnight is a step.
 DAWN_S = 3 * HOUR_S
 HOLIDAY_LESS = 0.15
+#: The hour of a further evening peak, and how sharp it is.
+EVENING, EVENING_SHARPNESS = 21.0, 8.0
 
 
 class Calendar:
     """The season at any second since the start of a simulation."""
 
-    def __init__(self, start: datetime, days: float, growth: float, chance: np.random.Generator) -> None:
+    def __init__(
+        self,
+        start: datetime,
+        days: float,
+        growth: float,
+        chance: np.random.Generator,
+        evening: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """evening: how high a peak each evening has besides, from so many days after the first midnight on."""
         midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
         self._offset_s = (start - midnight).total_seconds()
         self._weekday = start.weekday()
         self._growth = float(np.log1p(growth))
+        self._evening, self._evening_from = evening
         count = int(days) + 3
         #: Numbers of the days, from the first on, that are holidays.
         self.holidays: Collection[int] = frozenset(np.flatnonzero(chance.random(count) < 1 / HOLIDAYS_EVERY).tolist())
@@ -39,7 +50,9 @@ class Calendar:
         share = np.minimum(within / DAWN_S, 1.0)
         idle = yesterday + share * (today - yesterday)
         free = np.minimum(idle, 1.0)
-        return (1 - free) * _WORKING(hour) + free * _FREE(hour) - HOLIDAY_LESS * np.maximum(idle - 1.0, 0.0)
+        more = np.where(day >= self._evening_from, self._evening, 0.0)
+        course = (1 - free) * _WORKING(hour, more) + free * _FREE(hour, more)
+        return np.asarray(course - HOLIDAY_LESS * np.maximum(idle - 1.0, 0.0))
 
     def growth(self, seconds: Floats) -> Floats:
         """How much the audience has grown since the start, as a logarithm."""
@@ -58,13 +71,14 @@ class _Day:
         self._peaks, self._less = peaks, less
         self._mean = float(self._raw(np.arange(0.0, 24.0, 0.05)).mean())
 
-    def __call__(self, hour: Floats) -> Floats:
-        return self._raw(hour) - self._mean - self._less
+    def __call__(self, hour: Floats, evening: Floats) -> Floats:
+        """evening: how high a peak comes at EVENING besides; it makes that hour busier and no other quieter."""
+        return self._raw(hour, evening) - self._mean - self._less
 
-    def _raw(self, hour: Floats) -> Floats:
+    def _raw(self, hour: Floats, evening: Floats | float = 0.0) -> Floats:
         heights = [
             height * np.exp(sharpness * (np.cos((hour - peak) * np.pi / 12) - 1))
-            for peak, height, sharpness in self._peaks
+            for peak, height, sharpness in (*self._peaks, (EVENING, evening, EVENING_SHARPNESS))
         ]
         return np.asarray(np.log(0.15 + sum(heights)), np.float64)
 

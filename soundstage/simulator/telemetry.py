@@ -48,7 +48,8 @@ class Simulation:
         self.platform: Platform = platform(wish.series)
         self.usual = happenings(wish, self.platform)
         self.faults: list[Placed] = placed(wish, self.platform, chosen(wish.faults, wish.faults_from), self.usual)
-        self.calendar = Calendar(wish.start, wish.days, wish.growth, np.random.default_rng([wish.seed, 13]))
+        chance, evening = np.random.default_rng([wish.seed, 13]), (wish.evening, wish.evening_from)
+        self.calendar = Calendar(wish.start, wish.days, wish.growth, chance, evening)
         self.figures = Figures(wish, self.platform)
 
     @property
@@ -70,6 +71,7 @@ class Simulation:
             "calm_until": wish.time(min(wish.first_faulty_step, wish.steps)).isoformat(),
             "faults": [each.truth(wish, self.platform) for each in self.faults],
             "no_faults": {
+                "evenings": {"height": wish.evening, "from_day": wish.evening_from},
                 "holidays": [f"{day:%Y-%m-%d}" for day in days if day < wish.end],
                 "releases": [
                     {"time": wish.time(step).isoformat(), "number": line, "magnitude": round(by, 3)}

@@ -25,7 +25,9 @@ class Wish:
 
     faults: names of the catalogue; faults_from: a folder of further ones; per_week: how many faults a week holds;
     calm_days: none falls into so many first days (None: 28, at most half); growth: of the audience, a year;
-    players: how many of the listeners report by beacon; steady: neither releases nor planned work nor restarts.
+    players: how many of the listeners report by beacon; steady: neither releases nor planned work nor restarts;
+    evening: from day `evening_from` on, each day has so high a peak at nine in the evening besides its own, which are
+    about 1 high: the shape of the traffic changes for good.
     """
 
     series: int = 100
@@ -40,6 +42,8 @@ class Wish:
     growth: float = 0.2
     players: int = 10
     steady: bool = False
+    evening: float = 0.0
+    evening_from: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises WishError: a value with which no platform can be simulated; the message says what would do."""
@@ -61,6 +65,11 @@ class Wish:
             raise WishError(f"players must be 0 to 1000, not {self.players}")
         if self.calm_days is not None and not 0 <= self.calm_days < self.days:
             raise WishError(f"calm days must be 0 or more and fewer than days ({self.days:g}), not {self.calm_days:g}")
+
+        if not (math.isfinite(self.evening) and 0 <= self.evening <= 100):
+            raise WishError(f"evening must be 0 to 100 times as high as the usual peaks, not {self.evening:g}")
+        if not (math.isfinite(self.evening_from) and self.evening_from >= 0):
+            raise WishError(f"evening from must be a day from 0 on, not {self.evening_from:g}")
 
     @property
     def steps(self) -> int:

@@ -47,6 +47,13 @@ def page(told: dict[str, Any]) -> str:
     for name, of in details["harmful"].items():
         if "worse" in of:
             lines.append(f"| {name} | {of['better']:.1%} | {of['worse']:.1%} | {of['median_days']} |")
+    lines += [
+        "",
+        "| finds as much as a champion that pages too much | better | worse | median days |",
+        "|---|---|---|---|",
+    ]
+    for name, of in details.get("quieter", {}).items():
+        lines.append(f"| {name} | {of['better']:.1%} | {of['worse']:.1%} | {of['median_days']} |")
     edge = details["harmful"]["latency on the edge"]["shown_broken"]
     stress = details["luck_of_12_hours"]
     alone = stress["effect_alone"]["betting, bursts"]

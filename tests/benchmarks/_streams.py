@@ -29,7 +29,10 @@ PAGES_PER_WEEK, COMMON, CALM_DAYS = 0.5, 0.5, 0.9
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How the challenger differs. odds: added to its log odds; pages: times as many of its own; slow: times as long."""
+    """How the challenger differs. odds: added to its log odds; pages: times as many of its own; slow: times as long.
+
+    loud: times as many pages of the champion's own.
+    """
 
     odds: float = 0.0
     pages: float = 1.0
@@ -37,6 +40,7 @@ class World:
     tenants: int = 8
     days: int = 28
     luck_h: float = LUCK_H
+    loud: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +105,7 @@ def _lasting(shape: tuple[int, ...], hours: float, chance: np.random.Generator) 
 def _days(world: World, replicates: int, chance: np.random.Generator) -> Floats:
     shape = (replicates, world.days, world.tenants)
     noisy = PAGES_PER_WEEK / 7 * chance.gamma(0.7, 1 / 0.7, shape)
-    own = [chance.poisson(noisy * (1 - COMMON) * each) for each in (world.pages, 1.0)]
+    own = [chance.poisson(noisy * (1 - COMMON) * each) for each in (world.pages, world.loud)]
     more = (own[0] - own[1]).astype(np.float64)
     more[chance.random(shape) > CALM_DAYS] = np.nan
     return more

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ml.ab_plan import Answer, Guard, Plan
 from ml.ab_split import RANGE, differences
-from ml.ab_test import DAYS_PER_WEEK, GUARDS, Calm, Cost, Observed, Outcome, judge
+from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, LOSS, Calm, Cost, Observed, Outcome, judge
 from ml.betting import log_wealth, signs_needed
 from tests.benchmarks._streams import DAY, HOURS, Stream
 
@@ -69,7 +69,10 @@ def paired(plan: Plan, stream: Stream) -> Said:
     broken |= beaten(of_tenants, tolerated["fairness"], share, axis=1).reshape(len(values), events)
     fair = _current(~beaten(of_tenants, 0.0, share, axis=1)).reshape(len(values), events)
     enough = np.cumsum(~np.isnan(pages), axis=1) >= least["pages"]
-    return _said(plan, values, broken, quick & enough & fair & (_mean(pages) <= may), plan.alpha_of_effect / 2)
+    fewer = _mean(pages) <= -FEWER / DAYS_PER_WEEK
+    kept = quick & fair & ((enough & (_mean(pages) <= may)) | beaten(-pages, -may, half))
+    spared = kept & fewer & beaten(-pages, 0.0, plan.alpha_of_pages) & beaten(values, -LOSS, plan.alpha_of_effect / 2)
+    return _said(plan, values, broken, kept, plan.alpha_of_effect / 2, fewer=fewer, spared=spared)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +131,20 @@ def _carried(marks: Said) -> Flags:
     return np.asarray((last < 0) | (np.take_along_axis(marks, np.maximum(last, 0), axis=1) != -1))
 
 
-def _said(plan: Plan, values: Floats, broken: Flags, allowed: Flags, alpha: float, scale: float = 1.0) -> Said:
+def _said(
+    plan: Plan,
+    values: Floats,
+    broken: Flags,
+    allowed: Flags,
+    alpha: float,
+    scale: float = 1.0,
+    fewer: Flags | bool = False,
+    spared: Flags | bool = False,
+) -> Said:
     least = plan.minimum_effect / scale
-    small = beaten(-values, -least, alpha) & beaten(values, -least, alpha)
+    small = beaten(-values, -least, alpha) & beaten(values, -least, alpha) & ~np.asarray(fewer)
     worse = broken | beaten(-values, 0.0, alpha)
-    better = beaten(values, 0.0, alpha) & (_mean(values) >= least) & allowed
+    better = (beaten(values, 0.0, alpha) & (_mean(values) >= least) & allowed) | spared
     return np.where(worse, -1, np.where(better, 1, np.where(small, FUTILE, 0))).astype(np.int8)
 
 

@@ -221,31 +221,55 @@ class Prefect:
     def __init__(self) -> None:
         self.away = False
         self.runs: list[tuple[str, Sequence[str] | None, str]] = []
+        self.at: list[datetime] = []
 
-    async def __call__(self, tenant: str, families: Sequence[str] | None, key: str, why: Sequence[str]) -> str:
+    async def __call__(
+        self, tenant: str, families: Sequence[str] | None, key: str, at: datetime, why: Sequence[str]
+    ) -> str:
         if self.away:
             raise PartFailed("Prefect is away")
         self.runs.append((tenant, families, key))
+        self.at.append(at)
         return f"run-{len(self.runs)}"
 
 
 async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(warehouse: Warehouse, tenant: str) -> None:
-    await furnish(warehouse, tenant, days=33, until=NOW + DAY, shift=0.05, since=ONSET)
+    await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
     prefect, settings = Prefect(), Settings()
     prefect.away = True
-    told = await watch_drift(warehouse, settings, ManualClock(NOW), prefect)
+    await watch_drift(warehouse, settings, ManualClock(NOW), prefect)
+    told = await watch_drift(warehouse, settings, ManualClock(NOW + 2 * DAY), prefect)
     assert any(line.startswith(f"{tenant}: the retraining of edge waits") for line in told.away)
     async with warehouse.as_tenant(tenant) as db:
-        (waiting,) = await drift.requests(tenant, db)
-    assert waiting.delivered is None
+        waiting = await drift.requests(tenant, db)
+    assert {each.delivered for each in waiting} == {None}
     prefect.away = False
     for later in (1, 2):
-        await watch_drift(warehouse, settings, ManualClock(NOW + later * DAY / 4), prefect)
+        await watch_drift(warehouse, settings, ManualClock(NOW + 2 * DAY + later * DAY / 4), prefect)
     mine = [run for run in prefect.runs if run[0] == tenant]
     assert [families for _, families, _ in mine] == [["edge"]]
     async with warehouse.as_tenant(tenant) as db:
-        (taken,) = await drift.requests(tenant, db)
+        taken, later_one = await drift.requests(tenant, db)
     assert taken.flow_run.startswith("run-")
+    assert later_one.delivered is None, "what it would learn from is not there yet"
+
+
+async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Warehouse, tenant: str) -> None:
+    """At once it would learn the days before the drift; a person who asks knows what is to be learned."""
+    await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
+    prefect, settings = Prefect(), Settings()
+    for half in range(4):
+        await watch_drift(warehouse, settings, ManualClock(NOW + half * DAY / 2), prefect)
+    assert [run for run in prefect.runs if run[0] == tenant] == []
+    await watch_drift(warehouse, settings, ManualClock(NOW + 2 * DAY), prefect)
+    assert [(run[1], at) for run, at in zip(prefect.runs, prefect.at, strict=True) if run[0] == tenant] == [
+        (["edge"], NOW + 2 * DAY)
+    ]
+    wanted = drift.RetrainingRequest("edge", NOW + 2.25 * DAY, 90.0, "ann", "the campaign has begun")
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.ask(tenant, db, wanted)
+    await watch_drift(warehouse, settings, ManualClock(NOW + 2.5 * DAY), prefect)
+    assert [at for run, at in zip(prefect.runs, prefect.at, strict=True) if run[0] == tenant][1:] == [NOW + 2.5 * DAY]
 
 
 async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_it_is(

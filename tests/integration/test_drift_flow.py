@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.integration.test_drift import ONSET
 from warehouse import drift
 from warehouse.database import Warehouse
 
-#: Two rounds: the training is asked for once. What Prefect then holds is told last.
+#: Three rounds, half a day to two days apart: the training is asked for once. What Prefect then holds is told last.
 FLOW = """
 import asyncio, json, sys
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from flows.training import training
 async def main(now):
     deployment = await training.ato_deployment("training")
     await deployment.aapply()
-    told = [await watch(now), await watch(now + timedelta(seconds=45))]
+    told = [await watch(now + timedelta(seconds=each)) for each in (0, 180, 225)]
     async with get_client() as client:
         runs = [run for run in await client.read_flow_runs() if "drift" in run.tags]
         links = [each for each in await client.read_artifacts() if each.type == "markdown" or "](" in str(each.data)]
@@ -48,7 +49,7 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
     mlflow: Mlflow,
     tmp_path: Path,
 ) -> None:
-    await furnish(warehouse, tenant, days=33, until=NOW.replace(minute=4), shift=0.05, since=ONSET)
+    await furnish(warehouse, tenant, days=36, until=NOW.replace(minute=6), shift=0.05, since=ONSET)
     found = await flow_told(
         FLOW,
         NOW.isoformat(),
@@ -58,11 +59,12 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),
     )
-    assert [verdicts[0] for verdicts in found["verdicts"]] == ["drift", "drift"]
+    assert [verdicts[0] for verdicts in found["verdicts"]] == ["drift", "drift", "drift"]
     ((run, parameters),) = found["runs"]
     assert parameters["families"] == ["edge"]
+    assert datetime.fromisoformat(parameters["as_of"]) == NOW + timedelta(seconds=180)
     async with warehouse.as_tenant(tenant) as db:
-        (asked,) = await drift.requests(tenant, db)
+        asked, _ = await drift.requests(tenant, db)
         (report,) = await drift.reports(tenant, db, "edge", ONSET)
     assert asked.flow_run == run
     (link,) = found["links"]

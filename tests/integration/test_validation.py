@@ -13,7 +13,7 @@ from console.labelling import asked as shown
 from ml.ab_plan import Answer
 from ml.champion import Champion
 from tasks.shadow import Pair, found_within, piece_of
-from tasks.validate import id_of, judged, mask, observe, plan_for, read_back, written
+from tasks.validate import id_of, judged, mask, observe, ongoing, plan_for, read_back, written
 from tests.conftest import new_tenant
 from tests.integration.furnished import VALIDATION, looked
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
@@ -28,6 +28,7 @@ from warehouse.questions import Question
 from warehouse.validations import Disagreement, Observation, Validation
 
 PROFILE = load_profile("demo")
+PROFILE_DAY = timedelta(seconds=PROFILE.day_seconds)
 PIECE = int(piece_of(PROFILE).total_seconds())
 LATE = int(found_within(PROFILE).total_seconds())
 
@@ -78,6 +79,26 @@ def test_a_plan_comes_back_as_it_was_written() -> None:
     assert plan.longest % piece_of(PROFILE) == plan.burst % piece_of(PROFILE) == timedelta()
     assert plan.longest >= 20 * plan.day
     assert not {"kiwi", "plum"} & set(" ".join(plan.tenants).split())
+
+
+async def test_a_validation_that_goes_on_is_not_superseded_by_a_newer_challenger(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    """Trainings come more often than verdicts: each would begin anew, and none would ever be judged."""
+    old, newer = new([tenant]), replace(new([tenant]), id="newer", challenger="3", started=NOON + PROFILE_DAY)
+    async with warehouse.as_tenant(tenant) as db:
+        for each in (old, newer):
+            await validations.begin(tenant, db, each)
+    soon = NOON + 2 * PROFILE_DAY
+    assert await ongoing(tenant, warehouse, soon) == {("transcode", "1"): "2"}
+    assert await ongoing(tenant, warehouse, NOON + 99 * PROFILE_DAY) == {}
+    verdict = replace(looked(soon, final=True), validation=old.id, answer="better")
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.look(tenant, db, verdict)
+    assert await ongoing(tenant, warehouse, soon) == {("transcode", "1"): "2"}, "it is not promoted yet"
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.promoted(tenant, db, old.id, soon)
+    assert await ongoing(tenant, warehouse, soon) == {("transcode", "1"): "3"}
 
 
 @pytest.mark.timeout(300)

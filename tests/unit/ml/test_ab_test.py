@@ -205,4 +205,37 @@ def test_pages_below_zero_are_refused() -> None:
 
 
 def test_the_error_is_shared_over_the_effect_and_all_guards() -> None:
-    assert PLAN.alpha_of_effect + len(PLAN.guards) * PLAN.alpha_of_guard == pytest.approx(PLAN.alpha)
+    broken = len(PLAN.guards) * PLAN.alpha_of_guard / 2  # one side: that a guard holds makes no answer
+    assert PLAN.alpha_of_effect + broken + PLAN.alpha_of_pages == pytest.approx(PLAN.alpha)
+
+
+def quieter(days: int, found: str, champion: int = 3, every: int = 1) -> Observed:
+    """The champion pages on every so many calm days, the challenger on none."""
+    seen = observed(days, found=found)
+    loud = [replace(each, champion=champion * (n % every == 0)) for n, each in enumerate(seen.calm)]
+    return replace(seen, calm=loud)
+
+
+def test_a_champion_that_pages_every_day_gives_way_to_one_that_finds_as_much_and_does_not() -> None:
+    early, late = judge(PLAN, quieter(7, "bn")), judge(PLAN, quieter(20, "bn"))
+    assert (early.answer, early.final) == (Answer.INCONCLUSIVE, False)
+    assert (late.answer, late.final) == (Answer.BETTER, True)
+    assert late.reasons[0].startswith("it pages less: -7.000")
+    assert late.effect.estimate == 0
+
+
+def test_fewer_pages_are_no_excuse_for_finding_less() -> None:
+    assert judge(PLAN, quieter(20, "obbn")).answer is Answer.WORSE
+    few = judge(PLAN, quieter(14, "obbbbbbb"))  # an eighth less: neither shown nor refuted
+    assert few.answer is Answer.INCONCLUSIVE
+
+
+def test_a_page_less_now_and_then_is_not_shown() -> None:
+    assert judge(PLAN, quieter(28, "bn", every=9)).answer is Answer.INCONCLUSIVE
+
+
+def test_effects_too_small_to_matter_end_nothing_while_pages_look_fewer() -> None:
+    """The effect alone is known to be less than 0.2 after ten days without any difference."""
+    many = replace(PLAN, longest=timedelta(days=900), minimum_effect=0.2)
+    assert judge(many, quieter(10, "bn", every=5)).final is False
+    assert judge(many, observed(10, found="bn")).final is True

@@ -115,6 +115,18 @@ def test_the_audience_grows_as_told() -> None:
     assert simulation(still).calendar.growth(np.array([365.25 * 86_400.0])).tolist() == [0.0]
 
 
+def test_evenings_change_for_good_and_no_other_hour_does() -> None:
+    usual = Wish(series=10, days=21, seed=3)
+    new = replace(usual, evening=4.0, evening_from=7.0)
+    hours = np.arange(0.0, 21 * 24.0) * 3600.0
+    more = simulation(new).calendar.season(hours) - simulation(usual).calendar.season(hours)
+    assert not more[: 7 * 24].any()
+    by_hour = more[7 * 24 :].reshape(14, 24)
+    assert (by_hour.argmax(axis=1) == 21).all()
+    assert (by_hour[:, 21] > np.log(4)).all()
+    assert np.abs(by_hour[:, 4:14]).max() < 0.05
+
+
 @pytest.mark.parametrize("coefficient", [0.0, 0.5, 0.9, 0.99])
 def test_noise_remembers_as_told(coefficient: float) -> None:
     drawn = Wandering(np.full(40, coefficient), np.zeros(40), [1]).draw(20_000)
@@ -399,6 +411,8 @@ def test_a_folder_without_faults_and_a_name_without_a_fault_are_refused(tmp_path
         ({"start": datetime(2026, 1, 1)}, "time zone"),  # noqa: DTZ001 - a time without a zone is what is refused
         ({"per_week": 0.0}, "faults per week"),
         ({"growth": -1.0}, "growth must be"),
+        ({"evening": -1.0}, "evening must be"),
+        ({"evening_from": -1.0}, "evening from must be"),
         ({"players": -1}, "players must be"),
         ({"calm_days": 1.0}, "calm days must be"),
     ],

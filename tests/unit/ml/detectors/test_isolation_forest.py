@@ -41,6 +41,18 @@ def test_inside_the_envelope_the_score_is_the_forests(detector: ForestDetector) 
     np.testing.assert_allclose(detector.score(rows), -detector.pipeline.score_samples(rows))
 
 
+@pytest.mark.parametrize(("rows", "width"), [(20, 3), (400, 8)])
+def test_the_forests_part_of_the_score_is_scikit_learns_bit_for_bit(rows: int, width: int) -> None:
+    names, chance = [f"feature_{number}" for number in range(width)], np.random.default_rng(rows)
+    learned = ForestDetector(names, [1e-6] * width).fit(chance.normal(size=(rows, width)))
+    asked = chance.normal(size=(300, width))
+    assert learned.pipeline is not None
+    distances = learned.pipeline[:-1].transform(asked)
+    beyond = np.maximum(np.max(np.abs(distances) / learned.limits, axis=1), 1.0)
+    theirs = -learned.pipeline[-1].score_samples(distances)
+    np.testing.assert_array_equal(learned.score(asked), 1.0 - (1.0 - np.clip(theirs, 0.0, 1.0)) / beyond)
+
+
 def test_calm_rows_that_were_not_learned_score_below_a_strange_one(detector: ForestDetector) -> None:
     strange = np.array([[0.1, 0.3, 94.0, 16000.0]])  # errors alone, a feature that never moved before
     assert detector.score(strange)[0] > np.quantile(detector.score(calm(seed=2)), 0.99)
