@@ -7,6 +7,7 @@ the alias moves. Where it stands is in rows: any run carries on from there, and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -230,7 +231,16 @@ async def _ended(
     how: tuple[Stage, str],
     now: datetime,
 ) -> None:
-    """End it for every tenant that takes part: a no of one is a no for all, since the model is one."""
+    """End it for every tenant that takes part: a no of one is a no for all, since the model is one.
+
+    What is refused waits no longer: another challenger has its turn. Raises ModelError: then the next run ends it.
+    """
+    stage, why = how
+    if stage is Stage.REFUSED:
+        from ml import versions
+
+        of, uri = due.validation, settings.mlflow_tracking_uri or ""
+        await asyncio.to_thread(versions.dismiss, uri, of.family, of.challenger, f"better, and not promoted: {why}")
     for tenant, row in rows.items():
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:

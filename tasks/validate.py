@@ -24,7 +24,7 @@ from tasks.train import chains_of, families_of
 from tonewatch.records import Incident, digest
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import cursors, incidents, lineage, questions, retention, samples, validations
+from warehouse import cursors, incidents, lineage, promotions, questions, retention, samples, validations
 from warehouse import entities as known_entities
 from warehouse.calibrations import model_version
 from warehouse.database import Connection, Warehouse
@@ -82,14 +82,17 @@ def plan_for(
 async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tuple[str, str], str]:
     """(family, champion) -> the challenger whose validation against it goes on, of several the first that began.
 
-    It goes on until its verdict is final, and one that is better until it is promoted; no longer than was planned.
+    It goes on until its verdict is final, and one that is better until its promotion has ended in one way or another;
+    no longer than twice what was planned.
     """
     found: dict[tuple[str, str], str] = {}
     async with warehouse.as_tenant(tenant) as db:
         retired = await lineage.retired(tenant, db)
+        decided = {each.validation for each in await promotions.listed(tenant, db) if each.state in promotions.ENDS}
         for each in await validations.listed(tenant, db):  # the newest first
             seen = await validations.newest(tenant, db, each.id)
-            ended = seen is not None and seen.final and (seen.answer != Answer.BETTER or each.promoted is not None)
+            settled = each.promoted is not None or each.id in decided
+            ended = seen is not None and seen.final and (seen.answer != Answer.BETTER or settled)
             over = now >= each.started + 2 * timedelta(seconds=each.plan["longest_s"])
             if not ended and not over and model_version(each.family, each.challenger) not in retired:
                 found[each.family, each.champion] = each.challenger
