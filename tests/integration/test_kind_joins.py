@@ -23,12 +23,14 @@ from tasks.publish import publish
 from tasks.search import train_best
 from tasks.train import Stretch, calibrated, platform_of, score_matrix
 from tests.integration.servers import Mlflow
+from tests.integration.test_lifecycle import clean
 from tests.integration.test_training import DAY, PARTS, START, holds_what_a_training_must, telemetry
 from tonewatch.records import Entity
 from tonewatch.settings import Search, load_profile
 from warehouse import calibrations, entities, samples
 from warehouse.database import Warehouse
 
+__all__ = ["clean"]  # a fixture
 FILE = '''
 """The feature that is farthest off says how strange a window is."""
 
@@ -124,6 +126,7 @@ async def calm(warehouse: Warehouse, tenant: str) -> Stretch:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("clean")
 async def test_a_file_in_the_folder_of_kinds_is_all_that_a_kind_needs(
     warehouse: Warehouse, calm: Stretch, mlflow: Mlflow, farthest: str
 ) -> None:
