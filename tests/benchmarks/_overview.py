@@ -36,7 +36,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
             ("replay", "The replay gate", ("bit_exact", "incidents", "planted_refused")),
             ("labels", "Labels", ("lift", "poison_passed")),
             ("lineage", "Lineage", ("query_s",)),
-            ("swap", "Hot swaps under load", ("swaps", "kills", "ticks", "dropped", "half_loaded")),
+            ("swap", "Hot swaps under load", ("swaps", "taken_up", "kills", "ticks", "dropped", "half_loaded")),
         ),
     ),
 }
