@@ -46,7 +46,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
             ("lineage", "Lineage", ("query_s",)),
             ("kinds", "Kinds of family model", ("recall",)),
             ("search", "Searching for settings", ("gain",)),
-            ("swap", "Hot swaps under load", ("swaps", "kills", "ticks", "dropped", "half_loaded")),
+            ("swap", "Hot swaps under load", ("swaps", "taken_up", "kills", "ticks", "dropped", "half_loaded")),
         ),
     ),
 }

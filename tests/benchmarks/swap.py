@@ -126,6 +126,7 @@ def document(drill: Drill, found: Verdict, kept: Stored, seen: int) -> dict[str,
         "name": "swap",
         "figures": {
             "swaps": drill.moved,
+            "taken_up": found.swaps,
             "kills": kills + drill.servers_killed,
             "ticks": max(kept.numbers),
             "dropped": dropped(kept.numbers),
@@ -162,7 +163,8 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"{document['machine']}, {document['date']}; {document['data']}. Made by `make bench NAME=swap`.",
         "",
-        f"- The alias moved **{figures['swaps']}** times; {details['swaps']} times a tick was judged by the other one.",
+        f"- The alias moved **{figures['swaps']}** times; {figures['taken_up']} times a tick was judged by the other "
+        "one than the tick before: moves that follow one another fast, and kills, overtake each other.",
         f"- **{figures['kills']}** kills (-9): the watcher {len(details['watcher_killed_after_s'])} times, "
         f"{details['of_these_in_a_download']} of these with a download under way, and MLflow "
         f"{details['mlflow_killed_in_a_download']} times in the middle of one.",
@@ -175,8 +177,8 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"The watcher was killed so many seconds after the alias had moved: {kills}.",
         "",
-        f"Longest from tick to tick in one process: {details['longest_s']:.2f} s, with swaps going on all the time. "
-        f"Load average at the end: {details['load_average']}.",
+        f"Longest from tick to tick in one process: {details['longest_s']:.2f} s, with swaps going on all the time; a "
+        f"pause is the machine's, too. Load average at the end: {details['load_average']}. No tick waits for a fetch.",
         "",
         "What falls short:",
         "",
