@@ -77,7 +77,7 @@ replayed: setup ## A soundstage with a fault recorded for an hour and replayed f
 recorded: setup ## Every fault of a real soundstage recorded as a case: make recorded ARGS="--seed 14"; 17 minutes a seed
 	@$(RUN)/python -m tests.campaign.recorded $(ARGS)
 
-learned: setup ## Drift, retraining, validation, promotion on the live soundstage: 90 minutes; docs/results/lifecycle_live.json
+learned: setup ## Drift, retraining, validation, promotion on the live soundstage: 100 minutes; docs/results/lifecycle_live.json
 	@$(RUN)/python -m tests.campaign.learned $(ARGS)
 
 snapshot: setup ## Rewrite the reviewed picture of the house, docs/settings.md and docs/openapi.json after a wanted change

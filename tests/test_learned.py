@@ -15,7 +15,7 @@ from tonewatch.records import Incident, IncidentState
 from tonewatch.settings import load_profile
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DEPLOYMENTS = yaml.safe_load((Path(__file__).resolve().parents[3] / "deployments" / "prefect.yaml").read_text())
+DEPLOYMENTS = yaml.safe_load((Path(__file__).resolve().parents[1] / "deployments" / "prefect.yaml").read_text())
 
 
 def minutes(count: float) -> datetime:
