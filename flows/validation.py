@@ -18,7 +18,7 @@ from ml.champion import Champion
 from tasks.shadow import Pair
 from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, ongoing, plan_for, read_back, written
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, SettingsError, TonewatchError
+from tonewatch.errors import ModelError, ModelUncalibrated, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
 from warehouse.calibrations import model_version
@@ -75,6 +75,10 @@ async def validation(
             try:
                 contest = await contest_of(settings, warehouse, family, champion, challenger, wanted)
                 rows.append(await _validated(settings, warehouse, contest, now, longest_days))
+            except ModelUncalibrated as error:  # nothing that this run could mend: it is said, and asked again
+                if challengers is not None:
+                    failed[family] = str(error)
+                get_run_logger().warning("%s", error)
             except TonewatchError as error:
                 failed[family] = str(error)
                 get_run_logger().error("the validation of %s stays as it is: %s", family, error)
@@ -145,7 +149,9 @@ async def contest_of(
             continue
         pairs[tenant], profiles[tenant] = Pair(sides[0], sides[1]), profile
     if not pairs:
-        raise ModelError(f"no tenant of {', '.join(wanted)} has thresholds for {champion} and {challenger}; train it")
+        raise ModelUncalibrated(
+            f"no tenant of {', '.join(wanted)} has thresholds for {family} {champion} and {challenger}; train it"
+        )
     return Contest(family, his, its, pairs, profiles)
 
 

@@ -33,6 +33,8 @@ from tonewatch.errors import ModelError, ModelUnfit
 
 ALIAS = "champion"
 CHALLENGER = "challenger"
+#: Of a version, when it was made champion.
+PROMOTED = "promoted"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
 DRIFTS = "tonewatch-drift"
@@ -213,6 +215,15 @@ def champion_versions(tracking_uri: str) -> dict[str, str]:
     with server(tracking_uri, "the champions' versions were not read") as client:
         found = [(whose[0], _turn(model), version) for whose, model, version in _aliased(client, ALIAS)]
     return _last(found)
+
+
+def has_judged(tracking_uri: str, family: str, version: str) -> bool:
+    """Whether that version is champion, or ever was. Raises ModelError: MLflow is away, or knows it not."""
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not looked up") as client:
+        held = client.get_model_version(name, number)
+    return PROMOTED in held.tags or ALIAS in held.aliases
 
 
 def challenger_versions(tracking_uri: str) -> dict[str, str]:

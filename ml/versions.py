@@ -15,13 +15,11 @@ from typing import Any
 
 from ml import registry
 from ml.kinds import family_and_kind, model_name, parsed, told
-from ml.registry import CHALLENGER, champion_versions, server
+from ml.registry import CHALLENGER, PROMOTED, champion_versions, server
 from tonewatch.errors import ModelError
 
 log = logging.getLogger(__name__)
 PREVIOUS, BEFORE = "previous", "before"
-#: Of a version, when it was made champion.
-PROMOTED = "promoted"
 GATE, GATE_REASON = "gate", "gate_reason"
 #: Of a version that was validated and not found better: the verdict and its reasons.
 VALIDATION = "validation"

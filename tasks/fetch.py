@@ -29,10 +29,10 @@ class Bench:
         """Each family's judge. `mine`: the tenant's thresholds that hold; retired: versions that may score no more.
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
-        it, the last version that its own calm was calibrated for. A model that does not fit today's features scores
-        nothing, and takes no other family's model with it: the one that was held scores on, as do all where MLflow is
-        away. What is given is whole: read from a folder of its own, whose hash was verified. It blocks for seconds:
-        call it in a thread. Raises ModelError: MLflow is away, and nothing is held.
+        it, the last champion that its own calm was calibrated for: a challenger judges nothing. A model that does not
+        fit today's features scores nothing, and takes no other family's model with it: the one that was held scores on,
+        as do all where MLflow is away. What is given is whole: read from a folder of its own, whose hash was verified.
+        It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away, and nothing is held.
         """
         from ml import registry  # imports mlflow: seconds that are only paid where a model may score
 
@@ -51,7 +51,7 @@ class Bench:
                 log.warning("the model of %s is retired: it is not judged until it is trained again", family)
                 continue
             try:
-                fit = next((each for each in own if each.version == newest), _last_of(own))
+                fit = next((each for each in own if each.version == newest), None) or self._before(family, own)
                 champion = self._champion(family, newest, fit)
             except ModelError as error:
                 champion = self._still(family, mine, retired)
@@ -61,6 +61,13 @@ class Bench:
                 found[family] = champion
         self._held = found
         return dict(found)
+
+    def _before(self, family: str, own: Sequence[Calibrated]) -> Calibrated | None:
+        """Of the versions that the tenant's calm was calibrated for the last that has been champion; None: none has."""
+        from ml import registry
+
+        newest_first = sorted(own, key=lambda each: each.made, reverse=True)
+        return next((one for one in newest_first if registry.has_judged(self.tracking_uri, family, one.version)), None)
 
     def _still(self, family: str, mine: Sequence[Calibrated], retired: Collection[str]) -> Champion | None:
         """The one that is held, by the threshold that holds now; None: there is none, or it may score no more."""
@@ -102,14 +109,3 @@ class Bench:
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
         return None
-
-
-def _last_of(own: Sequence[Calibrated]) -> Calibrated | None:
-    """The tenant's own last version: of the kind that its calm was calibrated for last, the highest number."""
-    from ml.kinds import parsed
-
-    newest = max(own, key=lambda each: each.made, default=None)
-    if newest is None:
-        return None
-    kind = parsed(newest.version)[0]
-    return max((each for each in own if parsed(each.version)[0] == kind), key=lambda each: int(parsed(each.version)[1]))

@@ -22,6 +22,7 @@ TonewatchError
 │       └── PayloadTooLarge  and is more than may come at once
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
+│   ├── ModelUncalibrated    nobody's calm has set a threshold for it
 │   └── ModelUnfit           its artefact was read and is not what it should be
 ├── RecordingError           a folder that is no recording, is damaged, or cannot be written
 ├── FeatureError             no such view, set or entity, rows of another definition, or a judge that is away
@@ -142,6 +143,10 @@ class PayloadTooLarge(PayloadError):
 
 class ModelError(TonewatchError):
     """There is no champion, or a model does not fit the features it is given."""
+
+
+class ModelUncalibrated(ModelError):
+    """No tenant that was asked for has a threshold for the model: its calm was not calibrated for it."""
 
 
 class ModelUnfit(ModelError):

@@ -13,7 +13,7 @@ from typing import Any
 from console.demo.live import champions
 from console.waiting import ticking
 from feature_store.definitions import FAMILIES
-from ml import versions
+from ml import registry, versions
 from ml.drift import Verdict
 from tonewatch.clock import SYSTEM
 from tonewatch.records import Incident
@@ -161,7 +161,7 @@ def registered(tracking_uri: str) -> list[Mapping[str, Any]]:
             "judges": each.judges,
             "gate": each.tags.get(versions.GATE, ""),
             "gate_reason": each.tags.get(versions.GATE_REASON, ""),
-            "promoted": each.tags.get(versions.PROMOTED, ""),
+            "promoted": each.tags.get(registry.PROMOTED, ""),
             "run": each.run,
         }
         for each in sorted(versions.listed(tracking_uri), key=lambda each: each.made)

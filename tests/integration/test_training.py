@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
-from ml import registry
+from ml import registry, versions
 from ml.detectors.isolation_forest import ForestDetector
 from ml.ensemble import default_ensemble
 from ml.fingerprint import fingerprint as ensemble_fingerprint
@@ -444,13 +444,14 @@ def test_a_model_of_other_features_is_refused(mlflow: Mlflow) -> None:
         registry.promote(mlflow.url, "origin", "999")
 
 
-def published(url: str, family: str, tenant: str) -> str:
-    """A champion of today's features, trained by that tenant."""
+def published(url: str, family: str, tenant: str, *, judges: bool = True) -> str:
+    """A champion of today's features, or a challenger, trained by that tenant."""
     wide = np.random.default_rng(1).normal(size=(60, len(names(family))))
     detector = ForestDetector(names(family), floors(family), trees=5).fit(wide)
     training = replace(TRAINING, tenant=tenant, fingerprint=fingerprint(family))
     version = registry.register(url, family, detector, training, wide[:3])
-    registry.promote(url, family, version)
+    if judges:
+        versions.promote(url, family, version, START, proven=False)
     return version
 
 
@@ -470,6 +471,9 @@ def test_a_tenant_is_judged_by_the_newest_version_that_it_has_a_threshold_of(mlf
     held = bench.champions([own("package", first, 0.8)])["package"]
     assert (held.version, held.threshold) == (first, 0.8)
     assert held.detector is kept.detector  # not fetched again
+    waiting = published(mlflow.url, "package", "ours", judges=False)
+    both = [own("package", first, 0.8), own("package", waiting, 0.7, START + timedelta(minutes=30))]
+    assert bench.champions(both)["package"].version == first, "a challenger judges nothing"
     later = own("package", second, 0.75, START + timedelta(hours=1))
     assert bench.champions([own("package", first, 0.8), later])["package"].version == second
     retired = frozenset({later.model_version})

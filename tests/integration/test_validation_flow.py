@@ -11,7 +11,7 @@ import pytest
 from feature_store.definitions import fingerprint
 from ml import registry, versions
 from tasks.shadow import found_within, piece_of
-from tests.conftest import Database
+from tests.conftest import Database, new_tenant
 from tests.integration.servers import Mlflow, flow_told
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.records import Entity
@@ -23,7 +23,8 @@ from warehouse.database import Warehouse
 PIECES = 60
 PROFILE = load_profile("demo")
 PIECE = int(piece_of(PROFILE).total_seconds())
-#: Several runs in one process: each starts seconds faster. Arguments: tenant, challenger, then URI and moment of each.
+#: Several runs in one process: each starts seconds faster. Arguments: tenant, challenger (-: the registry's), then URI
+#: and moment of each.
 FLOW = """
 import asyncio, json, os, sys
 from datetime import datetime
@@ -34,7 +35,8 @@ told = []
 for uri, moment in zip(asked[::2], asked[1::2]):
     os.environ["TONEWATCH_MLFLOW_TRACKING_URI"] = uri
     try:
-        asked_of = validation([tenant], {"transcode": challenger}, datetime.fromisoformat(moment), 60)
+        named = {"transcode": challenger} if challenger != "-" else None
+        asked_of = validation([tenant], named, datetime.fromisoformat(moment), 60)
         told += asyncio.run(asked_of)
     except ModelError as error:
         told.append({"failed": str(error)})
@@ -107,6 +109,10 @@ async def test_a_challenger_that_is_shown_to_be_worse_waits_no_longer(
         await entities.save(tenant, db, [Entity(part, "transcode") for part in PARTS], at(-86_400))
         await samples.append(tenant, db, telemetry(-360, PIECES * PIECE + 600))
         await calibrations.put(tenant, db, own)
+    asked = (mlflow.url, moment(1).isoformat())
+    other = await new_tenant(warehouse)
+    nothing = await flow_told(FLOW, other, "-", *asked, database=database, folder=tmp_path / "other")
+    assert nothing == [], "what a tenant's calm was not calibrated for waits, and no run fails for it"
     asked = (mlflow.url, moment(PIECES).isoformat())
     (told,) = await flow_told(FLOW, tenant, deaf, *asked, database=database, folder=tmp_path)
     assert (told["answer"], told["final"]) == ("worse", True), told
