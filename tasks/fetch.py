@@ -47,11 +47,11 @@ class Bench:
         found: dict[str, Champion] = {}
         for family, newest in judging.items():
             own = [each for each in mine if each.family == family and each.model_version not in retired]
-            if not own and model_version(family, newest) in retired:
-                log.warning("the model of %s is retired: it is not judged until it is trained again", family)
-                continue
             try:
                 fit = next((each for each in own if each.version == newest), None) or self._before(family, own)
+                if fit is None and model_version(family, newest) in retired:
+                    log.warning("the model of %s is retired: it is not judged until it is trained again", family)
+                    continue
                 champion = self._champion(family, newest, fit)
             except ModelError as error:
                 champion = self._still(family, mine, retired)

@@ -23,7 +23,7 @@ from ml.champion import FAILURES, Champion
 from ml.detectors.family import FamilyDetector
 from ml.episodes import spans
 from policy.grouping import REACH
-from tasks.detect import HORIZON, LEAST_COVERAGE
+from tasks.detect import HORIZON, LEAST_COVERAGE, least_horizon
 from tasks.inject import Anomaly, Shape, drawn, inject, movable
 from tasks.train import budget_of, notable_matrix, score_matrix
 from tonewatch.errors import ModelError
@@ -66,7 +66,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """A family's samples, from HORIZON before the piece to `found_within` after it. chains: tasks.train.chains_of."""
+    """A family's samples, from `horizon` before the piece to `found_within` after it. chains: tasks.train.chains_of."""
 
     tenant: str
     samples: Sequence[Sample]
@@ -138,13 +138,19 @@ def found_within(profile: Profile) -> timedelta:
     return max(FOUND_WITHIN * (profile.day_seconds / DAY_SECONDS), length_of(profile))
 
 
+def horizon(pair: Pair, profile: Profile) -> timedelta:
+    """How far before a piece its judging begins: a run that holds on into it must have been met before it."""
+    back = max(each.detector.looks_back for each in (pair.champion, pair.challenger))
+    return max(HORIZON, least_horizon(back + budget_of(profile).run, profile))
+
+
 def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, seed: int = 0) -> Seen:
     """What the piece that begins at `start` tells of both.
 
     Raises ModelError: the champion fails, so that nothing can be compared.
     """
     end, patience = start + piece_of(profile), found_within(profile)
-    frame = _frame(pair, stream, start - HORIZON, end + patience, profile, tuple(sorted(stream.chains)))
+    frame = _frame(pair, stream, start - horizon(pair, profile), end + patience, profile, tuple(sorted(stream.chains)))
     if frame is None:
         return Seen(start)
     try:
@@ -254,7 +260,7 @@ def _injected(
     """
     family = metrics(pair.champion.family)
     piece = piece_of(profile)
-    within = [each for each in stream.samples if start - HORIZON < each.time <= start + piece]
+    within = [each for each in stream.samples if start - horizon(pair, profile) < each.time <= start + piece]
     candidates = {
         entity: [metric for metric in moved if metric in family]
         for entity, moved in movable(within).items()
@@ -271,8 +277,10 @@ def _injected(
             length=length_of(profile),
             shapes=SHAPES,
         ):
-            if not _disturbed(stream, anomaly, told, found_within(profile)):
-                yield anomaly.id, (anomaly.start, *_finders(pair, stream, anomaly, profile), True)
+            if _disturbed(stream, anomaly, told, found_within(profile)):
+                continue
+            if (found := _finders(pair, stream, anomaly, profile)) is not None:
+                yield anomaly.id, (anomaly.start, *found, True)
 
 
 def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page], patience: timedelta) -> bool:
@@ -283,11 +291,19 @@ def _disturbed(stream: Stream, anomaly: Anomaly, told: Sequence[Page], patience:
     return known or any(page.chain == chain and start <= page.first <= end for page in told)
 
 
-def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool]:
+def _finders(pair: Pair, stream: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool] | None:
+    """Who finds it; None: one of the two opens an incident there without it, too, so that nobody knows what of."""
     mine = [sample for sample in stream.samples if sample.series.entity == anomaly.entity]
-    copy = Stream(stream.tenant, inject(mine, anomaly), stream.starved, stream.chains, ())
-    until = anomaly.end + timedelta(seconds=profile.window_seconds)
-    frame = _frame(pair, copy, anomaly.start - HORIZON, until, profile, (anomaly.entity,))
+    if any(_tell(pair, replace(stream, samples=mine), anomaly, profile)):
+        return None
+    champion, challenger = _tell(pair, replace(stream, samples=inject(mine, anomaly)), anomaly, profile)
+    return champion, challenger
+
+
+def _tell(pair: Pair, copy: Stream, anomaly: Anomaly, profile: Profile) -> tuple[bool, bool]:
+    """Whether champion and challenger open an incident of the entity after the anomaly's beginning."""
+    start, until = anomaly.start - horizon(pair, profile), anomaly.end + timedelta(seconds=profile.window_seconds)
+    frame = _frame(pair, copy, start, until, profile, (anomaly.entity,))
     if frame is None:
         return False, False
     told = [pages(one, frame, copy.chains, profile) for one in (pair.champion, pair.challenger)]

@@ -17,9 +17,8 @@ from feature_store.history import STARVED, WATCHER
 from ml.ab_plan import Answer, Guard, Judged, Plan, Proof
 from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
 from tasks.ask import worth
-from tasks.detect import HORIZON
 from tasks.judge import opinion_of
-from tasks.shadow import Known, Pair, Seen, Stream, found_within, piece_of, shadow
+from tasks.shadow import Known, Pair, Seen, Stream, found_within, horizon, piece_of, shadow
 from tasks.train import chains_of, families_of
 from tonewatch.records import Incident, digest
 from tonewatch.settings import Profile
@@ -34,6 +33,8 @@ from warehouse.validations import Disagreement, Looked, Observation, Validation
 #: Samples end after two days; what is older than this is not begun any more.
 HOT = retention.LASTS["hot"] - timedelta(hours=1)
 BURSTS_PER_DAY = 4
+#: Follows, in place of a page's id, the entity of one that was told before the piece and still holds in it.
+STILL = " still"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ async def observe(
     done = Shadowed(tenant, begun, 0, 0, 0)
     while begun + piece <= last:
         async with warehouse.as_tenant(tenant) as db:
-            stream = await _stream(tenant, db, pair.champion.family, begun, begun + piece, profile)
+            stream = await _stream(tenant, db, pair, begun, begun + piece, profile)
         # In a thread: the flow's heartbeats go on while models are asked.
         seen = await asyncio.to_thread(shadow, pair, stream, begun, profile)
         async with warehouse.as_tenant(tenant) as db:
@@ -206,11 +207,12 @@ def _cursor(validation: Validation) -> str:
     return f"validation:{validation.id}"
 
 
-async def _stream(tenant: str, db: Connection, family: str, start: datetime, end: datetime, profile: Profile) -> Stream:
+async def _stream(tenant: str, db: Connection, pair: Pair, start: datetime, end: datetime, profile: Profile) -> Stream:
     """The family's samples around the piece, and the incidents that are known without a model."""
+    family = pair.champion.family
     topology = Topology(await known_entities.load(tenant, db, end))
     parts = families_of(topology).get(family, ())
-    first, last = start - HORIZON, end + found_within(profile) + timedelta(microseconds=1)
+    first, last = start - horizon(pair, profile), end + found_within(profile) + timedelta(microseconds=1)
     read = await samples.read(tenant, db, first, last, entities=parts, metrics=sorted(metrics(family)))
     starved = await samples.read(tenant, db, first, last, entities=[WATCHER], metrics=[STARVED])
     chains = chains_of(topology, parts)
@@ -250,7 +252,7 @@ def _observations(validation: str, tenant: str, seen: Seen) -> list[Observation]
         return [Observation(_name(validation, tenant, "crash", seen), "crash", seen.start, {"error": seen.crash})]
     if seen.calm_seconds:
         pages = {
-            who: [*(page.id for page in told), *(f"{entity} still" for entity in standing)]
+            who: [*(page.id for page in told), *(f"{entity}{STILL}" for entity in standing)]
             for who, told, standing in (
                 ("champion", seen.champion_pages, seen.champion_standing),
                 ("challenger", seen.challenger_pages, seen.challenger_standing),
@@ -290,6 +292,7 @@ def _disagreements(validation: str, seen: Seen, now: datetime) -> list[Disagreem
 def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Sequence[Disagreement]) -> Observed:
     """Those before and one more tenant's. real: by people's word an incident that one of the two found, no page."""
     by_id = {each.id: each for each in real}
+    excused: dict[str, set[str]] = {"champion": set(), "challenger": set()}
     outcomes, calm, costs, crashes = ([*before.outcomes], [*before.calm], [*before.costs], [*before.crashes])
     for one in seen:
         told = one.content
@@ -297,7 +300,7 @@ def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Se
             case "outcome":
                 outcomes.append(Outcome(one.time, f"{tenant}/{one.id}", tenant, **told))
             case "calm":
-                pages = [sum(page not in by_id for page in told[who]) for who in ("champion", "challenger")]
+                pages = [paged(told[who], by_id, excused[who]) for who in excused]
                 calm.append(Calm(one.time, f"{tenant}/{one.id}", tenant, told["seconds"], *pages))
             case "cost":
                 costs.append(Cost(one.time, f"{tenant}/{one.id}", tenant, **told))
@@ -307,6 +310,16 @@ def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Se
         mine = each.found_by == "challenger"
         outcomes.append(Outcome(each.started, f"{tenant}/{each.id}", tenant, not mine, mine))
     return Observed(before.until, outcomes, calm, costs, crashes)
+
+
+def paged(told: Sequence[str], real: Mapping[str, Disagreement], excused: set[str]) -> int:
+    """How many of a piece's pages count. What people made real is none, nor is it where it still holds in the pieces
+    that follow. excused: the entities of which that is so up to this piece; brought up to date.
+    """
+    still = {page.removesuffix(STILL) for page in told if page.endswith(STILL)} & excused
+    excused.clear()
+    excused.update(still, (real[page].entity for page in told if page in real))
+    return sum(page not in real and page.removesuffix(STILL) not in still for page in told)
 
 
 def _looked(validation: str, answer: Judged) -> Looked:

@@ -479,6 +479,7 @@ def test_a_tenant_is_judged_by_the_newest_version_that_it_has_a_threshold_of(mlf
     retired = frozenset({later.model_version})
     assert bench.champions([own("package", first, 0.8), later], retired)["package"].version == first
     assert "package" not in bench.champions([later], retired)
+    assert "package" not in bench.champions([both[1]], retired), "nor does a retired one, for want of another"
 
 
 @pytest.mark.timeout(300)

@@ -105,6 +105,23 @@ def test_whoever_has_told_of_a_part_for_long_finds_no_anomaly_in_it(good: Champi
     assert its == [False] * COPIES
 
 
+def test_what_is_told_without_the_anomaly_finds_none(good: Champion) -> None:
+    """A run that began well before the anomaly, and is long enough only after its beginning."""
+    patient = PROFILE.model_copy(update={"anomaly_seconds": 120.0})
+    until = int(piece_of(patient).total_seconds()) + 900
+    ill = stream(telemetry(-700, until, ill=dict.fromkeys(PARTS, (-85, until))))
+    (page, *_) = shadow(Pair(good, good), ill, NOON, patient).champion_pages
+    assert page.first < NOON - timedelta(seconds=60) < NOON < page.met
+    assert shadow(Pair(good, good), ill, NOON, patient).outcomes == {}
+
+
+def test_a_run_as_long_as_the_watcher_looks_back_still_stands(good: Champion) -> None:
+    patient = PROFILE.model_copy(update={"anomaly_seconds": 360.0})
+    until = int(piece_of(patient).total_seconds()) + 1500
+    told = shadow(Pair(good, good), stream(telemetry(-1500, until, ill={PARTS[0]: (-1500, until)})), NOON, patient)
+    assert (list(told.champion_pages), list(told.champion_standing)) == ([], [PARTS[0]])
+
+
 def test_a_page_that_holds_on_because_of_a_known_incident_does_not_stand(good: Champion, deaf: Champion) -> None:
     lasting = Known("incident", at(-360), frozenset({0}), at(PIECE))
     told = seen(good, deaf, replace(endless(), incidents=[lasting]))
