@@ -22,13 +22,16 @@ from flows.remediation import PATIENCE
 from flows.replay import replay
 from flows.ticks import FAULTS, DetectionState
 from ml.champion import Champion
+from ml.labelling import Opinion
 from tasks.compare import SLACK, Outcome, compare, outcome
 from tasks.fetch import Bench
+from tasks.judge import opinion_of
+from tasks.keep_cases import SOURCE
 from tasks.redecide import cause_of, decision, refusals
 from tasks.survey import Sight
 from tonewatch.cases import Case, Expected, folders, open_case
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, SettingsError
+from tonewatch.errors import ModelError, RecordingError, SettingsError
 from tonewatch.records import Change, FindingKind
 from tonewatch.settings import Profile, Settings, changed, read
 from tonewatch.topology import Topology
@@ -146,12 +149,15 @@ def document(outcomes: Sequence[Outcome], judges: Judges) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What a library says of a change. worse: case -> why; cases: that were replayed; note: why none was, or empty."""
+    """What a library says of a change. worse: case -> why; cases: that were replayed; note: why none was, or empty;
+    broken: those of the worse that cannot be replayed.
+    """
 
     cases: int = 0
     worse: Mapping[str, str] = field(default_factory=dict)
     better: int = 0
     note: str = ""
+    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 @flow(name="replay-gate", flow_run_name="replay-gate-{family}", log_prints=False)
@@ -196,11 +202,18 @@ async def held_by_cases(
 ) -> Sequence[str]:
     """The tenant's recorded cases that get worse if the challenger judges in the champion's place, each with why.
 
-    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. A case that
-    cannot be replayed holds it, too. champion, challenger: versions, as the registry tells them; now: incidents that
-    were over by then count. Raises ModelError: a version does not fit, or MLflow is away; WarehouseAway.
+    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. champion,
+    challenger: versions, as the registry tells them; now: incidents that were over by then count. Raises ModelError: a
+    version does not fit, MLflow is away, or nothing gets worse and cases cannot be replayed: they say neither yes nor
+    no, and somebody must see to them; WarehouseAway.
     """
     ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
+    if ruling.broken and ruling.broken == ruling.worse:
+        told = "; ".join(f"{case}: {why}" for case, why in ruling.broken.items())
+        raise ModelError(
+            f"{family} {challenger} waits: {len(ruling.broken)} cases in {settings.cases_dir / tenant} cannot be "
+            f"replayed; mend them, or remove their folders ({told})"
+        )
     return [f"{case}: {why}" for case, why in ruling.worse.items()]
 
 
@@ -220,11 +233,12 @@ async def ruled(
     async with warehouse.as_tenant(tenant) as db:
         mine = await calibrations.newest(tenant, db)
         retired = await lineage.retired(tenant, db)
+        opinion = await opinion_of(tenant, db)
     bench = Bench(tenant, settings.mlflow_tracking_uri or "")
     sides = await asyncio.to_thread(_sides, bench, mine, retired, family, champion, challenger)
     if sides is None:
         return _passed(tenant, f"its calm has set no threshold for {family} {challenger}, which will not judge for it")
-    return await asyncio.to_thread(hold, kept, *sides, now, log.info)
+    return await asyncio.to_thread(hold, kept, *sides, now, log.info, opinion)
 
 
 def _passed(tenant: str, note: str) -> Ruling:
@@ -249,38 +263,74 @@ def _sides(
     return Judges(before), Judges({**before, family: new})
 
 
-def hold(kept: Sequence[Path], before: Judges, after: Judges, now: datetime, say: Say = lambda _: None) -> Ruling:
+def hold(
+    kept: Sequence[Path],
+    before: Judges,
+    after: Judges,
+    now: datetime,
+    say: Say = lambda _: None,
+    opinion: Opinion | None = None,
+) -> Ruling:
     """Replay the cases in these folders by either. What cannot be replayed counts as worse, and is never passed over.
 
-    now: incidents that ended later are left out.
+    now: incidents that ended later are left out; opinion: what labels make of the tenant's incidents until now: those
+    that were kept by themselves and that it does not settle are left out, too. None: cases are what they were kept as.
     """
-    was, is_now, broken = [], [], {}
+    was, is_now, failing, broken = [], [], {}, {}
     for number, folder in enumerate(kept, start=1):
-        told = _both(folder, before, after, now)
+        try:
+            told = _both(folder, before, after, now, opinion)
+        except RecordingError as error:
+            if folder.exists():  # or housekeeping has removed the oldest meanwhile
+                broken[folder.name] = f"cannot be replayed: {error}"
+            continue
         if isinstance(told, str):
-            broken[folder.name] = told
+            failing[folder.name] = told
         elif told is not None:
             was.append(told[0])
             is_now.append(told[1])
         if number % 10 == 0:
             say(f"{number} of {len(kept)} cases replayed")
     found = compare(was, is_now)
-    return Ruling(len(was) + len(broken), {**found.worse, **broken}, len(found.better))
+    worse = {**found.worse, **failing, **broken}
+    return Ruling(len(was) + len(failing) + len(broken), worse, len(found.better), broken=broken)
 
 
-def _both(folder: Path, before: Judges, after: Judges, now: datetime) -> tuple[Outcome, Outcome] | str | None:
-    """What either makes of a case; in words, why that cannot be said; None: it was not over at that time."""
+def _both(
+    folder: Path, before: Judges, after: Judges, now: datetime, opinion: Opinion | None
+) -> tuple[Outcome, Outcome] | str | None:
+    """What either makes of a case; in words, why the challenger says nothing; None: it does not count. Raises
+    RecordingError: it cannot be replayed.
+    """
+    case = open_case(folder)
+    if case.expected is not None and case.expected.until > now:
+        return None
+    believed = _believed(case, opinion)
+    if believed is None:
+        return None
+    case = believed
     try:
-        case = open_case(folder)
-        if case.expected is not None and case.expected.until > now:
-            return None
         was = judge_case(case, before)
     except FAULTS as error:
-        return f"cannot be replayed: {error}"
+        raise RecordingError(str(error)) from error
     try:
         return was, judge_case(case, after)
     except Exception as error:  # noqa: BLE001 - whatever a challenger raises, it is the challenger's fault
         return f"the challenger fails on it: {type(error).__name__}: {error}"
+
+
+def _believed(case: Case, opinion: Opinion | None) -> Case | None:
+    """The case as labels have it now; None: they settle nothing, or more than was kept of it.
+
+    What a champion told, and what ended by itself, was an incident to nobody else yet: a challenger that is silent
+    there may be the better one for it.
+    """
+    if opinion is None or case.source != SOURCE:
+        return case
+    real = opinion.verdict(case.name)
+    if real is False:
+        return replace(case, expected=None)
+    return case if real and case.expected is not None else None
 
 
 def _contenders(tracking_uri: str, family: str, challenger: str | None) -> tuple[str, str]:

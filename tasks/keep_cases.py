@@ -10,19 +10,18 @@ import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from tasks.judge import opinion_of
 from tasks.keep import Say, keep
 from tonewatch.cases import FILE, RECORDING, Case, Expected, open_case, write_case
 from tonewatch.errors import RecordingError, UnknownIncident
 from tonewatch.records import Incident, IncidentState
-from warehouse import cursors, incidents, labels, tenants
+from warehouse import cursors, incidents, tenants
 from warehouse.database import Warehouse
 from warehouse.retention import LASTS
 
 log = logging.getLogger(__name__)
 #: Where a case comes from that is kept here: by itself, or since a person asked for it.
 SOURCE, ADDED = "warehouse", "added"
-#: What people said of an incident by which it is a calm period: nothing was wrong.
-FALSE_ALARM = "verdict:false-alarm"
 #: As far as its incident must have come for a case to have an end.
 OVER = (IncidentState.MENDED, IncidentState.HANDED_OVER, IncidentState.CLOSED)
 #: Minutes before an incident's onset, for the detectors to look back on, and after its end.
@@ -98,15 +97,15 @@ async def keep_incident(
 ) -> Case:
     """Keep an incident as a case: its telemetry from so many minutes before its onset until so many after its end.
 
-    What people closed as a false alarm is a calm period. Raises UnknownIncident; RecordingError: it is not over, or its
-    samples are gone, or the folder is not new.
+    What people's labels settle as a false alarm (tasks/judge.py) is a calm period. Raises UnknownIncident;
+    RecordingError: it is not over, or its samples are gone, or the folder is not new.
     """
     async with warehouse.as_tenant(tenant) as db:
         incident = await incidents.get(tenant, db, incident_id)
         if incident is None:
             raise UnknownIncident(f"{tenant} has no incident {incident_id}; `tonewatch incidents list` shows them")
         causes = await incidents.causes(tenant, db, incident_id)
-        said = [label.value for label in await labels.of_incident(tenant, db, incident_id)]
+        opinion = await opinion_of(tenant, db)
         profile = await tenants.profile(tenant, db)
     until = incident.impact_ended or incident.closed
     if incident.state not in OVER or until is None:
@@ -115,8 +114,9 @@ async def keep_incident(
     if source == SOURCE:
         until = min(until, incident.opened + LONGEST)
     before, after = (timedelta(minutes=minutes) for minutes in around_minutes)
-    false = [value for value in said if value.startswith("verdict:")][-1:] == [FALSE_ALARM]
-    expected = None if false else _expected(incident, until, causes[0].name if causes else "")
+    expected = (
+        None if opinion.verdict(incident_id) is False else _expected(incident, until, causes[0].name if causes else "")
+    )
     await keep(
         tenant,
         warehouse,
@@ -126,7 +126,7 @@ async def keep_incident(
         say,
         people=False,
     )
-    return write_case(folder, source, profile, expected)
+    return write_case(folder, source, profile, None if opinion.verdict(incident_id) is False else known)
 
 
 def _expected(incident: Incident, until: datetime, cause: str) -> Expected:

@@ -15,6 +15,7 @@ import pytest
 from flows.gate import held_by_cases
 from ml import registry, versions
 from tasks.keep import entity_document
+from tasks.keep_cases import ADDED, SOURCE
 from tests.conftest import Database
 from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_validation_flow import registered
@@ -22,10 +23,10 @@ from tests.unit.transcoders import NOON, PARTS, at, telemetry
 from tonewatch.cases import FILE, RECORDING, Expected, write_case
 from tonewatch.errors import ModelError
 from tonewatch.keeping import ENTITIES, Keeper
-from tonewatch.records import Entity, Sample
+from tonewatch.records import Entity, Label, Sample
 from tonewatch.settings import Settings, load_profile
 from tonewatch.watched import watched
-from warehouse import calibrations
+from warehouse import calibrations, labels
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -52,13 +53,13 @@ print(json.dumps(told))
 """
 
 
-def keep_case(folder: Path, samples: Iterable[Sample], expected: Expected | None) -> None:
+def keep_case(folder: Path, samples: Iterable[Sample], expected: Expected | None, source: str = ADDED) -> None:
     told = list(samples)
     keeper = Keeper(folder / RECORDING, {sample.series for sample in told})
     keeper.lines(ENTITIES, [entity_document(Entity(part, "transcode")) for part in PARTS])
     keeper.chunk(told)
     keeper.close(NOON, at(SECONDS), 1.0, watched(DEMO), "two transcoders", "a test")
-    write_case(folder, "warehouse", DEMO, expected)
+    write_case(folder, source, DEMO, expected)
 
 
 @pytest.fixture
@@ -107,11 +108,37 @@ async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_tha
     assert await held(deaf, at(ILL[1] - 1)) == [], "the incident was not over by then"
     assert await held(shrill) == ["calm: 0 -> 1 false pages"]
     (library / "calm" / FILE).write_text("[]", encoding="utf-8")
-    (damaged,) = await held(good)
-    assert damaged.startswith("calm: cannot be replayed")
+    assert [each.partition(":")[0] for each in await held(deaf)] == ["lagging", "calm"]
+    with pytest.raises(ModelError, match=r"1 cases in .* cannot be replayed; mend them, or remove their folders"):
+        await held(good)
     away = Settings(state_dir=tmp_path, mlflow_tracking_uri="http://127.0.0.1:9")
     with pytest.raises(ModelError, match="were not read"):
         await held_by_cases(tenant, away, warehouse, "transcode", champion, good, LATER)
+
+
+@pytest.mark.timeout(300)
+async def test_what_only_a_champion_told_need_not_be_found(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow, contenders: list[str], tmp_path: Path
+) -> None:
+    """An incident that ended by itself is a case, and counts as what labels make of it: later ones, too."""
+    settings = Settings(state_dir=tmp_path, mlflow_tracking_uri=mlflow.url)
+    champion, _, deaf, _ = contenders
+    lagging = Expected(at(ILL[0]), at(ILL[1]), PARTS[:1], f"{PARTS[0]}:overload")
+    keep_case(tmp_path / "cases" / tenant / "i1", telemetry(0, SECONDS, ill={PARTS[0]: ILL}), lagging, SOURCE)
+
+    async def held() -> list[str]:
+        return list(await held_by_cases(tenant, settings, warehouse, "transcode", champion, deaf, LATER))
+
+    async def say(value: str, second: float) -> None:
+        async with warehouse.as_tenant(tenant) as db:
+            await labels.put(tenant, db, [Label(value, "incident", "i1", value, "ann", "", at(second))])
+
+    assert await held() == []
+    await say("verdict:real", 1)
+    (missed,) = await held()
+    assert missed.startswith("i1: found after")
+    await say("verdict:false-alarm", 2)
+    assert await held() == [], "now it is a calm period, in which the deaf one is silent"
 
 
 @pytest.mark.timeout(300)

@@ -60,6 +60,19 @@ async def test_a_false_alarm_is_kept_as_calm(tenant: str, warehouse: Warehouse, 
     assert case.expected is None
 
 
+async def test_whom_nobody_believes_makes_no_calm_of_an_incident(
+    tenant: str, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    await watch(tenant, warehouse)
+    await incident(tenant, warehouse)
+    said = (("ann", "real", 50), ("mallory", "false-alarm", 55))
+    told = [Label(who, "incident", "i1", f"verdict:{what}", who, "", at(second)) for who, what, second in said]
+    async with warehouse.as_tenant(tenant) as db:
+        await labels.put(tenant, db, told)
+    case = await keep_incident(tenant, warehouse, "i1", tmp_path / "a", (0.25, 0.1), lambda _: None)
+    assert case.expected is not None
+
+
 async def test_an_incident_that_lasts_or_is_unknown_is_no_case(
     tenant: str, warehouse: Warehouse, tmp_path: Path
 ) -> None:
