@@ -53,6 +53,7 @@ def _life(told: dict[str, Any], changed: float, days: float) -> dict[str, Any]:
     def day(moment: str) -> float:
         return round((datetime.fromisoformat(moment) - start) / DAY, 2)
 
+    passed = {(each["family"], each["version"]) for each in told["versions"] if each["gate"] == "passed"}
     slipped = {(each["family"], each["version"]): each for each in told["sabotaged"]}
     mine = [each for each in told["validations"] if (each["family"], each["challenger"]) not in slipped]
     promoted = sorted(day(each["promoted"]) for each in mine if each["promoted"] and day(each["promoted"]) > changed)
@@ -93,7 +94,10 @@ def _life(told: dict[str, Any], changed: float, days: float) -> dict[str, Any]:
             }
             for each in told["validations"]
         ],
-        "sabotaged": [{**each, "at": day(each["at"])} for each in told["sabotaged"]],
+        "sabotaged": [
+            {**each, "at": day(each["at"]), "passed": (each["family"], each["version"]) in passed}
+            for each in told["sabotaged"]
+        ],
         "wall_seconds": told["seconds"],
     }
 
@@ -157,7 +161,7 @@ def page(told: dict[str, Any]) -> str:
         f"with the old champions, **{figures['pages_week_after']}** after the last promotion "
         f"({told['goals']['pages_week_after']}). Drift asked for a training {figures['drift_found_days']} days after "
         f"the change, the first better challenger was promoted {figures['promoted_days']} days after it. "
-        f"{figures['sabotage_promoted']} of {sum(len(each['sabotaged']) for each in details['seeds'])} sabotaged "
+        f"{figures['sabotage_promoted']} of {_passed(details['seeds'])} sabotaged "
         f"challengers that the offline gate had passed were promoted (must: 0). {figures['steps_as_runs']} of "
         f"{figures['steps']} steps are completed runs of Prefect. Of each figure the worst seed.",
         "",
@@ -176,6 +180,10 @@ def page(told: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *HOW, "", *SHORT]) + "\n"
 
 
+def _passed(seeds: Sequence[dict[str, Any]]) -> int:
+    return sum(each["passed"] for seed in seeds for each in seed["sabotaged"])
+
+
 def _seed(of: dict[str, Any]) -> list[str]:
     lines = ["", f"## Seed {of['seed']}", "", "| day | step | version | run | state |", "|---|---|---|---|---|"]
     lines += [f"| {s['day']} | {s['what']} | {s['about']} | `{s['run'][:8]}` | {s['state']} |" for s in of["steps"]]
@@ -185,6 +193,12 @@ def _seed(of: dict[str, Any]) -> list[str]:
         about += ", sabotaged" if each["slipped_in"] else ""
         answer = each["answer"] + ("" if each["final"] else ", goes on")
         lines.append(f"| {about} | {each['started']} | {each['until']} | {answer} | {'; '.join(each['reasons'][:2])} |")
+    lines += [""]
+    for each in of["sabotaged"]:
+        word = "passed" if each["passed"] else "refused"
+        lines.append(
+            f"- Day {each['at']:g}, sabotage *{each['how']}*: the gate {word} {each['version']}: {each['gate']}."
+        )
     runs = ", ".join(f"{count} {name}" for name, count in sorted(of["runs"].items()))
     lines += ["", f"Runs: {runs}. Pages by family: {of['pages_by_family']}. {of['wall_seconds']} s."]
     return lines + [f"- {each}" for each in of["not_completed"]]
@@ -201,10 +215,12 @@ HOW = [
     "was held against the champion, on windows that are not this platform's.",
 ]
 SHORT = [
-    "Where it falls short. All is simulated, two families of one small platform, one kind of change. Injected",
-    "anomalies of a quarter of an hour are small beside what the day does to most features, so recall is low for",
-    "both and says little: pages decide. Until the promotion the old champion goes on paging: a proof takes as many",
-    "days as it takes.",
+    "Where it falls short. All is simulated: two families of one small platform, one kind of change. Which",
+    "families, and how high the evening is, was chosen by looking at seeds 1 to 3, so that the change makes a",
+    "champion page; in such looks without servers ingests and packagers paged too, once or twice a week, which is",
+    "too rare for a proof within 28 days. Injected anomalies of a quarter of an hour are small beside what the day",
+    "does to most features, so recall is low for both and says little: pages decide. Until the promotion the old",
+    "champion goes on paging: a proof takes as many days as it takes.",
 ]
 
 
