@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -35,6 +36,8 @@ BEFORE, LONGEST, AFTER = timedelta(minutes=10), timedelta(minutes=30), timedelta
 #: A calm stretch has no fault within so long before it, in which one might still be felt.
 AFTERMATH = timedelta(hours=1)
 CALM_DAYS, DAYS, SERIES, PER_WEEK, CALM_CASES = 7.0, 8.0, 60, 52.0, 5
+#: By how much more everything strays in the calm that challengers of less skill learned from.
+RESTLESS = 10.0
 #: A budget opened on purpose: a gate is tested on what is found, not on what keeps silent.
 PAGES = 20.0
 
@@ -63,7 +66,8 @@ def pack(folder: Path, file: Path = REAL) -> None:
 class Platform:
     """Simulated incidents of one platform, and the champions that learned from its calm days.
 
-    unskilled: challengers that learned from one hour of one night, with the champions' thresholds.
+    unskilled: challengers that learned from calm in which everything strays ten times as far, with the champions'
+    thresholds.
     """
 
     cases: Sequence[Case]
@@ -91,8 +95,12 @@ def simulated(seed: int, folder: Path) -> Platform:
 
 def _unskilled(clean: Simulated, ticks: _spent.Stretches, family: str) -> FamilyDetector:
     entities = by_family(clean.topology.entities.values())[family]
-    frame = clean.frame(family, entities, ticks.calm[:60], ticks.stretch.profile.window_seconds)
-    return _named(learn(family, frame, frame, seed=clean.seed).detector, "2")
+    frame = clean.frame(family, entities, ticks.calm, ticks.stretch.profile.window_seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a feature that is never told no median is needed
+        usual = np.nanmedian(frame.values, axis=0)
+    restless = replace(frame, values=usual + RESTLESS * (frame.values - usual))
+    return _named(learn(family, restless, restless, seed=clean.seed).detector, "2")
 
 
 def _named(detector: FamilyDetector, version: str) -> FamilyDetector:

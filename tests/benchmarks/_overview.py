@@ -41,7 +41,7 @@ PAGES: Mapping[str, tuple[str, str, Sequence[tuple[str, str, Sequence[str]]]]] =
             ),
             ("ab", "Validation in A/B", ("aa_wrong_verdicts", "power")),
             ("drift", "Drift", ("planted_found", "false_per_month")),
-            ("replay", "The replay gate", ("bit_exact", "incidents", "planted_refused")),
+            ("replay", "The replay gate", ("bit_exact", "cases", "incidents", "real", "planted", "planted_refused")),
             ("labels", "Labels", ("lift", "poison_passed")),
             ("lineage", "Lineage", ("query_s",)),
             ("kinds", "Kinds of family model", ("recall",)),

@@ -11,7 +11,7 @@ SHOWN = 15
 
 def page(told: Mapping[str, Any]) -> str:
     """The whole page."""
-    return "\n".join([*_head(told), *_found(told["details"]), *_changes(told["details"])]) + "\n"
+    return "\n".join([*_head(told), *_stated(told), *_found(told["details"]), *_changes(told["details"])]) + "\n"
 
 
 def _head(told: Mapping[str, Any]) -> Iterator[str]:
@@ -30,6 +30,11 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
         f"{found['planted_refused']} are refused, each with the list of what gets worse; of {found['harmless']} that "
         f"do no harm (one is: nothing is changed) {found['harmless_passed']} pass."
     )
+
+
+def _stated(told: Mapping[str, Any]) -> Iterator[str]:
+    if told.get("stated"):
+        yield from ("", told["stated"])
 
 
 def _found(details: Mapping[str, Any]) -> Iterator[str]:

@@ -135,7 +135,7 @@ PLANTED: Mapping[str, tuple[Callable[[Group], Group], str]] = {
     "a guardrail: a fault must hold for 60 readings before anything is done": (_steadier, REAL),
     "the profile: nobody grants restarts any more": (_not_granted, REAL),
     "a threshold raised: no window reaches any forest's": (_forests_deaf, FORESTS),
-    "challengers of less skill: they learned from one hour": (_unskilled, FORESTS),
+    "challengers of less skill: they learned from days ten times as restless": (_unskilled, FORESTS),
     "a threshold raised: the course's, by four usual differences": (_course_raised, SIMULATED),
     "a threshold raised: the course's, by a page budget of a two-hundredth": (_budget_cut, SIMULATED),
     "a threshold lowered: the course's, by a page budget of fifty times as much": (_budget_wide, SIMULATED),
