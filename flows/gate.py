@@ -24,6 +24,7 @@ from flows.ticks import FAULTS, DetectionState
 from ml.champion import Champion
 from ml.labelling import Opinion
 from tasks.compare import SLACK, Outcome, compare, outcome
+from tasks.detect import FAILS
 from tasks.fetch import Bench
 from tasks.judge import opinion_of
 from tasks.keep_cases import SOURCE
@@ -76,7 +77,8 @@ class Judges:
 def judge_case(case: Case, judges: Judges) -> Outcome:
     """Replay a case, and decide once more what would have been done about it.
 
-    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors.
+    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors, or a
+    model fails on it: what it would have told is not known.
     """
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
@@ -86,6 +88,8 @@ def judge_case(case: Case, judges: Judges) -> Outcome:
     topology = Topology(recording.entities)
     anew = _Anew(case.expected, profile, topology, recording.changes)
     found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=anew.decide)
+    if fails := [each for each in found.findings if each.symptom == FAILS]:
+        raise ModelError(f"{fails[0].summary} ({fails[0].actual})")
     told = pages(found, topology, recording.changes, recording.end, profile)
     return anew.told(outcome(case.name, case.expected, told, topology, len(found.findings), found.hash))
 

@@ -24,6 +24,8 @@ from warehouse.calibrations import model_version
 Flags = npt.NDArray[np.bool_]
 #: Longest memory of the watcher: what a diagnosis and a verification look back on.
 HORIZON = timedelta(minutes=6)
+#: The symptom of a model that fails.
+FAILS = "model-fails"
 #: A window with fewer of the expected samples is not judged: missing telemetry is no anomaly.
 LEAST_COVERAGE = 0.6
 #: Features named in a finding: those that lie farthest from the calm ones.
@@ -81,7 +83,7 @@ def _failing(champion: Champion, error: Exception, now: datetime) -> Condition:
     name = model_version(champion.family, champion.version)
     return Condition(
         entity=WATCHER,
-        symptom="model-fails",
+        symptom=FAILS,
         detector=f"model:{champion.family}",
         kind=FindingKind.DATA,
         since=now,

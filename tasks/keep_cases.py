@@ -114,9 +114,7 @@ async def keep_incident(
     if source == SOURCE:
         until = min(until, incident.opened + LONGEST)
     before, after = (timedelta(minutes=minutes) for minutes in around_minutes)
-    expected = (
-        None if opinion.verdict(incident_id) is False else _expected(incident, until, causes[0].name if causes else "")
-    )
+    known = _expected(incident, until, causes[0].name if causes else "")
     await keep(
         tenant,
         warehouse,

@@ -12,7 +12,7 @@ from flows.probation import look
 from flows.promotion import promote_due
 from ml import registry
 from tasks.promote import promote
-from tasks.shadow import FOUND_WITHIN, piece_of
+from tasks.shadow import found_within, piece_of
 from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
@@ -104,7 +104,7 @@ async def watched(warehouse: Warehouse, tenant: str) -> Promotion:
 
 
 def when(pieces: int) -> timedelta:
-    return pieces * timedelta(seconds=PIECE) + FOUND_WITHIN
+    return pieces * timedelta(seconds=PIECE) + found_within(load_profile("demo"))
 
 
 async def test_a_champion_that_pages_all_the_time_is_taken_back_audited_and_told(

@@ -74,7 +74,8 @@ async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_jud
         made = {each.version: each.made for each in await calibrations.newest(tenant, db)}
     assert [(each.asked, each.flow_run) for each in asked] == [(moments[1], found["run"])]
     assert datetime.fromisoformat(found["parameters"]["as_of"]) == moments[2]
-    newer, older = versions.listed(mlflow.url, "transcode")
+    mine = [each for each in versions.listed(mlflow.url, "transcode") if each.tags["tenant"] == tenant]
+    newer, older = mine
     assert (older.judges, "challenger" in newer.aliases) == (True, True), newer.tags
     assert [datetime.fromisoformat(each.tags["data_end"]) for each in (older, newer)] == [moments[0], moments[2]]
     assert (made[older.version], made[newer.version]) == (moments[0], moments[2]), "as old as what it was learned from"
