@@ -91,7 +91,7 @@ async def contenders(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> list[
     return made
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_that_cannot_be_replayed(
     warehouse: Warehouse, tenant: str, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
 ) -> None:
@@ -116,6 +116,7 @@ async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_tha
         await held_by_cases(tenant, away, warehouse, "transcode", champion, good, LATER)
 
 
+<<<<<<< HEAD
 @pytest.mark.timeout(300)
 async def test_what_only_a_champion_told_need_not_be_found(
     warehouse: Warehouse, tenant: str, mlflow: Mlflow, contenders: list[str], tmp_path: Path
@@ -142,6 +143,9 @@ async def test_what_only_a_champion_told_need_not_be_found(
 
 
 @pytest.mark.timeout(300)
+=======
+@pytest.mark.timeout(600)
+>>>>>>> s14-replay
 async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
     warehouse: Warehouse,
     tenant: str,
@@ -161,7 +165,7 @@ async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
     assert "its calm has set no threshold" in caplog.text
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_flow_tags_the_version_with_what_the_cases_say(
     tenant: str, database: Database, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
 ) -> None:
