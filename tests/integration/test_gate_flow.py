@@ -116,7 +116,6 @@ async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_tha
         await held_by_cases(tenant, away, warehouse, "transcode", champion, good, LATER)
 
 
-<<<<<<< HEAD
 @pytest.mark.timeout(300)
 async def test_what_only_a_champion_told_need_not_be_found(
     warehouse: Warehouse, tenant: str, mlflow: Mlflow, contenders: list[str], tmp_path: Path
@@ -142,10 +141,7 @@ async def test_what_only_a_champion_told_need_not_be_found(
     assert await held() == [], "now it is a calm period, in which the deaf one is silent"
 
 
-@pytest.mark.timeout(300)
-=======
 @pytest.mark.timeout(600)
->>>>>>> s14-replay
 async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
     warehouse: Warehouse,
     tenant: str,
