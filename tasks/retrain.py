@@ -100,7 +100,7 @@ async def _validating(tenant: str, db: Connection, now: datetime, profile: Profi
     """The challenger of a family's newest validation, while that may still end by itself."""
     seen: set[str] = set()
     for each in await validations.listed(tenant, db):  # the newest first
-        if each.family in seen:
+        if each.family in seen or validations.PROBATION in each.plan:
             continue
         seen.add(each.family)
         looked = await validations.newest(tenant, db, each.id)

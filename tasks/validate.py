@@ -83,13 +83,15 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
     """(family, champion) -> the challenger whose validation against it goes on, of several the first that began.
 
     It goes on until its verdict is final, and one that is better until its promotion has ended in one way or another;
-    no longer than twice what was planned.
+    no longer than twice what was planned. A probation keeps none from its turn: its challenger judges already.
     """
     found: dict[tuple[str, str], str] = {}
     async with warehouse.as_tenant(tenant) as db:
         retired = await lineage.retired(tenant, db)
         decided = {each.validation for each in await promotions.listed(tenant, db) if each.state in promotions.ENDS}
         for each in await validations.listed(tenant, db):  # the newest first
+            if validations.PROBATION in each.plan:
+                continue
             seen = await validations.newest(tenant, db, each.id)
             settled = each.promoted is not None or each.id in decided
             ended = seen is not None and seen.final and (seen.answer != Answer.BETTER or settled)

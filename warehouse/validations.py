@@ -68,7 +68,7 @@ NEWEST = text("""
 # When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
 UNDECIDED = text("""
     select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
-    where v.tenant = :tenant and v.family = :family
+    where v.tenant = :tenant and v.family = :family and v.plan->'probation' is null
       and not exists (select from validation_verdict d
           where d.tenant = :tenant and d.validation = v.id and d.final)
       and exists (select from calibration c where c.tenant = :tenant and c.family = v.family

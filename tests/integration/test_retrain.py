@@ -143,6 +143,13 @@ async def test_a_challenger_that_is_judged_is_waited_for(warehouse: Warehouse, s
     assert (await decided(warehouse, station, OLD)).requests != ()
 
 
+async def test_a_champion_on_probation_is_not_waited_for(warehouse: Warehouse, station: str) -> None:
+    plan = {"longest_s": 28 * DAY.total_seconds(), validations.PROBATION: "promotion"}
+    async with warehouse.as_tenant(station) as db:
+        await validations.begin(station, db, Validation("v", "edge", "1", "2", plan, OLD - DAY))
+    assert (await decided(warehouse, station, OLD)).requests != ()
+
+
 async def test_a_validation_that_never_ended_is_not_waited_for_for_ever(warehouse: Warehouse, station: str) -> None:
     made = Validation("v", "edge", "1", "2", {"longest_s": DAY.total_seconds()}, OLD - 2 * DAY)
     async with warehouse.as_tenant(station) as db:

@@ -101,6 +101,15 @@ async def test_a_validation_that_goes_on_is_not_superseded_by_a_newer_challenger
     assert await ongoing(tenant, warehouse, soon) == {("transcode", "1"): "3"}
 
 
+async def test_a_probation_keeps_no_challenger_from_its_turn(warehouse: Warehouse, tenant: str) -> None:
+    """It may end without a final verdict; its challenger judges already, and is the champion of the next."""
+    made = new([tenant])
+    watched = replace(made, id="watched", plan={**made.plan, validations.PROBATION: "promotion"})
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.begin(tenant, db, watched)
+    assert await ongoing(tenant, warehouse, NOON + 2 * PROFILE_DAY) == {}
+
+
 @pytest.mark.timeout(300)
 async def test_a_run_carries_on_where_the_last_one_ended_and_counts_nothing_twice(
     warehouse: Warehouse, tenant: str, pair: Pair
