@@ -35,6 +35,9 @@ from warehouse.promotions import ENDS, Promotion, Stage
 from warehouse.validations import Validation
 
 DEPLOYMENT = "promotion/promotion"
+OTHERWISE = "it was made champion otherwise"
+#: Of rows of a validation whose challenger has become champion by them.
+JUDGED = frozenset({Stage.PROBATION, Stage.KEPT, Stage.TAKEN_BACK})
 log = logging.getLogger(__name__)
 
 
@@ -62,11 +65,15 @@ class Due:
 
 @flow(name="promotion", flow_run_name="promotion", log_prints=False)
 async def promotion(
-    tenants: list[str] | None = None, asked: str | None = None, as_of: datetime | None = None
+    tenants: list[str] | None = None,
+    asked: str | None = None,
+    asked_tenant: str | None = None,
+    as_of: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """Carry every promotion on that is due; `asked`: the id of one for which this run waits for a person's answer.
 
-    tenants: whose (default: the tenant of the settings). A run that waits holds no process: it is suspended, and begun
+    tenants: whose (default: the tenant of the settings), all that take part; asked_tenant: whose person is asked, where
+    `asked` is given (default: the first of them). A run that waits holds no process: it is suspended, and begun
     again by the answer. Raises ModelError at the end, naming what failed.
     """
     settings = read()
@@ -77,7 +84,7 @@ async def promotion(
     warehouse = Warehouse.from_settings(settings)
     try:
         if asked is not None:
-            await _heard(whose[0], warehouse, asked, now)
+            await _heard(asked_tenant or whose[0], warehouse, asked, now)
         told, failed = await promote_due(whose, warehouse, settings, now)
     finally:
         await warehouse.close()
@@ -114,19 +121,23 @@ async def promote_due(
 
 
 async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
-    """Validations whose final answer is better and that have promoted nothing, the oldest first."""
+    """Validations whose final answer is better and that have promoted nothing for one of these tenants, the oldest
+    first, each with all of them that take part: where it judges for one the others can refuse it no more.
+    """
     found: dict[str, Due] = {}
+    open_ = set()
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             for each in await validations.listed(tenant, db):
-                if each.promoted is not None or validations.PROBATION in each.plan:
+                if validations.PROBATION in each.plan:
                     continue
                 last = await validations.newest(tenant, db, each.id)
                 if last is None or not last.final or last.answer != Answer.BETTER:
                     continue
                 profile = await tenants.profile(tenant, db)
+                open_ |= {each.id} if each.promoted is None else set()
                 found.setdefault(each.id, Due(each, last.reasons, {})).profiles[tenant] = profile
-    return sorted(found.values(), key=lambda each: (each.validation.started, each.validation.id))
+    return sorted((found[name] for name in open_), key=lambda each: (each.validation.started, each.validation.id))
 
 
 async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> str:
@@ -138,9 +149,13 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
     if how is not None:
         await _ended(due, rows, warehouse, settings, how, now)
         return f"no: {how[1]}"
-    if any(row.state is Stage.INTENDED for row in rows.values()):
+    stages = {row.state for row in rows.values()}
+    if Stage.INTENDED in stages:
         raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
-    if any(row.state is Stage.WAITING for row in rows.values()):
+    if stages & JUDGED:  # it judges: what the others have not said, or not allowed, holds nothing up any more
+        late = {tenant: row for tenant, row in rows.items() if row.state in {Stage.WAITING, Stage.REJECTED}}
+        await _ended(due, late, warehouse, settings, (Stage.SUPERSEDED, OTHERWISE), now)
+    elif Stage.WAITING in stages:
         until = max(row.expires for row in rows.values() if row.expires is not None)
         return f"waits for an answer until {until:%Y-%m-%d %H:%M} UTC"
     return await _moved(due, rows, warehouse, settings, now)
@@ -149,16 +164,18 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
 def _ending(
     of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime
 ) -> tuple[Stage, str] | None:
-    """How it ends without a move, and why; None: it goes on."""
+    """How it ends without a move, and why; None: it goes on. What judges already is refused no more."""
     stages = {row.state for row in rows.values()}
+    if champion == of.challenger:
+        return None if stages & {Stage.INTENDED, *JUDGED} else (Stage.SUPERSEDED, OTHERWISE)
+    if stages & JUDGED:
+        return Stage.SUPERSEDED, f"{champion} is champion now"
     no = next((row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
     if no or any(_expired(row, now) for row in rows.values()):
         return Stage.REFUSED, no or UNANSWERED
-    if champion not in (of.champion, of.challenger):
+    if champion != of.champion:
         why = f"it was held against {of.champion}, and {champion} is champion now; validate it anew"
         return Stage.SUPERSEDED, why
-    if champion == of.challenger and not stages & {Stage.INTENDED, Stage.PROBATION}:
-        return Stage.SUPERSEDED, "it was made champion otherwise"
     return None
 
 
@@ -178,7 +195,7 @@ async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: dat
     rows = await _rows(due.tenants, warehouse, name)
     for tenant, row in rows.items():
         if row.state is Stage.WAITING and not row.flow_run and not _expired(row, now):
-            await _ask_in_prefect(tenant, warehouse, row)
+            await _ask_in_prefect(tenant, due.tenants, warehouse, row)
         elif row.state is not Stage.WAITING and row.flow_run:
             await _tell_prefect(row)
     return rows
@@ -233,7 +250,7 @@ async def _ended(
 ) -> None:
     """End it for every tenant that takes part: a no of one is a no for all, since the model is one.
 
-    What is refused waits no longer: another challenger has its turn. Raises ModelError: then the next run ends it.
+    What is refused waits no longer: another challenger has its turn. A row on probation is that flow's to end. Raises ModelError: then the next run ends it.
     """
     stage, why = how
     if stage is Stage.REFUSED:
@@ -242,6 +259,8 @@ async def _ended(
         of, uri = due.validation, settings.mlflow_tracking_uri or ""
         await asyncio.to_thread(versions.dismiss, uri, of.family, of.challenger, f"better, and not promoted: {why}")
     for tenant, row in rows.items():
+        if row.state is Stage.PROBATION:
+            continue
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await end(tenant, db, row, *how, channels, now)
@@ -284,12 +303,13 @@ def _question(row: Promotion) -> str:
     )
 
 
-async def _ask_in_prefect(tenant: str, warehouse: Warehouse, row: Promotion) -> None:
-    """Begin a run that waits for the answer; where Prefect does not take it, the next run tries again."""
+async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
+    """Begin a run that waits for the tenant's answer, and then carries on for all that take part: the yes of one is no
+    yes of the others. Where Prefect does not take it, the next run tries again."""
     try:
         run = await arun_deployment(
             DEPLOYMENT,
-            parameters={"tenants": [tenant], "asked": row.id},
+            parameters={"tenants": list(whose), "asked": row.id, "asked_tenant": tenant},
             timeout=0,
             as_subflow=False,
             tags=[tenant, "approval"],

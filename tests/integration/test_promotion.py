@@ -25,7 +25,7 @@ from console.demo.mailbox import Mailbox
 from flows.promotion import promote_due
 from gateway.api.app import create_app
 from gateway.links import MODELS_WAIT
-from ml import registry
+from ml import registry, versions
 from tasks.notify import send_due
 from tasks.promote import promote, rollback, settle
 from tests.conftest import Database, new_tenant
@@ -283,6 +283,37 @@ async def test_the_no_of_one_tenant_is_a_no_for_all(
     assert champion(mlflow, family) == pair[0]
     with pytest.raises(ActRefused, match="does not wait for an answer; the last promotion of it: refused"):
         await answers.waiting(tenant, warehouse, family, pair[1])
+
+
+@pytest.mark.parametrize("said", ["no", "nothing"])
+async def test_what_judges_already_is_not_refused_by_a_tenant_that_answers_later(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    said: str,
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, whose[1])
+    made = await better(warehouse, whose, family, *pair)
+    await due(warehouse, chosen, 100, whose)
+    assert await due(warehouse, chosen, 110, [tenant]) == "yes"
+    if said == "no":
+        waiting = await answers.waiting(whose[1], warehouse, family, pair[1])
+        await answers.answer(whose[1], warehouse, Answer(waiting.id, False, "ann"), at(120))
+    late = 200 if said == "no" else 200 + MODELS_WAIT.total_seconds()
+    assert await due(warehouse, chosen, late, whose) == "yes"
+    states = [(await kept(warehouse, each))[0].state for each in whose]
+    assert states == [Stage.PROBATION, Stage.SUPERSEDED]
+    assert champion(mlflow, family) == pair[1]
+    assert versions.VALIDATION not in versions.one(mlflow.url, family, pair[1]).tags, "it was dismissed"
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            (validated,) = [one for one in await validations.listed(each, db) if one.id == made.id]
+        assert validated.promoted is not None
+    assert await due(warehouse, chosen, late + 1, whose) == "nothing is due"
 
 
 async def test_what_a_person_promotes_meanwhile_waits_no_more(
