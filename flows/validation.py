@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from ml.champion import Champion
 from tasks.shadow import Pair
-from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, ongoing, plan_for, read_back, written
+from tasks.validate import HOT, Shadowed, begin, id_of, judged, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, ModelUncalibrated, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, read
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ml.registry import Registered  # its module imports mlflow
 
 LONGEST_DAYS = 28.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ async def contest_of(
             raise ModelError(f"{family}: one of {champion} and {challenger} is retired: it may not score any more")
         sides = [_judge(tenant, family, each, mine) for each in (his, its)]
         if sides[0] is None or sides[1] is None:
-            get_run_logger().warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
+            log.warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
             continue
         pairs[tenant], profiles[tenant] = Pair(sides[0], sides[1]), profile
     if not pairs:
@@ -170,8 +172,7 @@ async def _validated(
     settings: Settings, warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float
 ) -> dict[str, Any]:
     kept = await _begun(warehouse, contest, now, longest_days)
-    plan = read_back(kept)
-    part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
+    part = [tenant for tenant in contest.pairs if takes_part(kept, tenant)]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
     told: Looked | Judged | None = await final_of(warehouse, kept, part)
@@ -219,17 +220,22 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
         days=longest_days,
     )
     made = Validation(contest.id, contest.family, champion, challenger, written(plan), started)
-    for tenant in contest.pairs:
-        async with warehouse.as_tenant(tenant) as db:
-            made = await validations.begin(tenant, db, made)
-    return made
+    return await begin(list(contest.pairs), warehouse, made)
 
 
 async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
-    """The answer that nothing changes any more; None: there is none yet."""
-    async with warehouse.as_tenant(part[0]) as db:
-        newest = await validations.newest(part[0], db, kept.id)
-    return newest if newest is not None and newest.final else None
+    """The answer that nothing changes any more, kept with every tenant also where a run died before that; None: there
+    is none yet.
+    """
+    found: Looked | None = None
+    for tenant in part:
+        async with warehouse.as_tenant(tenant) as db:
+            newest = await validations.newest(tenant, db, kept.id)
+        found = newest if found is None and newest is not None and newest.final else found
+    for tenant in part if found is not None else ():
+        async with warehouse.as_tenant(tenant) as db:
+            await validations.look(tenant, db, found)
+    return found
 
 
 def _words(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:

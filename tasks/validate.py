@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -90,7 +90,7 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
         retired = await lineage.retired(tenant, db)
         decided = {each.validation for each in await promotions.listed(tenant, db) if each.state in promotions.ENDS}
         for each in await validations.listed(tenant, db):  # the newest first
-            if validations.PROBATION in each.plan:
+            if validations.PROBATION in each.plan or not takes_part(each, tenant):
                 continue
             seen = await validations.newest(tenant, db, each.id)
             settled = each.promoted is not None or each.id in decided
@@ -104,6 +104,29 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
 def mask(validation: str, tenant: str) -> str:
     """What a tenant is called in what is written of a validation."""
     return f"tenant {digest(validation, tenant)[:8]}"
+
+
+def takes_part(validation: Validation, tenant: str) -> bool:
+    """Whether the tenant is in the plan: one that comes later is watched by the next validation."""
+    return mask(validation.id, tenant) in validation.plan["tenants"]
+
+
+async def begin(tenants: Sequence[str], warehouse: Warehouse, made: Validation) -> Validation:
+    """Keep the validation with each of these tenants; gives the one that is kept.
+
+    Where one of its id is kept with any of them that one's plan holds, and it is kept with those that are in it.
+    """
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            kept = await validations.get(tenant, db, made.id)
+        if kept is not None and takes_part(kept, tenant):
+            made = replace(kept, promoted=None, taken_back=None)
+            break
+    for tenant in tenants:
+        if takes_part(made, tenant):
+            async with warehouse.as_tenant(tenant) as db:
+                await validations.begin(tenant, db, made)
+    return made
 
 
 def written(plan: Plan) -> dict[str, Any]:
@@ -188,9 +211,7 @@ async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Valid
     answer = judge(plan, told)
     for tenant in tenants:
         async with warehouse.as_tenant(tenant) as db:
-            before = await validations.newest(tenant, db, validation.id)
-            if before is None or not before.final:
-                await validations.look(tenant, db, _looked(validation.id, answer))
+            await validations.look(tenant, db, _looked(validation.id, answer))
     return answer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -140,6 +140,12 @@ async def begin(tenant: str, db: Connection, made: Validation) -> Validation:
     return Validation(**found)
 
 
+async def get(tenant: str, db: Connection, id_: str) -> Validation | None:
+    """The validation of that id; None: the tenant takes no part in it."""
+    found = (await db.execute(GET, {"tenant": tenant, "id": id_})).mappings().one_or_none()
+    return None if found is None else Validation(**found)
+
+
 async def listed(tenant: str, db: Connection) -> list[Validation]:
     """Every validation that the tenant takes or took part in, the newest first."""
     return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
@@ -193,8 +199,17 @@ async def disagreement(tenant: str, db: Connection, id_: str) -> Disagreement | 
 
 
 async def look(tenant: str, db: Connection, seen: Looked) -> bool:
-    """Keep a look at the evidence; False: there is one of that time already."""
-    values = row(seen) | {"reasons": list(seen.reasons), "guards": document(seen.guards), "until": utc(seen.until)}
+    """Keep a look at the evidence; False: there is one of that time already, or a final one.
+
+    Looks are never changed: a final one of the same moment as one that is not follows it by a microsecond.
+    """
+    before = await newest(tenant, db, seen.validation)
+    if before is not None and before.final:
+        return False
+    until = utc(seen.until)
+    if seen.final and before is not None and before.until == until:
+        until += timedelta(microseconds=1)
+    values = row(seen) | {"reasons": list(seen.reasons), "guards": document(seen.guards), "until": until}
     return (await db.execute(JUDGE, values | {"tenant": tenant})).rowcount == 1
 
 
