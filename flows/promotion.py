@@ -29,13 +29,15 @@ from tasks.propose import UNANSWERED, end, proposal, propose, tell
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ActRefused, ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, addressed, read
-from warehouse import answers, promotions, tenants, validations
+from warehouse import answers, lineage, promotions, tenants, validations
+from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.promotions import ENDS, Promotion, Stage
 from warehouse.validations import Validation
 
 DEPLOYMENT = "promotion/promotion"
 OTHERWISE = "it was made champion otherwise"
+RETIRED = "it is retired: it may not score any more"
 #: Of rows of a validation whose challenger has become champion by them.
 JUDGED = frozenset({Stage.PROBATION, Stage.KEPT, Stage.TAKEN_BACK})
 log = logging.getLogger(__name__)
@@ -145,13 +147,13 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
     of = due.validation
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
     rows = await _proposed(due, warehouse, settings, now)
-    how = _ending(of, rows, champion, now)
-    if how is not None:
-        await _ended(due, rows, warehouse, settings, how, now)
-        return f"no: {how[1]}"
     stages = {row.state for row in rows.values()}
     if Stage.INTENDED in stages:
         raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
+    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
+    if how is not None:
+        await _ended(due, rows, warehouse, settings, how, now)
+        return f"no: {how[1]}"
     if stages & JUDGED:  # it judges: what the others have not said, or not allowed, holds nothing up any more
         late = {tenant: row for tenant, row in rows.items() if row.state in {Stage.WAITING, Stage.REJECTED}}
         await _ended(due, late, warehouse, settings, (Stage.SUPERSEDED, OTHERWISE), now)
@@ -162,21 +164,33 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
 
 
 def _ending(
-    of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime
+    of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime, *, retired: bool
 ) -> tuple[Stage, str] | None:
-    """How it ends without a move, and why; None: it goes on. What judges already is refused no more."""
+    """How it ends without a move, and why; None: it goes on. What judges already is refused no more.
+
+    retired: whether the challenger may score no more for one of the tenants.
+    """
     stages = {row.state for row in rows.values()}
     if champion == of.challenger:
-        return None if stages & {Stage.INTENDED, *JUDGED} else (Stage.SUPERSEDED, OTHERWISE)
+        return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
     if stages & JUDGED:
         return Stage.SUPERSEDED, f"{champion} is champion now"
     no = next((row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
-    if no or any(_expired(row, now) for row in rows.values()):
-        return Stage.REFUSED, no or UNANSWERED
+    if no or retired or any(_expired(row, now) for row in rows.values()):
+        return Stage.REFUSED, no or (RETIRED if retired else UNANSWERED)
     if champion != of.champion:
         why = f"it was held against {of.champion}, and {champion} is champion now; validate it anew"
         return Stage.SUPERSEDED, why
     return None
+
+
+async def _retired(due: Due, warehouse: Warehouse) -> bool:
+    name = model_version(due.validation.family, due.validation.challenger)
+    for tenant in due.tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            if name in await lineage.retired(tenant, db):
+                return True
+    return False
 
 
 async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> dict[str, Promotion]:
@@ -250,7 +264,8 @@ async def _ended(
 ) -> None:
     """End it for every tenant that takes part: a no of one is a no for all, since the model is one.
 
-    What is refused waits no longer: another challenger has its turn. A row on probation is that flow's to end. Raises ModelError: then the next run ends it.
+    What is refused waits no longer: another challenger has its turn. A row on probation is that flow's to end.
+    Raises ModelError: then the next run ends it.
     """
     stage, why = how
     if stage is Stage.REFUSED:
@@ -304,8 +319,9 @@ def _question(row: Promotion) -> str:
 
 
 async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
-    """Begin a run that waits for the tenant's answer, and then carries on for all that take part: the yes of one is no
-    yes of the others. Where Prefect does not take it, the next run tries again."""
+    """Begin a run that waits for the tenant's answer and then carries on for all that take part, whose yes it is not.
+
+    Where Prefect does not take it, the next run tries again."""
     try:
         run = await arun_deployment(
             DEPLOYMENT,
