@@ -7,7 +7,6 @@ Whether it pages is counted by burst and not by day: it is to be seen within day
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,8 +15,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from feature_store.definitions import fingerprint, names
-from flows.validation import Contest, contest_of, final_of
+from flows.validation import Contest, contest_of, final_of, fits
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
 from tasks.promote import champion_of, move, settle
@@ -123,7 +121,7 @@ async def _looked_at(
     except ModelUncalibrated as error:
         return row | await _without_rival(each, warehouse, str(error), now)
     except ModelUnfit as error:
-        if not await _fits(settings, of.family, str(of.before)):  # it would be no better
+        if not await fits(settings, of.family, str(of.before)):  # it would be no better
             return row | await _without_rival(each, warehouse, str(error), now)
         await _take_back(each, warehouse, settings, str(error), now)
         return row | {"answer": "taken back", "reasons": str(error)}
@@ -179,18 +177,6 @@ async def _until(each: Watched, warehouse: Warehouse, days: float) -> datetime:
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
     return each.since + timedelta(seconds=days * profile.day_seconds)
-
-
-async def _fits(settings: Settings, family: str, version: str) -> bool:
-    from ml import registry
-
-    uri = settings.mlflow_tracking_uri or ""
-    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
-    try:
-        await asyncio.to_thread(registry.fetch, uri, family, version, **today)
-    except ModelUnfit:
-        return False
-    return True
 
 
 async def _over(

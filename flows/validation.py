@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger
@@ -17,9 +17,10 @@ from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from ml.champion import Champion
 from tasks.shadow import Pair
-from tasks.validate import HOT, Shadowed, begin, id_of, judged, observe, ongoing, plan_for, takes_part, written
+from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, ModelUncalibrated, SettingsError, TonewatchError
+from tonewatch.errors import ModelError, ModelUncalibrated, ModelUnfit, SettingsError, TonewatchError
+from tonewatch.records import digest
 from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
 from warehouse.calibrations import model_version
@@ -75,8 +76,8 @@ async def validation(
         contests = await _contests(settings, warehouse, challengers, wanted, now)
         for family, (champion, challenger) in contests.items():
             try:
-                contest = await contest_of(settings, warehouse, family, champion, challenger, wanted)
-                rows.append(await _validated(settings, warehouse, contest, now, longest_days))
+                pair = family, champion, challenger
+                rows.append(await validated(settings, warehouse, pair, wanted, now, longest_days))
             except ModelUncalibrated as error:  # nothing that this run could mend: it is said, and asked again
                 if challengers is not None:
                     failed[family] = str(error)
@@ -168,6 +169,61 @@ def _judge(tenant: str, family: str, model: Registered, mine: Sequence[calibrati
     return Champion(family, model.detector, float(model.tags["threshold"]), float(model.tags["rate"]))
 
 
+async def validated(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    now: datetime,
+    longest_days: float = LONGEST_DAYS,
+) -> dict[str, Any]:
+    """Go on with one validation, for these tenants. pair: family, champion, challenger. Raises as `contest_of`, and
+    ModelError: the champion fails; a challenger that does not fit is worse.
+    """
+    try:
+        contest = await contest_of(settings, warehouse, *pair, wanted)
+    except ModelUnfit as error:
+        if await fits(settings, pair[0], pair[2]):
+            raise  # it is the champion that does not
+        return await _unfit(settings, warehouse, pair, wanted, str(error), now)
+    return await _validated(settings, warehouse, contest, now, longest_days)
+
+
+async def fits(settings: Settings, family: str, version: str) -> bool:
+    """Whether the version can score here as features are defined now. Raises ModelError: MLflow is away."""
+    from ml import registry
+
+    uri = settings.mlflow_tracking_uri or ""
+    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
+    try:
+        await asyncio.to_thread(registry.fetch, uri, family, version, **today)
+    except ModelUnfit:
+        return False
+    return True
+
+
+async def _unfit(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    why: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """A challenger that cannot score is worse, for good: kept with its validation where that has begun."""
+    family, champion, challenger = pair
+    told = Looked(id_of(*pair), now, Answer.WORSE, True, 0.0, -1.0, 1.0, 0, (why,), {})
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            for each in await validations.listed(tenant, db):
+                mine = (each.family, each.champion, each.challenger) == pair and validations.PROBATION not in each.plan
+                if mine:
+                    await validations.look(tenant, db, replace(told, validation=each.id))
+    await _dismissed(settings, family, challenger, told)
+    kept = Validation(told.validation, family, champion, challenger, {}, now)
+    return _row(kept, told, [])
+
+
 async def _validated(
     settings: Settings, warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float
 ) -> dict[str, Any]:
@@ -183,10 +239,14 @@ async def _validated(
             done.append(await observe(tenant, warehouse, kept, pair, profile, now))
         told = await judged(part, warehouse, kept, min(each.until for each in done))
     if told.final and told.answer != Answer.BETTER:
-        await _dismissed(settings, kept, told)
+        await _dismissed(settings, kept.family, kept.challenger, told)
+    return _row(kept, told, done)
+
+
+def _row(kept: Validation, told: Looked | Judged, done: Sequence[Shadowed]) -> dict[str, Any]:
     return {
         "validation": kept.id,
-        "family": contest.family,
+        "family": kept.family,
         "challenger": kept.challenger,
         "champion": kept.champion,
         "answer": str(told.answer),
@@ -197,12 +257,12 @@ async def _validated(
     }
 
 
-async def _dismissed(settings: Settings, kept: Validation, told: Looked | Judged) -> None:
+async def _dismissed(settings: Settings, family: str, challenger: str, told: Looked | Judged) -> None:
     """It waits no longer: the next run holds the next challenger against the champion. Raises ModelError."""
     from ml import versions
 
     uri, verdict = settings.mlflow_tracking_uri or "", f"{told.answer}: {'; '.join(told.reasons)}"
-    await asyncio.to_thread(versions.dismiss, uri, kept.family, kept.challenger, verdict)
+    await asyncio.to_thread(versions.dismiss, uri, family, challenger, verdict)
 
 
 async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float) -> Validation:
@@ -220,7 +280,27 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
         days=longest_days,
     )
     made = Validation(contest.id, contest.family, champion, challenger, written(plan), started)
-    return await begin(list(contest.pairs), warehouse, made)
+    kept = await begin(list(contest.pairs), warehouse, made)
+    while await _unseen(warehouse, kept, list(contest.pairs)):
+        kept = await begin(list(contest.pairs), warehouse, _anew(made, kept, list(contest.pairs)))
+    return kept
+
+
+async def _unseen(warehouse: Warehouse, kept: Validation, whose: Sequence[str]) -> bool:
+    """Whether its time is over and it has no answer, because nothing was observed."""
+    over = kept.started + timedelta(seconds=kept.plan["longest_s"])
+    for tenant in whose:
+        async with warehouse.as_tenant(tenant) as db:
+            newest = await validations.newest(tenant, db, kept.id)
+        if newest is not None and not newest.final and newest.until >= over:
+            return True
+    return False
+
+
+def _anew(made: Validation, before: Validation, whose: Sequence[str]) -> Validation:
+    name = digest(validations.ANEW, before.id)
+    masks = sorted(mask(name, tenant) for tenant in whose)
+    return replace(made, id=name, plan={**made.plan, "tenants": masks, validations.ANEW: before.id})
 
 
 async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:

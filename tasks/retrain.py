@@ -101,7 +101,8 @@ async def _validating(tenant: str, db: Connection, now: datetime, profile: Profi
     """The challenger of a family's newest validation, while that may still end by itself."""
     seen: set[str] = set()
     for each in await validations.listed(tenant, db):  # the newest first
-        if each.family in seen or validations.PROBATION in each.plan or not takes_part(each, tenant):
+        passed_over = {validations.PROBATION, validations.ANEW} & each.plan.keys()
+        if each.family in seen or passed_over or not takes_part(each, tenant):
             continue
         seen.add(each.family)
         looked = await validations.newest(tenant, db, each.id)

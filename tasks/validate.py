@@ -34,6 +34,7 @@ from warehouse.validations import Disagreement, Looked, Observation, Validation
 #: Samples end after two days; what is older than this is not begun any more.
 HOT = retention.LASTS["hot"] - timedelta(hours=1)
 BURSTS_PER_DAY = 4
+UNSEEN = "nothing was observed, so that nothing is decided: it begins anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,15 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
     """(family, champion) -> the challenger whose validation against it goes on, of several the first that began.
 
     It goes on until its verdict is final, and one that is better until its promotion has ended in one way or another;
-    no longer than twice what was planned. A probation keeps none from its turn: its challenger judges already.
+    no longer than twice what was planned, nor where it was begun anew. A probation keeps none from its turn: its
+    challenger judges already.
     """
     found: dict[tuple[str, str], str] = {}
     async with warehouse.as_tenant(tenant) as db:
         retired = await lineage.retired(tenant, db)
         decided = {each.validation for each in await promotions.listed(tenant, db) if each.state in promotions.ENDS}
         for each in await validations.listed(tenant, db):  # the newest first
-            if validations.PROBATION in each.plan or not takes_part(each, tenant):
+            if {validations.PROBATION, validations.ANEW} & each.plan.keys() or not takes_part(each, tenant):
                 continue
             seen = await validations.newest(tenant, db, each.id)
             settled = each.promoted is not None or each.id in decided
@@ -195,7 +197,8 @@ async def observe(
 
 
 async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Validation, until: datetime) -> Judged:
-    """The answer from all that was observed of these tenants, kept with each of them. A final one stays as it is.
+    """The answer from all that was observed of these tenants, kept with each of them. A final one stays as it is. Where
+    nothing was observed none is final: such a validation begins anew.
 
     until: of every tenant all was seen up to then.
     """
@@ -209,6 +212,8 @@ async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Valid
         real = [each for each in queued if opinion.verdict(each.id)]
         told = _pooled(told, mask(validation.id, tenant), seen, real)
     answer = judge(plan, told)
+    if answer.final and answer.answer == Answer.INCONCLUSIVE and answer.effect.count == 0:
+        answer = replace(answer, final=False, reasons=(*answer.reasons, UNSEEN))
     for tenant in tenants:
         async with warehouse.as_tenant(tenant) as db:
             await validations.look(tenant, db, _looked(validation.id, answer))

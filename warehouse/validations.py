@@ -16,6 +16,8 @@ from warehouse.rows import document, packed, row, utc
 SUBJECT = "disagreement"
 #: In the plan of what is no validation but a probation: of which promotion.
 PROBATION = "probation"
+#: In the plan of a validation that was begun anew: which one has ended without an observation. Nobody waits for it.
+ANEW = "anew"
 COLUMNS = "id, family, champion, challenger, plan, started, promoted, taken_back"
 BEGIN = text("""
     insert into validation (tenant, id, family, champion, challenger, plan, started)
@@ -68,7 +70,7 @@ NEWEST = text("""
 # When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
 UNDECIDED = text("""
     select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
-    where v.tenant = :tenant and v.family = :family and v.plan->'probation' is null
+    where v.tenant = :tenant and v.family = :family and v.plan->'probation' is null and v.plan->'anew' is null
       and not exists (select from validation_verdict d
           where d.tenant = :tenant and d.validation = v.id and d.final)
       and exists (select from calibration c where c.tenant = :tenant and c.family = v.family
