@@ -312,7 +312,9 @@ async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) 
         async with warehouse.as_tenant(tenant) as db:
             newest = await validations.newest(tenant, db, kept.id)
         found = newest if found is None and newest is not None and newest.final else found
-    for tenant in part if found is not None else ():
+    if found is None:
+        return None
+    for tenant in part:
         async with warehouse.as_tenant(tenant) as db:
             await validations.look(tenant, db, found)
     return found

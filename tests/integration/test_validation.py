@@ -238,9 +238,7 @@ async def test_a_tenant_that_comes_later_takes_no_part_in_a_validation_that_goes
     assert await ongoing(tenant, warehouse, NOON + PROFILE_DAY) == {("transcode", "1"): "2"}
 
 
-async def test_a_final_answer_that_reached_one_tenant_alone_is_kept_with_all(
-    warehouse: Warehouse, tenant: str
-) -> None:
+async def test_a_final_answer_that_reached_one_tenant_alone_is_kept_with_all(warehouse: Warehouse, tenant: str) -> None:
     both = [tenant, await new_tenant(warehouse)]
     kept = await begin(both, warehouse, new(both))
     final = replace(looked(at(5), final=True), validation=kept.id)
