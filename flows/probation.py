@@ -7,7 +7,6 @@ Whether it pages is counted by burst and not by day: it is to be seen within day
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,18 +15,18 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from feature_store.definitions import fingerprint, names
-from flows.validation import Contest, contest_of, final_of
+from flows.validation import Contest, contest_of, final_of, fits
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
 from tasks.promote import champion_of, move, settle
 from tasks.propose import tell
-from tasks.validate import BURSTS_PER_DAY, HOT, judged, mask, observe, plan_for, read_back, written
+from tasks.validate import BURSTS_PER_DAY, HOT, begin, judged, mask, observe, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, ModelUnfit, SettingsError, TonewatchError
+from tonewatch.errors import ModelError, ModelUncalibrated, ModelUnfit, SettingsError, TonewatchError
 from tonewatch.records import digest
 from tonewatch.settings import Settings, addressed, read
-from warehouse import promotions, tenants, validations
+from warehouse import lineage, promotions, tenants, validations
+from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.promotions import Move, Promotion, Stage
 from warehouse.validations import PROBATION, Looked, Validation
@@ -114,17 +113,22 @@ async def _looked_at(
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
     if champion != of.version:
         return row | await _over(each, warehouse, settings, champion, now)
+    gone = await _retired(each, warehouse)
+    if gone:
+        return row | await _without_rival(each, warehouse, f"{gone} is retired", now)
     try:
-        contest = await contest_of(settings, warehouse, of.family, str(of.before), of.version, each.tenants)
+        kept, answer = await _held_against(each, warehouse, settings, now, days)
+    except ModelUncalibrated as error:
+        return row | await _without_rival(each, warehouse, str(error), now)
     except ModelUnfit as error:
-        if not await _fits(settings, of.family, str(of.before)):
-            raise  # the one before would be no better
+        if not await fits(settings, of.family, str(of.before)):  # it would be no better
+            return row | await _without_rival(each, warehouse, str(error), now)
         await _take_back(each, warehouse, settings, str(error), now)
         return row | {"answer": "taken back", "reasons": str(error)}
-    kept = await _begun(each, warehouse, contest, now, days)
-    answer: Looked | Judged | None = await final_of(warehouse, kept, list(contest.pairs))
-    if answer is None or answer.answer != Answer.WORSE:  # what was shown once stays shown, if nobody could act then
-        answer = await _judged(warehouse, kept, contest, now)
+    except ModelError as error:
+        if now < await _until(each, warehouse, days):
+            raise
+        return row | await _without_rival(each, warehouse, str(error), now)
     if answer.answer == Answer.WORSE:
         why = "; ".join(answer.reasons)
         await _take_back(each, warehouse, settings, why, now)
@@ -135,16 +139,44 @@ async def _looked_at(
     return row | {"answer": "on probation", "reasons": "; ".join(answer.reasons)}
 
 
-async def _fits(settings: Settings, family: str, version: str) -> bool:
-    from ml import registry
+async def _held_against(
+    each: Watched, warehouse: Warehouse, settings: Settings, now: datetime, days: float
+) -> tuple[Validation, Looked | Judged]:
+    """What is known of it beside the one before. Raises ModelError: they cannot be compared, or not at this moment."""
+    of = each.promotion
+    contest = await contest_of(settings, warehouse, of.family, str(of.before), of.version, each.tenants)
+    kept = await _begun(each, warehouse, contest, now, days)
+    final = await final_of(warehouse, kept, list(contest.pairs))
+    if final is not None and final.answer == Answer.WORSE:  # shown once, it stays shown, if nobody could act then
+        return kept, final
+    return kept, await _judged(warehouse, kept, contest, now)
 
-    uri = settings.mlflow_tracking_uri or ""
-    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
-    try:
-        await asyncio.to_thread(registry.fetch, uri, family, version, **today)
-    except ModelUnfit:
-        return False
-    return True
+
+async def _retired(each: Watched, warehouse: Warehouse) -> str:
+    """The one of the two that may not score any more for a tenant of it; empty: both may."""
+    of = each.promotion
+    for tenant in each.tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            gone = await lineage.retired(tenant, db)
+        for version in (str(of.before), of.version):
+            if model_version(of.family, version) in gone:
+                return version
+    return ""
+
+
+async def _without_rival(each: Watched, warehouse: Warehouse, why: str, now: datetime) -> dict[str, str]:
+    """Its probation is over although nothing was shown: asked again each hour it would show no more."""
+    told = f"there is nothing to hold it against any more: {why}"
+    await _ended(each, warehouse, Stage.KEPT, told, now)
+    return {"answer": "kept", "reasons": told}
+
+
+async def _until(each: Watched, warehouse: Warehouse, days: float) -> datetime:
+    """When its probation is over, whatever was shown."""
+    tenant = each.tenants[0]
+    async with warehouse.as_tenant(tenant) as db:
+        profile = await tenants.profile(tenant, db)
+    return each.since + timedelta(seconds=days * profile.day_seconds)
 
 
 async def _over(
@@ -178,10 +210,7 @@ async def _begun(each: Watched, warehouse: Warehouse, contest: Contest, now: dat
         day=plan.burst,
     )
     made = Validation(name, of.family, str(of.before), of.version, {**written(plan), PROBATION: of.id}, started)
-    for tenant in contest.pairs:
-        async with warehouse.as_tenant(tenant) as db:
-            made = await validations.begin(tenant, db, made)
-    return made
+    return await begin(list(contest.pairs), warehouse, made)
 
 
 def _by_burst(guard: Guard) -> Guard:
@@ -193,8 +222,7 @@ def _by_burst(guard: Guard) -> Guard:
 
 async def _judged(warehouse: Warehouse, kept: Validation, contest: Contest, now: datetime) -> Judged:
     """Go on with what both tell, and judge it. Raises ModelError: no tenant of the plan takes part any more."""
-    plan = read_back(kept)
-    part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
+    part = [tenant for tenant in contest.pairs if takes_part(kept, tenant)]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
     done = [

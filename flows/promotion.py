@@ -29,12 +29,17 @@ from tasks.propose import UNANSWERED, end, proposal, propose, tell
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ActRefused, ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, addressed, read
-from warehouse import answers, promotions, tenants, validations
+from warehouse import answers, lineage, promotions, tenants, validations
+from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.promotions import ENDS, Promotion, Stage
 from warehouse.validations import Validation
 
 DEPLOYMENT = "promotion/promotion"
+OTHERWISE = "it was made champion otherwise"
+RETIRED = "it is retired: it may not score any more"
+#: Of rows of a validation whose challenger has become champion by them.
+JUDGED = frozenset({Stage.PROBATION, Stage.KEPT, Stage.TAKEN_BACK})
 log = logging.getLogger(__name__)
 
 
@@ -62,11 +67,15 @@ class Due:
 
 @flow(name="promotion", flow_run_name="promotion", log_prints=False)
 async def promotion(
-    tenants: list[str] | None = None, asked: str | None = None, as_of: datetime | None = None
+    tenants: list[str] | None = None,
+    asked: str | None = None,
+    asked_tenant: str | None = None,
+    as_of: datetime | None = None,
 ) -> list[dict[str, Any]]:
     """Carry every promotion on that is due; `asked`: the id of one for which this run waits for a person's answer.
 
-    tenants: whose (default: the tenant of the settings). A run that waits holds no process: it is suspended, and begun
+    tenants: whose (default: the tenant of the settings), all that take part; asked_tenant: whose person is asked, where
+    `asked` is given (default: the first of them). A run that waits holds no process: it is suspended, and begun
     again by the answer. Raises ModelError at the end, naming what failed.
     """
     settings = read()
@@ -77,7 +86,7 @@ async def promotion(
     warehouse = Warehouse.from_settings(settings)
     try:
         if asked is not None:
-            await _heard(whose[0], warehouse, asked, now)
+            await _heard(asked_tenant or whose[0], warehouse, asked, now)
         told, failed = await promote_due(whose, warehouse, settings, now)
     finally:
         await warehouse.close()
@@ -114,19 +123,23 @@ async def promote_due(
 
 
 async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
-    """Validations whose final answer is better and that have promoted nothing, the oldest first."""
+    """Validations whose final answer is better and that have promoted nothing for one of these tenants, the oldest
+    first, each with all of them that take part: where it judges for one the others can refuse it no more.
+    """
     found: dict[str, Due] = {}
+    open_ = set()
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             for each in await validations.listed(tenant, db):
-                if each.promoted is not None or validations.PROBATION in each.plan:
+                if validations.PROBATION in each.plan:
                     continue
                 last = await validations.newest(tenant, db, each.id)
                 if last is None or not last.final or last.answer != Answer.BETTER:
                     continue
                 profile = await tenants.profile(tenant, db)
+                open_ |= {each.id} if each.promoted is None else set()
                 found.setdefault(each.id, Due(each, last.reasons, {})).profiles[tenant] = profile
-    return sorted(found.values(), key=lambda each: (each.validation.started, each.validation.id))
+    return sorted((found[name] for name in open_), key=lambda each: (each.validation.started, each.validation.id))
 
 
 async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> str:
@@ -134,32 +147,50 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
     of = due.validation
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
     rows = await _proposed(due, warehouse, settings, now)
-    how = _ending(of, rows, champion, now)
+    stages = {row.state for row in rows.values()}
+    if Stage.INTENDED in stages:
+        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
+    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
     if how is not None:
         await _ended(due, rows, warehouse, settings, how, now)
         return f"no: {how[1]}"
-    if any(row.state is Stage.INTENDED for row in rows.values()):
-        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
-    if any(row.state is Stage.WAITING for row in rows.values()):
+    if stages & JUDGED:  # it judges: what the others have not said, or not allowed, holds nothing up any more
+        late = {tenant: row for tenant, row in rows.items() if row.state in {Stage.WAITING, Stage.REJECTED}}
+        await _ended(due, late, warehouse, settings, (Stage.SUPERSEDED, OTHERWISE), now)
+    elif Stage.WAITING in stages:
         until = max(row.expires for row in rows.values() if row.expires is not None)
         return f"waits for an answer until {until:%Y-%m-%d %H:%M} UTC"
     return await _moved(due, rows, warehouse, settings, now)
 
 
 def _ending(
-    of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime
+    of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime, *, retired: bool
 ) -> tuple[Stage, str] | None:
-    """How it ends without a move, and why; None: it goes on."""
+    """How it ends without a move, and why; None: it goes on. What judges already is refused no more.
+
+    retired: whether the challenger may score no more for one of the tenants.
+    """
     stages = {row.state for row in rows.values()}
+    if champion == of.challenger:
+        return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
+    if stages & JUDGED:
+        return Stage.SUPERSEDED, f"{champion} is champion now"
     no = next((row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
-    if no or any(_expired(row, now) for row in rows.values()):
-        return Stage.REFUSED, no or UNANSWERED
-    if champion not in (of.champion, of.challenger):
+    if no or retired or any(_expired(row, now) for row in rows.values()):
+        return Stage.REFUSED, no or (RETIRED if retired else UNANSWERED)
+    if champion != of.champion:
         why = f"it was held against {of.champion}, and {champion} is champion now; validate it anew"
         return Stage.SUPERSEDED, why
-    if champion == of.challenger and not stages & {Stage.INTENDED, Stage.PROBATION}:
-        return Stage.SUPERSEDED, "it was made champion otherwise"
     return None
+
+
+async def _retired(due: Due, warehouse: Warehouse) -> bool:
+    name = model_version(due.validation.family, due.validation.challenger)
+    for tenant in due.tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            if name in await lineage.retired(tenant, db):
+                return True
+    return False
 
 
 async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> dict[str, Promotion]:
@@ -178,7 +209,7 @@ async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: dat
     rows = await _rows(due.tenants, warehouse, name)
     for tenant, row in rows.items():
         if row.state is Stage.WAITING and not row.flow_run and not _expired(row, now):
-            await _ask_in_prefect(tenant, warehouse, row)
+            await _ask_in_prefect(tenant, due.tenants, warehouse, row)
         elif row.state is not Stage.WAITING and row.flow_run:
             await _tell_prefect(row)
     return rows
@@ -233,7 +264,8 @@ async def _ended(
 ) -> None:
     """End it for every tenant that takes part: a no of one is a no for all, since the model is one.
 
-    What is refused waits no longer: another challenger has its turn. Raises ModelError: then the next run ends it.
+    What is refused waits no longer: another challenger has its turn. A row on probation is that flow's to end.
+    Raises ModelError: then the next run ends it.
     """
     stage, why = how
     if stage is Stage.REFUSED:
@@ -242,6 +274,8 @@ async def _ended(
         of, uri = due.validation, settings.mlflow_tracking_uri or ""
         await asyncio.to_thread(versions.dismiss, uri, of.family, of.challenger, f"better, and not promoted: {why}")
     for tenant, row in rows.items():
+        if row.state is Stage.PROBATION:
+            continue
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await end(tenant, db, row, *how, channels, now)
@@ -284,12 +318,14 @@ def _question(row: Promotion) -> str:
     )
 
 
-async def _ask_in_prefect(tenant: str, warehouse: Warehouse, row: Promotion) -> None:
-    """Begin a run that waits for the answer; where Prefect does not take it, the next run tries again."""
+async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
+    """Begin a run that waits for the tenant's answer and then carries on for all that take part, whose yes it is not.
+
+    Where Prefect does not take it, the next run tries again."""
     try:
         run = await arun_deployment(
             DEPLOYMENT,
-            parameters={"tenants": [tenant], "asked": row.id},
+            parameters={"tenants": list(whose), "asked": row.id, "asked_tenant": tenant},
             timeout=0,
             as_subflow=False,
             tags=[tenant, "approval"],

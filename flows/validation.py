@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger
@@ -16,9 +17,10 @@ from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from ml.champion import Champion
 from tasks.shadow import Pair
-from tasks.validate import HOT, Shadowed, id_of, judged, mask, observe, ongoing, plan_for, read_back, written
+from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, ModelUncalibrated, SettingsError, TonewatchError
+from tonewatch.errors import ModelError, ModelUncalibrated, ModelUnfit, SettingsError, TonewatchError
+from tonewatch.records import digest
 from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
 from warehouse.calibrations import model_version
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ml.registry import Registered  # its module imports mlflow
 
 LONGEST_DAYS = 28.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,8 @@ async def validation(
         contests = await _contests(settings, warehouse, challengers, wanted, now)
         for family, (champion, challenger) in contests.items():
             try:
-                contest = await contest_of(settings, warehouse, family, champion, challenger, wanted)
-                rows.append(await _validated(settings, warehouse, contest, now, longest_days))
+                pair = family, champion, challenger
+                rows.append(await validated(settings, warehouse, pair, wanted, now, longest_days))
             except ModelUncalibrated as error:  # nothing that this run could mend: it is said, and asked again
                 if challengers is not None:
                     failed[family] = str(error)
@@ -145,7 +148,7 @@ async def contest_of(
             raise ModelError(f"{family}: one of {champion} and {challenger} is retired: it may not score any more")
         sides = [_judge(tenant, family, each, mine) for each in (his, its)]
         if sides[0] is None or sides[1] is None:
-            get_run_logger().warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
+            log.warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
             continue
         pairs[tenant], profiles[tenant] = Pair(sides[0], sides[1]), profile
     if not pairs:
@@ -166,12 +169,66 @@ def _judge(tenant: str, family: str, model: Registered, mine: Sequence[calibrati
     return Champion(family, model.detector, float(model.tags["threshold"]), float(model.tags["rate"]))
 
 
+async def validated(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    now: datetime,
+    longest_days: float = LONGEST_DAYS,
+) -> dict[str, Any]:
+    """Go on with one validation, for these tenants. pair: family, champion, challenger. Raises as `contest_of`, and
+    ModelError: the champion fails; a challenger that does not fit is worse.
+    """
+    try:
+        contest = await contest_of(settings, warehouse, *pair, wanted)
+    except ModelUnfit as error:
+        if await fits(settings, pair[0], pair[2]):
+            raise  # it is the champion that does not
+        return await _unfit(settings, warehouse, pair, wanted, str(error), now)
+    return await _validated(settings, warehouse, contest, now, longest_days)
+
+
+async def fits(settings: Settings, family: str, version: str) -> bool:
+    """Whether the version can score here as features are defined now. Raises ModelError: MLflow is away."""
+    from ml import registry
+
+    uri = settings.mlflow_tracking_uri or ""
+    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
+    try:
+        await asyncio.to_thread(registry.fetch, uri, family, version, **today)
+    except ModelUnfit:
+        return False
+    return True
+
+
+async def _unfit(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    why: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """A challenger that cannot score is worse, for good: kept with its validation where that has begun."""
+    family, champion, challenger = pair
+    told = Looked(id_of(*pair), now, Answer.WORSE, True, 0.0, -1.0, 1.0, 0, (why,), {})
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            for each in await validations.listed(tenant, db):
+                mine = (each.family, each.champion, each.challenger) == pair and validations.PROBATION not in each.plan
+                if mine:
+                    await validations.look(tenant, db, replace(told, validation=each.id))
+    await _dismissed(settings, family, challenger, told)
+    kept = Validation(told.validation, family, champion, challenger, {}, now)
+    return _row(kept, told, [])
+
+
 async def _validated(
     settings: Settings, warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float
 ) -> dict[str, Any]:
     kept = await _begun(warehouse, contest, now, longest_days)
-    plan = read_back(kept)
-    part = [tenant for tenant in contest.pairs if mask(kept.id, tenant) in plan.tenants]
+    part = [tenant for tenant in contest.pairs if takes_part(kept, tenant)]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
     told: Looked | Judged | None = await final_of(warehouse, kept, part)
@@ -182,10 +239,14 @@ async def _validated(
             done.append(await observe(tenant, warehouse, kept, pair, profile, now))
         told = await judged(part, warehouse, kept, min(each.until for each in done))
     if told.final and told.answer != Answer.BETTER:
-        await _dismissed(settings, kept, told)
+        await _dismissed(settings, kept.family, kept.challenger, told)
+    return _row(kept, told, done)
+
+
+def _row(kept: Validation, told: Looked | Judged, done: Sequence[Shadowed]) -> dict[str, Any]:
     return {
         "validation": kept.id,
-        "family": contest.family,
+        "family": kept.family,
         "challenger": kept.challenger,
         "champion": kept.champion,
         "answer": str(told.answer),
@@ -196,12 +257,12 @@ async def _validated(
     }
 
 
-async def _dismissed(settings: Settings, kept: Validation, told: Looked | Judged) -> None:
+async def _dismissed(settings: Settings, family: str, challenger: str, told: Looked | Judged) -> None:
     """It waits no longer: the next run holds the next challenger against the champion. Raises ModelError."""
     from ml import versions
 
     uri, verdict = settings.mlflow_tracking_uri or "", f"{told.answer}: {'; '.join(told.reasons)}"
-    await asyncio.to_thread(versions.dismiss, uri, kept.family, kept.challenger, verdict)
+    await asyncio.to_thread(versions.dismiss, uri, family, challenger, verdict)
 
 
 async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float) -> Validation:
@@ -219,17 +280,44 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
         days=longest_days,
     )
     made = Validation(contest.id, contest.family, champion, challenger, written(plan), started)
-    for tenant in contest.pairs:
+    kept = await begin(list(contest.pairs), warehouse, made)
+    while await _unseen(warehouse, kept, list(contest.pairs)):
+        kept = await begin(list(contest.pairs), warehouse, _anew(made, kept, list(contest.pairs)))
+    return kept
+
+
+async def _unseen(warehouse: Warehouse, kept: Validation, whose: Sequence[str]) -> bool:
+    """Whether its time is over and it has no answer, because nothing was observed."""
+    over = kept.started + timedelta(seconds=kept.plan["longest_s"])
+    for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
-            made = await validations.begin(tenant, db, made)
-    return made
+            newest = await validations.newest(tenant, db, kept.id)
+        if newest is not None and not newest.final and newest.until >= over:
+            return True
+    return False
+
+
+def _anew(made: Validation, before: Validation, whose: Sequence[str]) -> Validation:
+    name = digest(validations.ANEW, before.id)
+    masks = sorted(mask(name, tenant) for tenant in whose)
+    return replace(made, id=name, plan={**made.plan, "tenants": masks, validations.ANEW: before.id})
 
 
 async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:
-    """The answer that nothing changes any more; None: there is none yet."""
-    async with warehouse.as_tenant(part[0]) as db:
-        newest = await validations.newest(part[0], db, kept.id)
-    return newest if newest is not None and newest.final else None
+    """The answer that nothing changes any more, kept with every tenant also where a run died before that; None: there
+    is none yet.
+    """
+    found: Looked | None = None
+    for tenant in part:
+        async with warehouse.as_tenant(tenant) as db:
+            newest = await validations.newest(tenant, db, kept.id)
+        found = newest if found is None and newest is not None and newest.final else found
+    if found is None:
+        return None
+    for tenant in part:
+        async with warehouse.as_tenant(tenant) as db:
+            await validations.look(tenant, db, found)
+    return found
 
 
 def _words(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:

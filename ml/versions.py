@@ -139,17 +139,28 @@ def promote(
             raise ModelError(f"{failure}: it has not passed the gate ({why}); --unproven promotes it all the same")
         if before is not None:
             old_kind, old_number = parsed(before)
-            client.set_registered_model_alias(model_name(family, old_kind), PREVIOUS, old_number)
+            old_name = model_name(family, old_kind)
+            client.set_registered_model_alias(old_name, PREVIOUS, old_number)
+            if PROMOTED not in client.get_model_version(old_name, old_number).tags:  # it broke off after its own move
+                client.set_model_version_tag(old_name, old_number, PROMOTED, at.isoformat())
             client.set_model_version_tag(name, number, BEFORE, before)
-        client.set_model_version_tag(name, number, PROMOTED, at.isoformat())
     registry.promote(tracking_uri, family, version)
     try:
-        with server(tracking_uri, f"{name} version {number} is champion, and still challenger", seconds=60) as client:
+        with server(tracking_uri, f"{name} version {number} is champion, and not noted so", seconds=60) as client:
+            client.set_model_version_tag(name, number, PROMOTED, at.isoformat())  # after the move: it may fail
             if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
                 client.delete_registered_model_alias(name, CHALLENGER)
     except ModelError as error:  # it is champion all the same
         log.warning("%s", error)
     return Moved(family, version, before)
+
+
+def passed(tracking_uri: str, family: str, version: str) -> bool:
+    """Whether the version has passed the gate. Raises ModelError: MLflow is away or knows it not."""
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not looked up", seconds=20, retries=1) as client:
+        return bool(client.get_model_version(name, number).tags.get(GATE) == "passed")
 
 
 def before_champion(tracking_uri: str, family: str) -> tuple[str, str]:

@@ -130,14 +130,16 @@ async def settle(tenants: Sequence[str], warehouse: Warehouse, tracking_uri: str
                 if held is None or held.state is not Stage.INTENDED:
                     continue
                 now_champion = await champion_of(tracking_uri, each.family)
-                told.append(await _settled(tenant, db, held, now_champion, now))
+                told.append(await _settled(tenant, db, tracking_uri, held, now_champion, now))
     return told
 
 
-async def _settled(tenant: str, db: Connection, broken: Promotion, champion: str | None, now: datetime) -> str:
+async def _settled(
+    tenant: str, db: Connection, tracking_uri: str, broken: Promotion, champion: str | None, now: datetime
+) -> str:
     name = f"{broken.family} {broken.version}"
     if champion == broken.version:
-        watched = bool(broken.validation) and broken.what is Move.PROMOTE
+        watched = broken.what is Move.PROMOTE and await _on_its_merits(tracking_uri, broken)
         await _complete(tenant, db, broken, now, watched=watched, note="; its process died before this line")
         return f"{name} had become champion; that is in the audit now"
     why = f"it broke off before the alias had moved; {champion} is champion"
@@ -145,12 +147,24 @@ async def _settled(tenant: str, db: Connection, broken: Promotion, champion: str
     return f"{name}: {why}"
 
 
+async def _on_its_merits(tracking_uri: str, broken: Promotion) -> bool:
+    """Whether it took another's place by what was shown of it: then it is on probation, as if nothing had broken off.
+
+    Of a person's promotion it is not known any more whether it was made with `--unproven`: the gate's word is taken.
+    """
+    from ml import versions
+
+    if broken.validation or broken.who == WHO or broken.before is None:
+        return bool(broken.validation)
+    return await asyncio.to_thread(versions.passed, tracking_uri, broken.family, broken.version)
+
+
 async def _given_up(
     tenant: str, db: Connection, made: Promotion, champion: str | None, why: str, now: datetime
 ) -> None:
     """It has not moved: a validation's is approved as before, while the champion is the one it was held against."""
     if made.validation and made.what is Move.PROMOTE and champion == made.before:
-        await promotions.change(tenant, db, made.id, Stage.APPROVED, now, why)
+        await promotions.change(tenant, db, made.id, Stage.APPROVED, now)
     else:
         await promotions.change(tenant, db, made.id, Stage.SUPERSEDED, now, why)
 
@@ -163,11 +177,16 @@ def _wanted(
 
 
 async def _intend(tenant: str, db: Connection, made: Promotion, now: datetime) -> None:
-    """Write the intent. Raises ModelError: the version is retired for the tenant."""
+    """Write the intent. Raises ModelError: the version is retired for the tenant, or another run was here before."""
     if model_version(made.family, made.version) in await lineage.retired(tenant, db):
         raise ModelError(f"{made.family} version {made.version} is retired: it may not score; nothing was changed")
-    if not await promotions.put(tenant, db, made):
-        await promotions.change(tenant, db, made.id, Stage.INTENDED, now)
+    if await promotions.put(tenant, db, made):
+        return
+    held = await promotions.hold(tenant, db, made.id)  # what the caller has read may be old: it had no turn then
+    if held is None or held.state not in {Stage.APPROVED, Stage.INTENDED}:
+        how = held.state if held else "gone"
+        raise ModelError(f"the promotion of {made.family} {made.version} is {how} by now: nothing was changed")
+    await promotions.change(tenant, db, made.id, Stage.INTENDED, now)
 
 
 async def _complete(

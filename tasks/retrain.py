@@ -14,6 +14,7 @@ from policy.retraining import RESTLESS, Asked, Decision, Known, Why, labelled, s
 from tasks.drift import INCIDENTS, ask
 from tasks.judge import newly_settled, unrest_of
 from tasks.train import LEARNED_DAYS, families_of
+from tasks.validate import takes_part
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
 from warehouse import drift, lineage, tenants, validations
@@ -100,7 +101,8 @@ async def _validating(tenant: str, db: Connection, now: datetime, profile: Profi
     """The challenger of a family's newest validation, while that may still end by itself."""
     seen: set[str] = set()
     for each in await validations.listed(tenant, db):  # the newest first
-        if each.family in seen:
+        passed_over = {validations.PROBATION, validations.ANEW} & each.plan.keys()
+        if each.family in seen or passed_over or not takes_part(each, tenant):
             continue
         seen.add(each.family)
         looked = await validations.newest(tenant, db, each.id)

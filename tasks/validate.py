@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,7 @@ HOT = retention.LASTS["hot"] - timedelta(hours=1)
 BURSTS_PER_DAY = 4
 #: Follows, in place of a page's id, the entity of one that was told before the piece and still holds in it.
 STILL = " still"
+UNSEEN = "nothing was observed, so that nothing is decided: it begins anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,16 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
     """(family, champion) -> the challenger whose validation against it goes on, of several the first that began.
 
     It goes on until its verdict is final, and one that is better until its promotion has ended in one way or another;
-    no longer than twice what was planned.
+    no longer than twice what was planned, nor where it was begun anew. A probation keeps none from its turn: its
+    challenger judges already.
     """
     found: dict[tuple[str, str], str] = {}
     async with warehouse.as_tenant(tenant) as db:
         retired = await lineage.retired(tenant, db)
         decided = {each.validation for each in await promotions.listed(tenant, db) if each.state in promotions.ENDS}
         for each in await validations.listed(tenant, db):  # the newest first
+            if {validations.PROBATION, validations.ANEW} & each.plan.keys() or not takes_part(each, tenant):
+                continue
             seen = await validations.newest(tenant, db, each.id)
             settled = each.promoted is not None or each.id in decided
             ended = seen is not None and seen.final and (seen.answer != Answer.BETTER or settled)
@@ -103,6 +107,29 @@ async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tupl
 def mask(validation: str, tenant: str) -> str:
     """What a tenant is called in what is written of a validation."""
     return f"tenant {digest(validation, tenant)[:8]}"
+
+
+def takes_part(validation: Validation, tenant: str) -> bool:
+    """Whether the tenant is in the plan: one that comes later is watched by the next validation."""
+    return mask(validation.id, tenant) in validation.plan["tenants"]
+
+
+async def begin(tenants: Sequence[str], warehouse: Warehouse, made: Validation) -> Validation:
+    """Keep the validation with each of these tenants; gives the one that is kept.
+
+    Where one of its id is kept with any of them that one's plan holds, and it is kept with those that are in it.
+    """
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            kept = await validations.get(tenant, db, made.id)
+        if kept is not None and takes_part(kept, tenant):
+            made = replace(kept, promoted=None, taken_back=None)
+            break
+    for tenant in tenants:
+        if takes_part(made, tenant):
+            async with warehouse.as_tenant(tenant) as db:
+                await validations.begin(tenant, db, made)
+    return made
 
 
 def written(plan: Plan) -> dict[str, Any]:
@@ -171,7 +198,8 @@ async def observe(
 
 
 async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Validation, until: datetime) -> Judged:
-    """The answer from all that was observed of these tenants, kept with each of them. A final one stays as it is.
+    """The answer from all that was observed of these tenants, kept with each of them. A final one stays as it is. Where
+    nothing was observed none is final: such a validation begins anew.
 
     until: of every tenant all was seen up to then.
     """
@@ -185,11 +213,11 @@ async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Valid
         real = [each for each in queued if opinion.verdict(each.id)]
         told = _pooled(told, mask(validation.id, tenant), seen, real)
     answer = judge(plan, told)
+    if answer.final and answer.answer == Answer.INCONCLUSIVE and answer.effect.count == 0:
+        answer = replace(answer, final=False, reasons=(*answer.reasons, UNSEEN))
     for tenant in tenants:
         async with warehouse.as_tenant(tenant) as db:
-            before = await validations.newest(tenant, db, validation.id)
-            if before is None or not before.final:
-                await validations.look(tenant, db, _looked(validation.id, answer))
+            await validations.look(tenant, db, _looked(validation.id, answer))
     return answer
 
 

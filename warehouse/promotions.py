@@ -31,8 +31,9 @@ LISTED = text(f"""
     select {COLUMNS} from promotion where tenant = :tenant and (not :open or ended is null) order by asked desc, id
 """)  # noqa: S608 - a constant
 CHANGE = text("""
-    update promotion set state = :state, told = :told, answered_by = coalesce(:answered_by, answered_by),
-        moved = coalesce(:moved, moved), ended = coalesce(:ended, ended)
+    update promotion set state = :state, told = coalesce(nullif(cast(:told as text), ''), told),
+        answered_by = coalesce(:answered_by, answered_by), moved = coalesce(:moved, moved),
+        ended = coalesce(:ended, ended)
     where tenant = :tenant and id = :id and ended is null
 """)
 RUN = text("update promotion set flow_run = :run where tenant = :tenant and id = :id")
@@ -118,7 +119,10 @@ async def listed(tenant: str, db: Connection, *, under_way: bool = False) -> lis
 async def change(
     tenant: str, db: Connection, id_: str, stage: Stage, at: datetime, told: str = "", answered_by: str | None = None
 ) -> bool:
-    """Note how far it has come; False: it has ended already. A stage after the move notes when it was moved."""
+    """Note how far it has come; False: it has ended already. A stage after the move notes when it was moved.
+
+    told: without any, what was said before stays.
+    """
     by = answered_by if answered_by is None else clean(answered_by)
     values: dict[str, object] = {"state": stage, "told": clean(told), "answered_by": by}
     values |= {"moved": utc(at) if stage in {Stage.PROBATION, Stage.DONE} else None}

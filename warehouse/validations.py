@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +16,8 @@ from warehouse.rows import document, packed, row, utc
 SUBJECT = "disagreement"
 #: In the plan of what is no validation but a probation: of which promotion.
 PROBATION = "probation"
+#: In the plan of a validation that was begun anew: which one has ended without an observation. Nobody waits for it.
+ANEW = "anew"
 COLUMNS = "id, family, champion, challenger, plan, started, promoted, taken_back"
 BEGIN = text("""
     insert into validation (tenant, id, family, champion, challenger, plan, started)
@@ -68,7 +70,7 @@ NEWEST = text("""
 # When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
 UNDECIDED = text("""
     select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
-    where v.tenant = :tenant and v.family = :family
+    where v.tenant = :tenant and v.family = :family and v.plan->'probation' is null and v.plan->'anew' is null
       and not exists (select from validation_verdict d
           where d.tenant = :tenant and d.validation = v.id and d.final)
       and exists (select from calibration c where c.tenant = :tenant and c.family = v.family
@@ -140,6 +142,12 @@ async def begin(tenant: str, db: Connection, made: Validation) -> Validation:
     return Validation(**found)
 
 
+async def get(tenant: str, db: Connection, id_: str) -> Validation | None:
+    """The validation of that id; None: the tenant takes no part in it."""
+    found = (await db.execute(GET, {"tenant": tenant, "id": id_})).mappings().one_or_none()
+    return None if found is None else Validation(**found)
+
+
 async def listed(tenant: str, db: Connection) -> list[Validation]:
     """Every validation that the tenant takes or took part in, the newest first."""
     return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
@@ -193,8 +201,17 @@ async def disagreement(tenant: str, db: Connection, id_: str) -> Disagreement | 
 
 
 async def look(tenant: str, db: Connection, seen: Looked) -> bool:
-    """Keep a look at the evidence; False: there is one of that time already."""
-    values = row(seen) | {"reasons": list(seen.reasons), "guards": document(seen.guards), "until": utc(seen.until)}
+    """Keep a look at the evidence; False: there is one of that time already, or a final one.
+
+    Looks are never changed: a final one of the same moment as one that is not follows it by a microsecond.
+    """
+    before = await newest(tenant, db, seen.validation)
+    if before is not None and before.final:
+        return False
+    until = utc(seen.until)
+    if seen.final and before is not None and before.until == until:
+        until += timedelta(microseconds=1)
+    values = row(seen) | {"reasons": list(seen.reasons), "guards": document(seen.guards), "until": until}
     return (await db.execute(JUDGE, values | {"tenant": tenant})).rowcount == 1
 
 

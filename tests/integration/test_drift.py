@@ -133,6 +133,19 @@ async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(wareho
     assert (asks.check.verdict, asks.request is None) == ("drift", False)
 
 
+async def test_a_champion_on_probation_keeps_no_drift_from_being_asked_about(warehouse: Warehouse, tenant: str) -> None:
+    learned = Calibrated(
+        "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
+    )
+    contest = Validation("v", "edge", "1", "2", {"longest_s": DAY.total_seconds()}, NOW)
+    watched = replace(contest, id="w", plan={**contest.plan, validations.PROBATION: "p", "longest_s": 9e6})
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [learned])
+        for each in (watched, contest):
+            await validations.begin(tenant, db, each)
+        assert await validations.undecided(tenant, db, "edge", NOW) == NOW + DAY
+
+
 async def test_a_persons_word_makes_it_normal(warehouse: Warehouse, tenant: str) -> None:
     await furnish(warehouse, tenant, days=40, until=NOW + 12 * DAY, shift=0.05, since=ONSET)
     async with warehouse.as_tenant(tenant) as db:

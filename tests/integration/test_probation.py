@@ -10,9 +10,11 @@ import pytest
 
 from flows.probation import look
 from flows.promotion import promote_due
-from ml import registry
+from ml import registry, versions
+from ml.kinds import model_name, parsed
 from tasks.promote import promote
 from tasks.shadow import found_within, piece_of
+from tests.integration.furnished import LINEAGE
 from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
@@ -20,7 +22,7 @@ from tests.unit.transcoders import NOON, PARTS, at, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity
 from tonewatch.settings import Settings, load_profile
-from warehouse import audit, calibrations, entities, notices, promotions, samples, validations
+from warehouse import audit, calibrations, entities, lineage, notices, promotions, samples, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 from warehouse.promotions import Promotion, Stage
@@ -28,7 +30,8 @@ from warehouse.validations import Looked
 
 pytestmark = pytest.mark.timeout(300)
 FAMILY = "transcode"
-PIECE = int(piece_of(load_profile("demo")).total_seconds())
+PROFILE = load_profile("demo")
+PIECE = int(piece_of(PROFILE).total_seconds())
 PIECES = 30
 #: In every piece one of the two lags, for long enough to open an incident: a sharp model pages, a deaf one does not.
 #: They take turns: what is related and goes on within a minute is one incident.
@@ -61,13 +64,16 @@ async def promoted(
     thresholds: tuple[float, float],
     *,
     ill: bool,
-    brittle: bool = False,
+    brittle: int = 0,
+    calibrated: bool = True,
 ) -> tuple[str, str]:
     """A champion and what was promoted over it at noon, each with its threshold, on a platform that is ill or calm;
-    None: nobody has heard of it.
+    None: nobody has heard of it. brittle: which of the two fails on today's rows; calibrated: on the tenant's calm.
     """
     both = [
-        await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed, brittle=brittle and seed == 2)
+        await asyncio.to_thread(
+            version, mlflow.url, tenant if calibrated else "other", FAMILY, seed, brittle=seed == brittle
+        )
         for seed in (1, 2)
     ]
     await asyncio.to_thread(registry.promote, mlflow.url, FAMILY, both[0])
@@ -78,7 +84,7 @@ async def promoted(
     async with warehouse.as_tenant(tenant) as db:
         await entities.save(tenant, db, [Entity(part, FAMILY) for part in PARTS], at(-86_400))
         await samples.append(tenant, db, [] if ill is None else told(ill=ill))
-        await calibrations.put(tenant, db, own)
+        await calibrations.put(tenant, db, own if calibrated else [])
     await promote(tenant, warehouse, mlflow.url, FAMILY, both[1], who="ann", reason="", now=NOON)
     return both[0], both[1]
 
@@ -104,7 +110,7 @@ async def watched(warehouse: Warehouse, tenant: str) -> Promotion:
 
 
 def when(pieces: int) -> timedelta:
-    return pieces * timedelta(seconds=PIECE) + found_within(load_profile("demo"))
+    return pieces * timedelta(seconds=PIECE) + found_within(PROFILE)
 
 
 async def test_a_champion_that_pages_all_the_time_is_taken_back_audited_and_told(
@@ -136,7 +142,7 @@ async def test_a_champion_that_pages_all_the_time_is_taken_back_audited_and_told
 async def test_a_champion_that_fails_on_todays_rows_is_taken_back_at_once(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
 ) -> None:
-    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=True)
+    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=2)
     (row,), failed = await look([tenant], warehouse, chosen, NOON + when(1))
     assert (failed, row["answer"]) == ([], "taken back")
     assert "the challenger fails on tenant" in row["reasons"]
@@ -231,7 +237,7 @@ async def test_a_stretch_without_a_sample_shows_nothing(
 async def test_what_was_shown_while_the_registry_was_away_is_acted_on_when_it_is_back(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=True)
+    before, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=2)
     with monkeypatch.context() as broken:
 
         def away(*_: object, **__: object) -> None:
@@ -248,3 +254,36 @@ async def test_what_was_shown_while_the_registry_was_away_is_acted_on_when_it_is
     (row,), failed = await look([tenant], warehouse, chosen, NOON + when(2))
     assert (failed, row["answer"]) == ([], "taken back")
     assert registry.champion_versions(mlflow.url)[FAMILY] == before
+
+
+@pytest.mark.parametrize("gone", ["retired", "uncalibrated", "both unfit"])
+async def test_a_probation_ends_where_there_is_nothing_to_hold_the_champion_against(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, gone: str
+) -> None:
+    calibrated = gone != "uncalibrated"
+    both = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, calibrated=calibrated)
+    if gone == "retired":
+        kind, number = parsed(both[0])
+        async with warehouse.as_tenant(tenant) as db:
+            left = replace(LINEAGE, model=model_name(FAMILY, kind), version=number)
+            await lineage.retire(tenant, db, [left], "a tenant has left", NOON)
+    elif gone == "both unfit":
+        for each in both:
+            await asyncio.to_thread(versions.tag, mlflow.url, FAMILY, each, {"fingerprint": "of other features"})
+    (row,), failed = await look([tenant], warehouse, chosen, NOON + when(1))
+    assert (failed, row["answer"]) == ([], "kept")
+    assert "there is nothing to hold it against any more" in (await watched(warehouse, tenant)).told
+    assert registry.champion_versions(mlflow.url)[FAMILY] == both[1]
+    assert await look([tenant], warehouse, chosen, NOON + when(2)) == ([], [])
+
+
+async def test_a_probation_whose_rival_fails_is_over_after_its_days(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=1)
+    rows, failed = await look([tenant], warehouse, chosen, NOON + when(1), days=4)
+    assert (rows, len(failed)) == ([], 1)
+    assert (await watched(warehouse, tenant)).state is Stage.PROBATION
+    (row,), failed = await look([tenant], warehouse, chosen, NOON + when(9), days=4)
+    assert (failed, row["answer"]) == ([], "kept")
+    assert registry.champion_versions(mlflow.url)[FAMILY] == after

@@ -11,6 +11,7 @@ import multiprocessing
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,11 +26,14 @@ from console.demo.mailbox import Mailbox
 from flows.promotion import promote_due
 from gateway.api.app import create_app
 from gateway.links import MODELS_WAIT
-from ml import registry
+from ml import registry, versions
+from ml.kinds import model_name, parsed
 from tasks.notify import send_due
-from tasks.promote import promote, rollback, settle
+from tasks.promote import move, promote, rollback, settle
+from tasks.propose import proposal
 from tests.conftest import Database, new_tenant
 from tests.integration import promoting
+from tests.integration.furnished import LINEAGE
 from tests.integration.promoting import asks, better, version
 from tests.integration.servers import Mlflow
 from tests.unit.transcoders import NOON, at
@@ -37,7 +41,7 @@ from tonewatch import secrets
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, ModelError
 from tonewatch.settings import Settings
-from warehouse import answers, audit, notices, promotions, validations
+from warehouse import answers, audit, lineage, notices, promotions, validations
 from warehouse.answers import Answer
 from warehouse.audit import AuditLine
 from warehouse.cache import Cache
@@ -129,7 +133,7 @@ async def test_a_promotion_killed_around_the_move_is_completed_or_given_up_by_th
     (row,) = await kept(warehouse, tenant)
     written = [(line.what, line.who, line.after["champion"]) for line in await lines(warehouse, tenant)]
     if moment == "after":
-        assert (row.state, champion(mlflow, family)) == (Stage.DONE, pair[1])
+        assert (row.state, champion(mlflow, family)) == (Stage.PROBATION, pair[1])
         assert written == [("model.promote", "ann", pair[1])]
     else:
         assert (row.state, champion(mlflow, family)) == (Stage.SUPERSEDED, pair[0])
@@ -169,6 +173,23 @@ async def test_a_challenger_that_is_the_champion_is_refused(
     with pytest.raises(ModelError, match=r"is the champion of .* already"):
         await promote(tenant, warehouse, mlflow.url, family, pair[0], who="ann", reason="", now=ASKED)
     assert await kept(warehouse, tenant) == []
+
+
+async def test_a_version_whose_move_failed_is_no_former_champion(
+    family: str, pair: tuple[str, str], mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+
+        def away(*_: object) -> None:
+            raise ModelError("the registry went away")
+
+        broken.setattr("ml.registry.promote", away)
+        with pytest.raises(ModelError, match="went away"):
+            await asyncio.to_thread(versions.promote, mlflow.url, family, pair[1], at(100), proven=False)
+    assert not registry.has_judged(mlflow.url, family, pair[1])
+    await asyncio.to_thread(versions.promote, mlflow.url, family, pair[1], at(200), proven=False)
+    await asyncio.to_thread(versions.promote, mlflow.url, family, pair[0], at(300), proven=False)
+    assert all(registry.has_judged(mlflow.url, family, each) for each in pair)
 
 
 async def test_a_registry_that_is_away_leaves_everything_as_it_was(
@@ -245,6 +266,8 @@ async def test_a_tenant_that_wants_to_be_asked_is_asked_once_and_its_yes_promote
         await answers.answer(tenant, warehouse, Answer(row.id, False, "bob"), at(310))
     assert await due(warehouse, chosen, 400) == "yes"
     assert champion(mlflow, family) == pair[1]
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.told) == (Stage.PROBATION, "ann said yes: finds more")
     told = [(line.what, line.who, line.reason) for line in await lines(warehouse, tenant)][::-1]
     assert [each[:2] for each in told] == [("model.approve", "ann"), ("model.promote", "validation")]
     async with warehouse.as_tenant(tenant) as db:
@@ -283,6 +306,65 @@ async def test_the_no_of_one_tenant_is_a_no_for_all(
     assert champion(mlflow, family) == pair[0]
     with pytest.raises(ActRefused, match="does not wait for an answer; the last promotion of it: refused"):
         await answers.waiting(tenant, warehouse, family, pair[1])
+
+
+async def test_what_is_retired_before_it_is_champion_is_refused(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await better(warehouse, whose, family, *pair)
+    kind, number = parsed(pair[1])
+    async with warehouse.as_tenant(whose[1]) as db:
+        left = replace(LINEAGE, model=model_name(family, kind), version=number)
+        await lineage.retire(whose[1], db, [left], "a tenant has left", NOON)
+    assert "it is retired" in await due(warehouse, chosen, 100, whose)
+    assert await due(warehouse, chosen, 200, whose) == "nothing is due"
+    assert [(await kept(warehouse, each))[0].state for each in whose] == [Stage.REFUSED] * 2
+    assert champion(mlflow, family) == pair[0]
+
+
+async def test_a_run_that_saw_a_row_before_another_moved_it_moves_nothing(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    made = await better(warehouse, [tenant], family, *pair)
+    stale = proposal(made, ["effect"], at(90), ask=False)
+    assert await due(warehouse, chosen, 100) == "yes"
+    with pytest.raises(ModelError, match="is probation by now"):
+        await move([tenant], warehouse, mlflow.url, stale, at(110), proven=False, watched=True)
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.moved) == (Stage.PROBATION, at(100))
+    assert [line.what for line in await lines(warehouse, tenant)] == ["model.promote"]
+
+
+@pytest.mark.parametrize("said", ["no", "nothing"])
+async def test_what_judges_already_is_not_refused_by_a_tenant_that_answers_later(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    said: str,
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, whose[1])
+    made = await better(warehouse, whose, family, *pair)
+    await due(warehouse, chosen, 100, whose)
+    assert await due(warehouse, chosen, 110, [tenant]) == "yes"
+    if said == "no":
+        waiting = await answers.waiting(whose[1], warehouse, family, pair[1])
+        await answers.answer(whose[1], warehouse, Answer(waiting.id, False, "ann"), at(120))
+    late = 200 if said == "no" else 200 + MODELS_WAIT.total_seconds()
+    assert await due(warehouse, chosen, late, whose) == "yes"
+    states = [(await kept(warehouse, each))[0].state for each in whose]
+    assert states == [Stage.PROBATION, Stage.SUPERSEDED]
+    assert champion(mlflow, family) == pair[1]
+    assert versions.VALIDATION not in versions.one(mlflow.url, family, pair[1]).tags, "it was dismissed"
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            (validated,) = [one for one in await validations.listed(each, db) if one.id == made.id]
+        assert validated.promoted is not None
+    assert await due(warehouse, chosen, late + 1, whose) == "nothing is due"
 
 
 async def test_what_a_person_promotes_meanwhile_waits_no_more(

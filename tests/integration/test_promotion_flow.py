@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ml import registry
-from tests.conftest import Database
+from tests.conftest import Database, new_tenant
 from tests.integration.promoting import asks, better, version
 from tests.integration.servers import Mlflow, flow_told
 from warehouse import audit, promotions
 from warehouse.database import Warehouse
 
-#: Arguments: tenant, and how it is answered: in Prefect, or on the command line while Prefect waits.
+#: Arguments: all tenants, the first of which answers, and how: in Prefect, or on the command line while Prefect waits.
 FLOW = """
 import asyncio, json, sys
 from contextlib import suppress
@@ -28,18 +28,20 @@ from tonewatch.settings import read
 from warehouse.answers import Answer, answer
 from warehouse.database import Warehouse
 from warehouse.promotions import listed
-tenant, way = sys.argv[1:]
+whose, way = sys.argv[1].split(","), sys.argv[2]
+tenant = whose[0]
 
 async def main():
     deployment = await promotion.ato_deployment("promotion")
     await deployment.aapply()
-    first = await promotion()
+    first = await promotion(whose)
     async with get_client() as client:
-        (asked,) = [run for run in await client.read_flow_runs() if "approval" in run.tags]
+        runs = [run for run in await client.read_flow_runs() if "approval" in run.tags]
+        (asked,) = [run for run in runs if tenant in run.tags]
         with suppress(Pause):  # which a worker's process ends by
             await run_flow_async(flow=promotion, flow_run=asked, parameters=asked.parameters, return_type="state")
         waiting = await client.read_flow_run(asked.id)
-        if way == "prefect":
+        if way != "elsewhere":
             await aresume_flow_run(asked.id, run_input={"approve": True, "who": "ann", "reason": "finds more"})
             again = await client.read_flow_run(asked.id)
             await run_flow_async(flow=promotion, flow_run=again, parameters=again.parameters, return_type="state")
@@ -49,7 +51,7 @@ async def main():
                 (row,) = await listed(tenant, db)
             await answer(tenant, warehouse, Answer(row.id, False, "bob", "not now"), SYSTEM.now())
             await warehouse.close()
-        last = await promotion()
+        last = await promotion(whose)
         over = await client.read_flow_run(asked.id)
     print(json.dumps({
         "first": first, "waiting": waiting.state_name, "last": last, "over": [over.state_name, over.state.message],
@@ -93,3 +95,33 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
         assert told["last"][0]["promoted"] == "no: bob said no: not now"
         assert (row.state, lines) == ("refused", [("model.reject", "bob"), ("model.refused", "validation")])
         assert registry.champion_versions(mlflow.url)[family] == first
+
+
+@pytest.mark.timeout(300)
+async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    family = f"prefect{tenant.rpartition('-')[2]}x"
+    whose = [tenant, await new_tenant(warehouse)]
+    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
+    for each in whose:
+        await asks(warehouse, each)
+    await better(warehouse, whose, family, first, second)
+    told = await flow_told(
+        FLOW,
+        ",".join(whose),
+        "one of two in prefect",
+        database=database,
+        folder=tmp_path,
+        TONEWATCH_TENANT=tenant,
+        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+    )
+    assert told["over"][0] == "Completed"
+    assert "waits for an answer" in told["last"][0]["promoted"]
+    states = []
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            states += [row.state for row in await promotions.listed(each, db)]
+    assert states == ["approved", "waiting"]
+    assert registry.champion_versions(mlflow.url)[family] == first

@@ -13,6 +13,7 @@ from policy.retraining import ENOUGH_LABELS, Why
 from tasks.drift import ask
 from tasks.judge import newly_settled, unrest_of
 from tasks.retrain import Considered, retrain
+from tasks.validate import mask
 from tests.conftest import BEGINNING
 from tests.integration.test_labels import PART, START, proven, say, told
 from tonewatch.clock import ManualClock
@@ -132,8 +133,20 @@ async def test_what_two_models_disagreed_on_counts_once_it_is_settled(warehouse:
             assert len(await newly_settled(station, db, TRAINED)) == expected
 
 
+def planned(days: int, *tenants: str) -> dict[str, object]:
+    """The plan of the validation "v" of these tenants."""
+    return {"longest_s": days * DAY.total_seconds(), "tenants": [mask("v", tenant) for tenant in tenants]}
+
+
+async def test_a_validation_that_the_tenant_is_not_in_is_not_waited_for(warehouse: Warehouse, station: str) -> None:
+    made = Validation("v", "edge", "1", "2", planned(28, "another"), OLD - DAY)
+    async with warehouse.as_tenant(station) as db:
+        await validations.begin(station, db, made)
+    assert (await decided(warehouse, station, OLD)).requests != ()
+
+
 async def test_a_challenger_that_is_judged_is_waited_for(warehouse: Warehouse, station: str) -> None:
-    made = Validation("v", "edge", "1", "2", {"longest_s": 28 * DAY.total_seconds()}, OLD - DAY)
+    made = Validation("v", "edge", "1", "2", planned(28, station), OLD - DAY)
     async with warehouse.as_tenant(station) as db:
         await validations.begin(station, db, made)
     waits = (await decided(warehouse, station, OLD)).decided[Why.SCHEDULE]
@@ -143,8 +156,15 @@ async def test_a_challenger_that_is_judged_is_waited_for(warehouse: Warehouse, s
     assert (await decided(warehouse, station, OLD)).requests != ()
 
 
+async def test_a_champion_on_probation_is_not_waited_for(warehouse: Warehouse, station: str) -> None:
+    plan = {**planned(28, station), validations.PROBATION: "promotion"}
+    async with warehouse.as_tenant(station) as db:
+        await validations.begin(station, db, Validation("v", "edge", "1", "2", plan, OLD - DAY))
+    assert (await decided(warehouse, station, OLD)).requests != ()
+
+
 async def test_a_validation_that_never_ended_is_not_waited_for_for_ever(warehouse: Warehouse, station: str) -> None:
-    made = Validation("v", "edge", "1", "2", {"longest_s": DAY.total_seconds()}, OLD - 2 * DAY)
+    made = Validation("v", "edge", "1", "2", planned(1, station), OLD - 2 * DAY)
     async with warehouse.as_tenant(station) as db:
         await validations.begin(station, db, made)
     assert (await decided(warehouse, station, OLD)).requests != ()

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from console.labelling import asked as shown
+from flows.validation import final_of
 from ml.ab_plan import Answer
 from ml.champion import Champion
 from tasks.shadow import Pair, found_within, piece_of
-from tasks.validate import id_of, judged, mask, observe, ongoing, plan_for, read_back, written
+from tasks.validate import begin, id_of, judged, mask, observe, ongoing, plan_for, read_back, written
 from tests.conftest import new_tenant
 from tests.integration.furnished import VALIDATION, looked
 from tests.unit.transcoders import NOON, PARTS, at, champion, telemetry
@@ -85,7 +86,9 @@ async def test_a_validation_that_goes_on_is_not_superseded_by_a_newer_challenger
     warehouse: Warehouse, tenant: str
 ) -> None:
     """Trainings come more often than verdicts: each would begin anew, and none would ever be judged."""
-    old, newer = new([tenant]), replace(new([tenant]), id="newer", challenger="3", started=NOON + PROFILE_DAY)
+    old = new([tenant])
+    plan = {**old.plan, "tenants": [mask("newer", tenant)]}
+    newer = replace(old, id="newer", challenger="3", started=NOON + PROFILE_DAY, plan=plan)
     async with warehouse.as_tenant(tenant) as db:
         for each in (old, newer):
             await validations.begin(tenant, db, each)
@@ -99,6 +102,15 @@ async def test_a_validation_that_goes_on_is_not_superseded_by_a_newer_challenger
     async with warehouse.as_tenant(tenant) as db:
         await validations.promoted(tenant, db, old.id, soon)
     assert await ongoing(tenant, warehouse, soon) == {("transcode", "1"): "3"}
+
+
+async def test_a_probation_keeps_no_challenger_from_its_turn(warehouse: Warehouse, tenant: str) -> None:
+    """It may end without a final verdict; its challenger judges already, and is the champion of the next."""
+    made = new([tenant])
+    watched = replace(made, plan={**made.plan, validations.PROBATION: "promotion"})
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.begin(tenant, db, watched)
+    assert await ongoing(tenant, warehouse, NOON + 2 * PROFILE_DAY) == {}
 
 
 @pytest.mark.timeout(300)
@@ -212,6 +224,34 @@ async def test_an_incident_is_an_outcome_where_a_rule_saw_it_or_labels_make_it_r
     assert not {"guessed", "false"} & set(seen)
 
 
+async def test_a_tenant_that_comes_later_takes_no_part_in_a_validation_that_goes_on(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    later = await new_tenant(warehouse)
+    kept = await begin([tenant], warehouse, new([tenant]))
+    again = await begin([later, tenant], warehouse, replace(new([later, tenant]), started=at(9)))
+    assert again == kept
+    async with warehouse.as_tenant(later) as db:
+        assert await validations.listed(later, db) == []
+        await validations.begin(later, db, kept)  # as it was done before
+    assert await ongoing(later, warehouse, NOON + PROFILE_DAY) == {}
+    assert await ongoing(tenant, warehouse, NOON + PROFILE_DAY) == {("transcode", "1"): "2"}
+
+
+async def test_a_final_answer_that_reached_one_tenant_alone_is_kept_with_all(warehouse: Warehouse, tenant: str) -> None:
+    both = [tenant, await new_tenant(warehouse)]
+    kept = await begin(both, warehouse, new(both))
+    final = replace(looked(at(5), final=True), validation=kept.id)
+    async with warehouse.as_tenant(both[1]) as db:
+        await validations.look(both[1], db, final)
+    async with warehouse.as_tenant(tenant) as db:
+        await validations.look(tenant, db, replace(final, final=False))
+    assert await final_of(warehouse, kept, both) == final
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await validations.newest(tenant, db, kept.id)
+    assert mine == replace(final, until=at(5) + timedelta(microseconds=1)), "a look of that moment is never changed"
+
+
 async def test_a_validation_that_is_there_keeps_its_plan(warehouse: Warehouse, tenant: str) -> None:
     async with warehouse.as_tenant(tenant) as db:
         first = await validations.begin(tenant, db, VALIDATION)
@@ -240,7 +280,7 @@ async def test_a_final_look_stays_the_newest(warehouse: Warehouse, tenant: str) 
         assert await validations.newest(tenant, db, VALIDATION.id) is None
         final = looked(at(5), final=True)
         assert await validations.look(tenant, db, final)
-        assert await validations.look(tenant, db, looked(at(6)))
+        assert not await validations.look(tenant, db, looked(at(6)))
         assert await validations.newest(tenant, db, VALIDATION.id) == final
 
 

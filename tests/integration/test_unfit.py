@@ -1,0 +1,89 @@
+"""Validations that cannot go on, on a real PostgreSQL and a real MLflow: they end, or begin anew, for a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from flows.validation import validated
+from ml import registry, versions
+from tests.integration.promoting import version
+from tests.integration.servers import Mlflow
+from tests.integration.test_probation import FAMILY, clean
+from tests.integration.test_validation import when
+from tests.unit.transcoders import NOON, PARTS, at, telemetry
+from tonewatch.errors import ModelError
+from tonewatch.records import Entity
+from tonewatch.settings import Settings
+from warehouse import calibrations, entities, samples, validations
+from warehouse.calibrations import Calibrated, Source
+from warehouse.database import Warehouse
+
+__all__ = ["clean"]  # a fixture
+pytestmark = pytest.mark.timeout(300)
+
+
+async def rivals(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow, *, brittle: bool = False
+) -> tuple[Settings, tuple[str, str, str]]:
+    """A champion and its challenger, each with a threshold of the tenant; brittle: the champion fails on any row."""
+    both = [
+        await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed, brittle=brittle and seed == 1)
+        for seed in (1, 2)
+    ]
+    await asyncio.to_thread(registry.promote, mlflow.url, FAMILY, both[0])
+    await asyncio.to_thread(versions.challenge, mlflow.url, FAMILY, both[1])
+    own = [Calibrated(FAMILY, each, NOON, 0.7, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm") for each in both]
+    async with warehouse.as_tenant(tenant) as db:
+        await entities.save(tenant, db, [Entity(part, FAMILY) for part in PARTS], at(-86_400))
+        await samples.append(tenant, db, telemetry(-360, 600))
+        await calibrations.put(tenant, db, own)
+    chosen = Settings(tenant=tenant, profile="demo", mlflow_tracking_uri=mlflow.url)
+    return chosen, (FAMILY, both[0], both[1])
+
+
+async def test_a_challenger_that_no_longer_fits_is_worse_and_keeps_no_other_from_its_turn(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow
+) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow)
+    begun = await validated(chosen, warehouse, pair, [tenant], when(1))
+    assert (begun["answer"], begun["final"]) == ("inconclusive", False)
+    await asyncio.to_thread(versions.tag, mlflow.url, FAMILY, pair[2], {"fingerprint": "of other features"})
+    told = await validated(chosen, warehouse, pair, [tenant], when(2))
+    assert (told["validation"], told["answer"], told["final"]) == (begun["validation"], "worse", True)
+    async with warehouse.as_tenant(tenant) as db:
+        kept = await validations.newest(tenant, db, begun["validation"])
+    assert kept is not None
+    assert (kept.answer, kept.final, "other feature definitions" in kept.reasons[0]) == ("worse", True, True)
+    assert versions.challenger(mlflow.url, FAMILY) is None
+
+
+async def test_a_champion_that_no_longer_fits_is_no_fault_of_its_challenger(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow
+) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow)
+    await asyncio.to_thread(versions.tag, mlflow.url, FAMILY, pair[1], {"fingerprint": "of other features"})
+    with pytest.raises(ModelError, match="other feature definitions"):
+        await validated(chosen, warehouse, pair, [tenant], when(1))
+    assert versions.challenger(mlflow.url, FAMILY) == pair[2]
+
+
+async def test_a_champion_that_fails_costs_no_challenger_its_turn(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow
+) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow, brittle=True)
+    with pytest.raises(ModelError, match=r"the champion .* fails"):
+        await validated(chosen, warehouse, pair, [tenant], when(1))
+    late = NOON + timedelta(days=3)  # its samples have ended, and its 28 days of a minute and a half
+    over = await validated(chosen, warehouse, pair, [tenant], late)
+    assert (over["answer"], over["final"]) == ("inconclusive", False)
+    assert "nothing was observed" in over["reasons"]
+    assert versions.challenger(mlflow.url, FAMILY) == pair[2]
+    again = await validated(chosen, warehouse, pair, [tenant], late + timedelta(minutes=1))
+    async with warehouse.as_tenant(tenant) as db:
+        (newest, first) = await validations.listed(tenant, db)
+    assert (first.id, newest.id) == (over["validation"], again["validation"])
+    assert newest.plan[validations.ANEW] == first.id
+    assert newest.started > late - timedelta(days=2)
