@@ -2,10 +2,11 @@
 
 A view that drifts asks once, and then rests. One that was steady in between begins with the first rest again; one that
 drifts on asks after its rest, and rests twice as long: a retraining that does not end the drift will not end it a day
-later either. While what it brought is still being validated it asks for nothing: each new challenger would begin its
-validation anew, and none would ever end. The schedule and people's labels ask by the same rule: what was learned since
-they asked is their steady. Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch
-train`) asks at once, whatever rests.
+later either. It rests from when the request was handed over, and until then nothing more is asked for. While what it
+brought is still being validated it asks for nothing: each new challenger would begin its validation anew, and none
+would ever end. The schedule and people's labels ask by the same rule: what was learned since they asked is their
+steady. Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch train`) asks at
+once, whatever rests.
 """
 
 from __future__ import annotations
@@ -39,10 +40,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The last request, and how long it rests after it."""
+    """The last request, and how long it rests after it. at: when it was handed over; waits: it was not yet, and `at` is
+    when it was asked for.
+    """
 
     at: datetime
     rest: timedelta
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,13 @@ def retraining(
     if last is None:
         return Decision(True, first, "it is the first request")
     asked = f"a retraining was asked for at {last.at:%Y-%m-%d %H:%M}"
+    if last.waits:
+        return Decision(False, last.rest, f"{asked} and is not handed over yet")
     if now < last.at + last.rest:
         return Decision(False, last.rest, f"{asked}; none is asked for before {last.at + last.rest:%Y-%m-%d %H:%M}")
     if validated is not None and now < validated:
         return Decision(False, last.rest, f"{asked}; its challenger is validated, until {validated:%Y-%m-%d %H:%M}")
-    if calm is not None and calm > last.at:
+    if calm is not None and calm >= last.at:  # what is trained is as old as the moment of the handing over
         return Decision(True, first, f"{asked}, and it was steady since")
     return Decision(True, min(2 * last.rest, LONGEST_REST * day), f"{asked} and did not end it: the rest doubles")
 

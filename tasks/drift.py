@@ -251,12 +251,12 @@ async def _ask(
     tenant: str, db: Connection, of: DriftCheck, now: datetime, span: Span
 ) -> tuple[RetrainingRequest | None, str]:
     """The request that the drift makes, kept and audited, or why it makes none."""
-    before = await drift.requests(tenant, db, of.view)
-    last = Asked(before[-1].asked, timedelta(seconds=before[-1].cool_down_seconds)) if before else None
+    before = [each for each in await drift.requests(tenant, db, of.view) if not each.dropped]
+    last = asked(before[-1]) if before else None
     day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
-    shadowed = await validations.undecided(tenant, db, of.view, last.at) if last else None
+    shadowed = await validations.undecided(tenant, db, of.view, before[-1].asked) if before else None
     whole = await drift.requests(tenant, db, ALL)
-    other = whole[-1].asked if whole else None
+    other = asked(whole[-1]).at if whole else None
     decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed, other)
     if not decided.ask:
         return None, decided.why
@@ -280,6 +280,42 @@ async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
         reason=request.reason,
         at=request.asked,
     )
+
+
+def asked(of: RetrainingRequest) -> Asked:
+    """The request as the rule of policy/retraining.py reads it."""
+    return Asked(of.delivered or of.asked, timedelta(seconds=of.cool_down_seconds), of.waits)
+
+
+async def waiting(tenant: str, db: Connection, now: datetime) -> list[RetrainingRequest]:
+    """The requests that wait to be handed over, the oldest first. A drift that is over asks for nothing: its request is
+    dropped, with the reason in the row and in the audit.
+    """
+    found = []
+    for each in await drift.requests(tenant, db):
+        over = await _over(tenant, db, each) if each.waits and each.who == WHO else ""
+        if over:
+            await _drop(tenant, db, each, over, now)
+        elif each.waits:
+            found.append(each)
+    return found
+
+
+async def _over(tenant: str, db: Connection, request: RetrainingRequest) -> str:
+    """Why what the drift asked for is not needed any more; empty: it is."""
+    accepted = await drift.accepted(tenant, db, request.view)
+    if accepted is not None and accepted > request.asked:
+        return f"what the view shows was accepted at {accepted:%Y-%m-%d %H:%M}"
+    calm = await drift.calm(tenant, db, request.view)
+    if calm is not None and calm > request.asked:
+        return f"the view was found steady at {calm:%Y-%m-%d %H:%M}"
+    return ""
+
+
+async def _drop(tenant: str, db: Connection, request: RetrainingRequest, why: str, now: datetime) -> None:
+    await drift.drop(tenant, db, request, why)
+    words = {"who": WHO, "what": "retraining-dropped", "subject": f"view:{request.view}", "reason": why}
+    await audit.write(tenant, db, **words, before={"asked": request.asked.isoformat()}, after=None, at=now)
 
 
 def due(request: RetrainingRequest, now: datetime, day: timedelta) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ml.kinds import family_and_kind
-from policy.retraining import RESTLESS, Asked, Decision, Known, Why, labelled, scheduled
-from tasks.drift import INCIDENTS, ask
+from policy.retraining import RESTLESS, Decision, Known, Why, labelled, scheduled
+from tasks.drift import INCIDENTS, ask, asked
 from tasks.judge import newly_settled, unrest_of
 from tasks.train import LEARNED_DAYS, families_of
 from tonewatch.settings import Profile
@@ -70,17 +70,20 @@ async def _known(
     tenant: str, db: Connection, platform: Topology, profile: Profile, now: datetime, unrest: str
 ) -> Known:
     learned = await _learned(tenant, db, platform)
-    asked: dict[Why, Asked] = {}
+    by: dict[Why, RetrainingRequest] = {}
     for each in await drift.requests(tenant, db):  # the oldest first
-        if each.view in (ALL, INCIDENTS) or each.why == Why.DRIFT:
-            asked[Why(each.why)] = Asked(each.asked, timedelta(seconds=each.cool_down_seconds))
-    since = max((each for each in (learned, _at(asked, Why.LABELS)) if each is not None), default=None)
+        if not each.dropped and (each.view in (ALL, INCIDENTS) or each.why == Why.DRIFT):
+            by[Why(each.why)] = each
+    labelled_at = by[Why.LABELS].asked if Why.LABELS in by else None
+    since = max((each for each in (learned, labelled_at) if each is not None), default=None)
     labels = len(await newly_settled(tenant, db, since)) if since is not None else 0
-    return Known(learned, asked, labels, await _validating(tenant, db, now, profile), unrest)
-
-
-def _at(asked: dict[Why, Asked], why: Why) -> datetime | None:
-    return asked[why].at if why in asked else None
+    return Known(
+        learned,
+        {why: asked(each) for why, each in by.items()},
+        labels,
+        await _validating(tenant, db, now, profile),
+        unrest,
+    )
 
 
 async def _learned(tenant: str, db: Connection, platform: Topology) -> datetime | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from flows.drift import watch_drift
+from flows.drift import Round, deliver, watch_drift
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.drift import Checked, check
@@ -24,6 +24,7 @@ from tonewatch.settings import Settings
 from warehouse import audit, calibrations, drift, findings, incidents, labels, lineage, tenants, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
+from warehouse.drift import DriftCheck
 from warehouse.validations import Looked, Validation
 
 #: A check looks at the day before the last whole hour that is two windows old.
@@ -36,6 +37,13 @@ async def edges(
 ) -> Checked:
     (found, _) = await check(tenant, warehouse, judging, now)
     return found
+
+
+async def taken(warehouse: Warehouse, tenant: str, found: Checked) -> None:
+    """Prefect took at once what the check asked for."""
+    assert found.request is not None
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.delivered(tenant, db, found.request, "run", found.request.asked)
 
 
 def judge(version: str) -> dict[str, Champion]:
@@ -80,15 +88,44 @@ async def test_calm_rows_are_steady_and_ask_for_nothing(warehouse: Warehouse, te
 
 
 async def test_a_drift_that_lasts_asks_again_after_rests_that_double(warehouse: Warehouse, tenant: str) -> None:
-    """No loop: of a week of checks twice a day, three ask."""
+    """No loop: of a week of checks twice a day, three ask, and none while another waits to be handed over."""
     await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
-    halves = [NOW + half * DAY / 2 for half in range(14)]
-    verdicts = [(await edges(warehouse, tenant, now)).check.verdict for now in halves]
-    assert set(verdicts) == {"drift"}
+    for half in range(15):
+        now = NOW + half * DAY / 2
+        assert (await edges(warehouse, tenant, now)).check.verdict == "drift"
+        await deliver(tenant, warehouse, ManualClock(now), Prefect(), Round())
     async with warehouse.as_tenant(tenant) as db:
         asked = await drift.requests(tenant, db)
-    assert [each.asked for each in asked] == [NOW, NOW + DAY, NOW + 3 * DAY]
+    assert [each.asked for each in asked] == [NOW, NOW + 3 * DAY, NOW + 7 * DAY]
+    assert [each.delivered for each in asked] == [NOW + 2 * DAY, NOW + 5 * DAY, None]
     assert [each.cool_down_seconds / DAY.total_seconds() for each in asked] == [1, 2, 4]
+
+
+async def test_a_drift_that_is_over_before_its_request_is_due_is_not_trained_for(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
+    prefect = Prefect()
+    await edges(warehouse, tenant)
+    over = DriftCheck("edge", NOW + DAY, NOW, NOW - 28 * DAY, NOW + DAY, "steady", "steady")
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.put(tenant, db, over, [])
+    for later in (DAY, 2 * DAY):
+        await deliver(tenant, warehouse, ManualClock(NOW + later), prefect, Round())
+    again = await edges(warehouse, tenant, NOW + 2.5 * DAY)
+    assert again.request is not None
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.accept(tenant, db, "edge", "ann", "a new codec", NOW + 3 * DAY)
+    await deliver(tenant, warehouse, ManualClock(NOW + 5 * DAY), prefect, Round())
+    assert prefect.runs == []
+    async with warehouse.as_tenant(tenant) as db:
+        dropped = await drift.requests(tenant, db)
+        lines = [line for line in await audit.read(tenant, db, 10) if line.what == "retraining-dropped"]
+    assert [(each.delivered, each.dropped.split(" at ")[0]) for each in dropped] == [
+        (None, "the view was found steady"),
+        (None, "what the view shows was accepted"),
+    ]
+    assert len(lines) == 2
 
 
 async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Warehouse, tenant: str) -> None:
@@ -115,7 +152,7 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
 
 async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(warehouse: Warehouse, tenant: str) -> None:
     await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
-    await edges(warehouse, tenant)
+    await taken(warehouse, tenant, await edges(warehouse, tenant))
     learned = Calibrated(
         "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
     )
@@ -249,9 +286,8 @@ async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(war
     mine = [run for run in prefect.runs if run[0] == tenant]
     assert [families for _, families, _ in mine] == [["edge"]]
     async with warehouse.as_tenant(tenant) as db:
-        taken, later_one = await drift.requests(tenant, db)
-    assert taken.flow_run.startswith("run-")
-    assert later_one.delivered is None, "what it would learn from is not there yet"
+        (asked,) = await drift.requests(tenant, db)
+    assert asked.flow_run.startswith("run-")
 
 
 async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Warehouse, tenant: str) -> None:

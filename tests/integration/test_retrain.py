@@ -179,7 +179,9 @@ class Prefect:
         self.away = away
         self.runs: list[tuple[str, Sequence[str] | None, Sequence[str]]] = []
 
-    async def __call__(self, tenant: str, families: Sequence[str] | None, key: str, why: Sequence[str]) -> str:
+    async def __call__(
+        self, tenant: str, families: Sequence[str] | None, key: str, at: datetime, why: Sequence[str]
+    ) -> str:
         if self.away:
             raise PartFailed("Prefect is away")
         self.runs.append((tenant, families, why))
