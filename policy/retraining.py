@@ -60,7 +60,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a tenant's models. learned: when the family that was trained longest ago was; None: none was.
+    """What is known of a tenant's models. learned: when the family that was trained longest ago was, or had its turn
+    beside others that were; None: none was.
 
     asked: what each has asked for last; labels: incidents that were settled since the labels asked last, and since
     `learned`; validating: a challenger that is still held against its champion, else empty; unrest: why what would be
@@ -83,14 +84,17 @@ def retraining(
     other: datetime | None = None,
 ) -> Decision:
     """What a view that drifts now may do. last: its last request; calm: when it was last found steady; day: the
-    platform's; validated: when the validation of what that request brought ends at the latest, None: none goes on;
-    other: when somebody else last asked for a training that the view is part of.
+    platform's; validated: when the validation of what that request brought (of any challenger, where all families are
+    asked for) ends at the latest, None: none goes on; other: when somebody else last asked for a training that the view
+    is part of.
     """
     first = FIRST_REST * day
     if other is not None and now < other + first:
         rest = last.rest if last is not None else first
         return Decision(False, rest, f"a training was asked for at {other:%Y-%m-%d %H:%M}, for another reason")
     if last is None:
+        if validated is not None and now < validated:
+            return Decision(False, first, f"a challenger is validated, until {validated:%Y-%m-%d %H:%M}")
         return Decision(True, first, "it is the first request")
     asked = f"a retraining was asked for at {last.at:%Y-%m-%d %H:%M}"
     if last.waits:
