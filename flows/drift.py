@@ -20,10 +20,12 @@ from ml.kinds import family_and_kind
 from policy.retraining import Why
 from tasks.drift import INCIDENTS, Checked, check, due, pictured, waiting
 from tasks.fetch import Bench
+from tasks.train import families_of
 from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseError
 from tonewatch.settings import Settings, read
-from warehouse import calibrations, drift, lineage, tenants
+from tonewatch.topology import Topology
+from warehouse import calibrations, drift, entities, lineage, tenants
 from warehouse.database import Warehouse
 from warehouse.drift import ALL, DriftCheck, RetrainingRequest
 
@@ -151,10 +153,14 @@ async def _relearn(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, to
     """Ask for the training of models that are to be learned without somebody's rows: once a day, until it is done."""
     async with warehouse.as_tenant(tenant) as db:
         wanted = await lineage.requested(tenant, db)
-    families = sorted({whose[0] for each in wanted if (whose := family_and_kind(each.model)) is not None})
-    if not families:
+        known = families_of(Topology(await entities.load(tenant, db, clock.now()))) if wanted else {}
+    # A family that the platform has no more cannot be learned; named with others, it would fail the training of all.
+    asked = {
+        whose[0]: each for each in reversed(wanted) if (whose := family_and_kind(each.model)) and whose[0] in known
+    }
+    if not asked:
         return
-    since = min(each.requested for each in wanted)
+    families, since = sorted(asked), min(each.requested for each in asked.values())
     key = f"relearn-{tenant}-{'-'.join(families)}-{since.isoformat()}-{clock.now():%Y-%m-%d}"
     try:
         told.relearned[tenant] = await ask(tenant, families, key, clock.now(), [Why.DEPARTURE.value])

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from feature_store import offline
-from feature_store.definitions import floors
+from feature_store.definitions import FAMILIES, floors
 from feature_store.views import View, views
 from feature_store.windows import Floats
 from ml.champion import Champion
@@ -22,6 +22,7 @@ from ml.detectors.base import Detector
 from ml.drift import Judged, Shift, Verdict, judge, worst
 from ml.drift_days import Hourly, Rows, hourly, together
 from ml.drift_performance import Outcomes, ShareShift, performance
+from ml.kinds import kinds, model_name
 from ml.labelling import Opinion
 from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
@@ -29,7 +30,7 @@ from tasks.train import LEARNED_DAYS
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import FeatureError
 from tonewatch.settings import Profile
-from warehouse import audit, drift, entities, tenants, validations
+from warehouse import audit, drift, entities, lineage, tenants, validations
 from warehouse.database import Connection, Warehouse
 from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
@@ -128,10 +129,22 @@ async def _normal_since(tenant: str, db: Connection, view: str, judging: str | N
     if judging is None:
         before = await drift.last(tenant, db, view)
         return max((each for each in (accepted, *(one.reference_start for one in before)) if each), default=None)
-    asked = await drift.requests(tenant, db, view)
-    learned = await drift.learned(tenant, db, view, judging)
-    by_drift = learned if learned is not None and any(each.asked < learned for each in asked) else None
+    by_drift = await _learned_for(tenant, db, view, judging) if judging else None
     return max((each for each in (accepted, by_drift) if each is not None), default=None)
+
+
+async def _learned_for(tenant: str, db: Connection, view: str, judging: str) -> datetime | None:
+    """When what the view shows was last learned because of it: of a drift, or of a person who asked for that view.
+
+    By the version that judges or one before it. What the schedule or labels bring week by week begins nothing anew.
+    """
+    learned = await drift.learned(tenant, db, view, judging)
+    requests = await drift.requests(tenant, db, view)
+    if learned is None or not requests:
+        return None
+    models = [model_name(view, kind) for kind in kinds()]
+    runs = [each.flow_run for each in requests if each.flow_run]
+    return await lineage.learned_for(tenant, db, models, Why.DRIFT, runs, requests[0].asked, learned)
 
 
 async def _judged(
@@ -254,7 +267,7 @@ async def _ask(
     before = [each for each in await drift.requests(tenant, db, of.view) if not each.dropped]
     last = asked(before[-1]) if before else None
     day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
-    shadowed = await validations.undecided(tenant, db, of.view, before[-1].asked) if before else None
+    shadowed = await _shadowed(tenant, db, of.view, before)
     whole = await drift.requests(tenant, db, ALL)
     other = asked(whole[-1]).at if whole else None
     decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed, other)
@@ -264,6 +277,17 @@ async def _ask(
     request = RetrainingRequest(of.view, now, decided.rest.total_seconds(), WHO, reason, why=Why.DRIFT.value)
     await ask(tenant, db, request)
     return request, decided.why
+
+
+async def _shadowed(tenant: str, db: Connection, view: str, before: Sequence[RetrainingRequest]) -> datetime | None:
+    """When the validation of what the last request brought ends at the latest; None: none goes on.
+
+    People's verdicts ask for all families: the validation of any would be begun anew.
+    """
+    if view != INCIDENTS:
+        return await validations.undecided(tenant, db, view, before[-1].asked) if before else None
+    ends = [await validations.undecided(tenant, db, family, EPOCH) for family in FAMILIES]
+    return max((each for each in ends if each is not None), default=None)
 
 
 async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:

@@ -13,18 +13,20 @@ from flows.drift import Round, deliver, watch_drift
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.drift import Checked, check
+from tasks.trace import trace
 from tests.conftest import new_tenant
 from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
 from tests.integration.features import EDGE
 from tests.integration.furnished import finding, incident
 from tonewatch.clock import ManualClock
 from tonewatch.errors import PartFailed
-from tonewatch.records import FindingKind, Label
+from tonewatch.records import Entity, FindingKind, Label
 from tonewatch.settings import Settings
-from warehouse import audit, calibrations, drift, findings, incidents, labels, lineage, tenants, validations
+from warehouse import audit, calibrations, drift, entities, findings, incidents, labels, lineage, tenants, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 from warehouse.drift import DriftCheck
+from warehouse.lineage import Traced
 from warehouse.validations import Looked, Validation
 
 #: A check looks at the day before the last whole hour that is two windows old.
@@ -135,8 +137,13 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
     learned = Calibrated(
         "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
     )
+    by_drift = Traced("edge-isolation-forest", "2", "", learned.made, NOW, learned.made, "h", why="drift")
+    weekly = replace(learned, version="3", made=NOW + 9 * DAY)
+    by_schedule = replace(by_drift, version="3", trained=weekly.made, why="schedule")
     async with warehouse.as_tenant(tenant) as db:
-        await calibrations.put(tenant, db, [learned])
+        await calibrations.put(tenant, db, [learned, weekly])
+        for each in (by_drift, by_schedule):
+            await lineage.put(tenant, db, each)
     waiting = await edges(warehouse, tenant, NOW + DAY / 2, judge("1"))
     assert waiting.check.verdict == "drift", "a challenger that judges nothing yet makes nothing normal"
     soon = await edges(warehouse, tenant, NOW + 2 * DAY, judge("2"))
@@ -146,6 +153,8 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
     assert away.check.reference_start == soon.check.reference_start, "MLflow being away makes nothing strange again"
     late = await edges(warehouse, tenant, NOW + 11 * DAY, judge("2"))
     assert late.check.verdict == "steady"
+    later = await edges(warehouse, tenant, NOW + 11.5 * DAY, judge("3"))
+    assert later.check.reference_start == late.check.reference_start, "what the schedule brings begins no other"
     async with warehouse.as_tenant(tenant) as db:
         assert len(await drift.requests(tenant, db)) == 1
 
@@ -167,6 +176,24 @@ async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(wareho
     async with warehouse.as_tenant(tenant) as db:
         await validations.look(tenant, db, final)
     asks = await edges(warehouse, tenant, NOW + 3 * DAY, judge("1"))
+    assert (asks.check.verdict, asks.request is None) == ("drift", False)
+
+
+async def test_verdicts_that_drift_ask_for_nothing_while_a_challenger_of_any_family_is_validated(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    """They ask for all families, and would end its validation unjudged."""
+    for days, verdict in ((40, "real"), (10, "false-alarm")):
+        await said(warehouse, tenant, days, verdict, 12, by_model=True)
+    learned = Calibrated("edge", "2", NOW - DAY, 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift")
+    contest = Validation("v", "edge", "1", "2", {"longest_s": 4 * DAY.total_seconds()}, NOW - DAY)
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [learned])
+        await validations.begin(tenant, db, contest)
+    (waits,) = await check(tenant, warehouse, {}, NOW)
+    assert (waits.check.verdict, waits.request) == ("drift", None)
+    assert waits.rest.startswith("a challenger is validated, until")
+    (asks,) = await check(tenant, warehouse, {}, NOW + 3 * DAY)
     assert (asks.check.verdict, asks.request is None) == ("drift", False)
 
 
@@ -311,18 +338,23 @@ async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Wa
 async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_it_is(
     warehouse: Warehouse, tenant: str
 ) -> None:
+    """Of a family that the platform has: another would fail the training of all. Any kind of model will do."""
     prefect, day = Prefect(), timedelta(days=1)
+    wanted = ("edge-isolation-forest", "edge-lstm-forecast", "origin-row-ensemble")
     async with warehouse.as_tenant(tenant) as db:
-        await lineage.request(tenant, db, ["edge-isolation-forest", "origin-row-ensemble"], "a tenant has left", NOW)
+        await entities.save(tenant, db, [Entity("edge:e", "edge"), Entity("origin:o", "origin")], NOW)
+        await lineage.request(tenant, db, ["transcode-isolation-forest"], "another has left", NOW - day)
+        await lineage.request(tenant, db, wanted, "a tenant has left", NOW)
     for later in (day / 4, day / 3, day):
         await watch_drift(warehouse, Settings(), ManualClock(NOW + later), prefect)
     async with warehouse.as_tenant(tenant) as db:
         for model in ("edge-isolation-forest", "origin-row-ensemble"):
-            await lineage.take(tenant, db, model, NOW + day)
+            await trace(tenant, db, Traced(model, "7", "", NOW + day, NOW, NOW + day, "h"))
     await watch_drift(warehouse, Settings(), ManualClock(NOW + 2 * day), prefect)
     mine = [(families, key) for whose, families, key in prefect.runs if whose == tenant]
     assert [families for families, _ in mine] == [["edge", "origin"]] * 3
     assert len({key for _, key in mine}) == 2, "twice on one day is one run"
+    assert all(NOW.isoformat() in key for _, key in mine)
 
 
 async def test_mlflow_being_away_keeps_no_row_from_being_kept(warehouse: Warehouse, tenant: str) -> None:
