@@ -3,10 +3,9 @@
 A view that drifts asks once, and then rests. One that was steady in between begins with the first rest again; one that
 drifts on asks after its rest, and rests twice as long: a retraining that does not end the drift will not end it a day
 later either. It rests from when the request was handed over, and until then nothing more is asked for. While what it
-brought is still being validated it asks for nothing: each new challenger would begin its validation anew, and none
-would ever end. The schedule and people's labels ask by the same rule: what was learned since they asked is their
-steady. Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch train`) asks at
-once, whatever rests.
+brought is still being validated it asks for nothing: a newer challenger would wait behind it, and be old by its turn.
+The schedule and people's labels ask by the same rule: what was learned since they asked is their steady. Nobody asks
+within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch train`) asks at once, whatever rests.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ def labelled(now: datetime, of: Known, day: timedelta) -> Decision:
 
 
 def _by(why: Why, now: datetime, of: Known, day: timedelta) -> Decision:
-    """One that asks for all families waits for a challenger's validation: a newer one would take its place unjudged."""
+    """One that asks for all families waits for a challenger's validation: a newer one would wait behind it."""
     if of.validating:
         return Decision(False, FIRST_REST * day, f"{of.validating} is held against its champion")
     other = max((each.at for name, each in of.asked.items() if name is not why), default=None)

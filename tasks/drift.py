@@ -282,7 +282,7 @@ async def _ask(
 async def _shadowed(tenant: str, db: Connection, view: str, before: Sequence[RetrainingRequest]) -> datetime | None:
     """When the validation of what the last request brought ends at the latest; None: none goes on.
 
-    People's verdicts ask for all families: the validation of any would be begun anew.
+    People's verdicts ask for all families: what they bring would wait behind the validation of any.
     """
     if view != INCIDENTS:
         return await validations.undecided(tenant, db, view, before[-1].asked) if before else None

@@ -182,7 +182,7 @@ async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(wareho
 async def test_verdicts_that_drift_ask_for_nothing_while_a_challenger_of_any_family_is_validated(
     warehouse: Warehouse, tenant: str
 ) -> None:
-    """They ask for all families, and would end its validation unjudged."""
+    """They ask for all families: what they bring would wait behind that, and be old by its turn."""
     for days, verdict in ((40, "real"), (10, "false-alarm")):
         await said(warehouse, tenant, days, verdict, 12, by_model=True)
     learned = Calibrated("edge", "2", NOW - DAY, 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift")
