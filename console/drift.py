@@ -152,6 +152,12 @@ def _shown_text(found: dict[str, Any]) -> str:
         what = f"{each.subject:<7}{each.feature:<28}{each.aspect:<8}"
         lines.append(f"  {each.verdict:<9}{what}{figures}{chance} {each.told}".rstrip())
     for each in found["requests"]:
-        taken = f"Prefect run {each.flow_run}" if each.delivered else "waits for Prefect"
+        taken = (
+            f"Prefect run {each.flow_run}"
+            if each.delivered
+            else f"dropped, {each.dropped}"
+            if each.dropped
+            else "it waits"
+        )
         lines.append(f"  retraining asked for {each.asked:%Y-%m-%d %H:%M}Z by {each.who}, {taken}: {each.reason}")
     return "\n".join(lines)

@@ -18,12 +18,14 @@ from ml.champion import Champion
 from ml.drift import Verdict
 from ml.kinds import family_and_kind
 from policy.retraining import Why
-from tasks.drift import INCIDENTS, Checked, check, due, pictured
+from tasks.drift import INCIDENTS, Checked, check, due, pictured, waiting
 from tasks.fetch import Bench
+from tasks.train import families_of
 from tonewatch.clock import SYSTEM, Clock, ManualClock
 from tonewatch.errors import ModelError, PartFailed, TonewatchError, WarehouseError
 from tonewatch.settings import Settings, read
-from warehouse import calibrations, drift, lineage, tenants
+from tonewatch.topology import Topology
+from warehouse import calibrations, drift, entities, lineage, tenants
 from warehouse.database import Warehouse
 from warehouse.drift import ALL, DriftCheck, RetrainingRequest
 
@@ -123,35 +125,42 @@ async def _logged(tenant: str, warehouse: Warehouse, uri: str, of: Checked) -> t
 
 
 async def deliver(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
-    """Hand what is due to Prefect, all of a tenant as one training; what it does not take waits for the next round."""
+    """Hand what is due to Prefect, all of a tenant as one training; what it does not take waits for the next round, and
+    what is over by then is dropped.
+    """
     now = clock.now()
     async with warehouse.as_tenant(tenant) as db:
         day = timedelta(seconds=(await tenants.profile(tenant, db)).day_seconds)
-        waiting = [each for each in await drift.requests(tenant, db) if each.delivered is None and due(each, now, day)]
-    if not waiting:
+        await drift.in_turn(tenant, db)
+        ready = [each for each in await waiting(tenant, db, now) if due(each, now, day)]
+    if not ready:
         return
-    families = sorted({each.view for each in waiting})
-    key = f"training-{tenant}-{'-'.join(families)}-{max(each.asked for each in waiting).isoformat()}"
-    whole, why = {INCIDENTS, ALL} & set(families), sorted({each.why for each in waiting})
+    families = sorted({each.view for each in ready})
+    key = f"training-{tenant}-{'-'.join(families)}-{max(each.asked for each in ready).isoformat()}"
+    whole, why = {INCIDENTS, ALL} & set(families), sorted({each.why for each in ready})
     try:
         run = await ask(tenant, None if whole else families, key, now, why)
     except PartFailed as error:
         told.away.append(f"{tenant}: the retraining of {', '.join(families)} waits: {error}")
         return
     async with warehouse.as_tenant(tenant) as db:
-        for each in waiting:
+        for each in ready:
             await drift.delivered(tenant, db, each, run, now)
-    told.asked += [(tenant, each) for each in waiting]
+    told.asked += [(tenant, each) for each in ready]
 
 
 async def _relearn(tenant: str, warehouse: Warehouse, clock: Clock, ask: Ask, told: Round) -> None:
     """Ask for the training of models that are to be learned without somebody's rows: once a day, until it is done."""
     async with warehouse.as_tenant(tenant) as db:
-        waiting = await lineage.requested(tenant, db)
-    families = sorted({whose[0] for each in waiting if (whose := family_and_kind(each.model)) is not None})
-    if not families:
+        wanted = await lineage.requested(tenant, db)
+        known = families_of(Topology(await entities.load(tenant, db, clock.now()))) if wanted else {}
+    # A family that the platform has no more cannot be learned; named with others, it would fail the training of all.
+    asked = {
+        whose[0]: each for each in reversed(wanted) if (whose := family_and_kind(each.model)) and whose[0] in known
+    }
+    if not asked:
         return
-    since = min(each.requested for each in waiting)
+    families, since = sorted(asked), min(each.requested for each in asked.values())
     key = f"relearn-{tenant}-{'-'.join(families)}-{since.isoformat()}-{clock.now():%Y-%m-%d}"
     try:
         told.relearned[tenant] = await ask(tenant, families, key, clock.now(), [Why.DEPARTURE.value])

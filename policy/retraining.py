@@ -2,10 +2,10 @@
 
 A view that drifts asks once, and then rests. One that was steady in between begins with the first rest again; one that
 drifts on asks after its rest, and rests twice as long: a retraining that does not end the drift will not end it a day
-later either. While what it brought is still being validated it asks for nothing: each new challenger would begin its
-validation anew, and none would ever end. The schedule and people's labels ask by the same rule: what was learned since
-they asked is their steady. Nobody asks within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch
-train`) asks at once, whatever rests.
+later either. It rests from when the request was handed over, and until then nothing more is asked for. While what it
+brought is still being validated it asks for nothing: a newer challenger would wait behind it, and be old by its turn.
+The schedule and people's labels ask by the same rule: what was learned since they asked is their steady. Nobody asks
+within a day of another. A person's word (`tonewatch drift retrain`, `tonewatch train`) asks at once, whatever rests.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The last request, and how long it rests after it."""
+    """The last request, and how long it rests after it. at: when it was handed over; waits: it was not yet, and `at` is
+    when it was asked for.
+    """
 
     at: datetime
     rest: timedelta
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a tenant's models. learned: when the family that was trained longest ago was; None: none was.
+    """What is known of a tenant's models. learned: when the family that was trained longest ago was, or had its turn
+    beside others that were; None: none was.
 
     asked: what each has asked for last; labels: incidents that were settled since the labels asked last, and since
     `learned`; validating: a challenger that is still held against its champion, else empty; unrest: why what would be
@@ -79,21 +83,26 @@ def retraining(
     other: datetime | None = None,
 ) -> Decision:
     """What a view that drifts now may do. last: its last request; calm: when it was last found steady; day: the
-    platform's; validated: when the validation of what that request brought ends at the latest, None: none goes on;
-    other: when somebody else last asked for a training that the view is part of.
+    platform's; validated: when the validation of what that request brought (of any challenger, where all families are
+    asked for) ends at the latest, None: none goes on; other: when somebody else last asked for a training that the view
+    is part of.
     """
     first = FIRST_REST * day
     if other is not None and now < other + first:
         rest = last.rest if last is not None else first
         return Decision(False, rest, f"a training was asked for at {other:%Y-%m-%d %H:%M}, for another reason")
     if last is None:
+        if validated is not None and now < validated:
+            return Decision(False, first, f"a challenger is validated, until {validated:%Y-%m-%d %H:%M}")
         return Decision(True, first, "it is the first request")
     asked = f"a retraining was asked for at {last.at:%Y-%m-%d %H:%M}"
+    if last.waits:
+        return Decision(False, last.rest, f"{asked} and is not handed over yet")
     if now < last.at + last.rest:
         return Decision(False, last.rest, f"{asked}; none is asked for before {last.at + last.rest:%Y-%m-%d %H:%M}")
     if validated is not None and now < validated:
         return Decision(False, last.rest, f"{asked}; its challenger is validated, until {validated:%Y-%m-%d %H:%M}")
-    if calm is not None and calm > last.at:
+    if calm is not None and calm >= last.at:  # what is trained is as old as the moment of the handing over
         return Decision(True, first, f"{asked}, and it was steady since")
     return Decision(True, min(2 * last.rest, LONGEST_REST * day), f"{asked} and did not end it: the rest doubles")
 
@@ -121,7 +130,7 @@ def labelled(now: datetime, of: Known, day: timedelta) -> Decision:
 
 
 def _by(why: Why, now: datetime, of: Known, day: timedelta) -> Decision:
-    """One that asks for all families waits for a challenger's validation: a newer one would take its place unjudged."""
+    """One that asks for all families waits for a challenger's validation: a newer one would wait behind it."""
     if of.validating:
         return Decision(False, FIRST_REST * day, f"{of.validating} is held against its champion")
     other = max((each.at for name, each in of.asked.items() if name is not why), default=None)

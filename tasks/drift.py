@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from feature_store import offline
-from feature_store.definitions import floors
+from feature_store.definitions import FAMILIES, floors
 from feature_store.views import View, views
 from feature_store.windows import Floats
 from ml.champion import Champion
@@ -22,6 +22,7 @@ from ml.detectors.base import Detector
 from ml.drift import Judged, Shift, Verdict, judge, worst
 from ml.drift_days import Hourly, Rows, hourly, together
 from ml.drift_performance import Outcomes, ShareShift, performance
+from ml.kinds import kinds, model_name
 from ml.labelling import Opinion
 from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
@@ -29,7 +30,7 @@ from tasks.train import LEARNED_DAYS
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
 from tonewatch.errors import FeatureError
 from tonewatch.settings import Profile
-from warehouse import audit, drift, entities, tenants, validations
+from warehouse import audit, drift, entities, lineage, tenants, validations
 from warehouse.database import Connection, Warehouse
 from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
@@ -128,10 +129,22 @@ async def _normal_since(tenant: str, db: Connection, view: str, judging: str | N
     if judging is None:
         before = await drift.last(tenant, db, view)
         return max((each for each in (accepted, *(one.reference_start for one in before)) if each), default=None)
-    asked = await drift.requests(tenant, db, view)
-    learned = await drift.learned(tenant, db, view, judging)
-    by_drift = learned if learned is not None and any(each.asked < learned for each in asked) else None
+    by_drift = await _learned_for(tenant, db, view, judging) if judging else None
     return max((each for each in (accepted, by_drift) if each is not None), default=None)
+
+
+async def _learned_for(tenant: str, db: Connection, view: str, judging: str) -> datetime | None:
+    """When what the view shows was last learned because of it: of a drift, or of a person who asked for that view.
+
+    By the version that judges or one before it. What the schedule or labels bring week by week begins nothing anew.
+    """
+    learned = await drift.learned(tenant, db, view, judging)
+    requests = await drift.requests(tenant, db, view)
+    if learned is None or not requests:
+        return None
+    models = [model_name(view, kind) for kind in kinds()]
+    runs = [each.flow_run for each in requests if each.flow_run]
+    return await lineage.learned_for(tenant, db, models, Why.DRIFT, runs, requests[0].asked, learned)
 
 
 async def _judged(
@@ -251,12 +264,12 @@ async def _ask(
     tenant: str, db: Connection, of: DriftCheck, now: datetime, span: Span
 ) -> tuple[RetrainingRequest | None, str]:
     """The request that the drift makes, kept and audited, or why it makes none."""
-    before = await drift.requests(tenant, db, of.view)
-    last = Asked(before[-1].asked, timedelta(seconds=before[-1].cool_down_seconds)) if before else None
+    before = [each for each in await drift.requests(tenant, db, of.view) if not each.dropped]
+    last = asked(before[-1]) if before else None
     day = span.day if of.view != INCIDENTS else span.day / REFERENCE_DAYS
-    shadowed = await validations.undecided(tenant, db, of.view, last.at) if last else None
+    shadowed = await _shadowed(tenant, db, of.view, before)
     whole = await drift.requests(tenant, db, ALL)
-    other = whole[-1].asked if whole else None
+    other = asked(whole[-1]).at if whole else None
     decided = retraining(now, last, await drift.calm(tenant, db, of.view), day, shadowed, other)
     if not decided.ask:
         return None, decided.why
@@ -264,6 +277,17 @@ async def _ask(
     request = RetrainingRequest(of.view, now, decided.rest.total_seconds(), WHO, reason, why=Why.DRIFT.value)
     await ask(tenant, db, request)
     return request, decided.why
+
+
+async def _shadowed(tenant: str, db: Connection, view: str, before: Sequence[RetrainingRequest]) -> datetime | None:
+    """When the validation of what the last request brought ends at the latest; None: none goes on.
+
+    People's verdicts ask for all families: what they bring would wait behind the validation of any.
+    """
+    if view != INCIDENTS:
+        return await validations.undecided(tenant, db, view, before[-1].asked) if before else None
+    ends = [await validations.undecided(tenant, db, family, EPOCH) for family in FAMILIES]
+    return max((each for each in ends if each is not None), default=None)
 
 
 async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
@@ -280,6 +304,42 @@ async def ask(tenant: str, db: Connection, request: RetrainingRequest) -> None:
         reason=request.reason,
         at=request.asked,
     )
+
+
+def asked(of: RetrainingRequest) -> Asked:
+    """The request as the rule of policy/retraining.py reads it."""
+    return Asked(of.delivered or of.asked, timedelta(seconds=of.cool_down_seconds), of.waits)
+
+
+async def waiting(tenant: str, db: Connection, now: datetime) -> list[RetrainingRequest]:
+    """The requests that wait to be handed over, the oldest first. A drift that is over asks for nothing: its request is
+    dropped, with the reason in the row and in the audit.
+    """
+    found = []
+    for each in await drift.requests(tenant, db):
+        over = await _over(tenant, db, each) if each.waits and each.who == WHO else ""
+        if over:
+            await _drop(tenant, db, each, over, now)
+        elif each.waits:
+            found.append(each)
+    return found
+
+
+async def _over(tenant: str, db: Connection, request: RetrainingRequest) -> str:
+    """Why what the drift asked for is not needed any more; empty: it is."""
+    accepted = await drift.accepted(tenant, db, request.view)
+    if accepted is not None and accepted > request.asked:
+        return f"what the view shows was accepted at {accepted:%Y-%m-%d %H:%M}"
+    calm = await drift.calm(tenant, db, request.view)
+    if calm is not None and calm > request.asked:
+        return f"the view was found steady at {calm:%Y-%m-%d %H:%M}"
+    return ""
+
+
+async def _drop(tenant: str, db: Connection, request: RetrainingRequest, why: str, now: datetime) -> None:
+    await drift.drop(tenant, db, request, why)
+    words = {"who": WHO, "what": "retraining-dropped", "subject": f"view:{request.view}", "reason": why}
+    await audit.write(tenant, db, **words, before={"asked": request.asked.isoformat()}, after=None, at=now)
 
 
 def due(request: RetrainingRequest, now: datetime, day: timedelta) -> bool:

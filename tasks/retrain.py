@@ -6,12 +6,13 @@ flow hands requests to Prefect.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ml.kinds import family_and_kind
-from policy.retraining import RESTLESS, Asked, Decision, Known, Why, labelled, scheduled
-from tasks.drift import INCIDENTS, ask
+from policy.retraining import RESTLESS, Decision, Known, Why, labelled, scheduled
+from tasks.drift import INCIDENTS, ask, asked
 from tasks.judge import newly_settled, unrest_of
 from tasks.train import LEARNED_DAYS, families_of
 from tasks.validate import takes_part
@@ -64,37 +65,48 @@ def _reason(why: Why, known: Known) -> str:
         return f"{known.labels} incidents were settled since the models were trained"
     if known.learned is None:
         return "no model was trained yet"
-    return f"a family was last trained at {known.learned:%Y-%m-%d %H:%M}"
+    return f"a family was last trained at {known.learned:%Y-%m-%d %H:%M}, or had its turn then and failed"
 
 
 async def _known(
     tenant: str, db: Connection, platform: Topology, profile: Profile, now: datetime, unrest: str
 ) -> Known:
-    learned = await _learned(tenant, db, platform)
-    asked: dict[Why, Asked] = {}
-    for each in await drift.requests(tenant, db):  # the oldest first
-        if each.view in (ALL, INCIDENTS) or each.why == Why.DRIFT:
-            asked[Why(each.why)] = Asked(each.asked, timedelta(seconds=each.cool_down_seconds))
-    since = max((each for each in (learned, _at(asked, Why.LABELS)) if each is not None), default=None)
+    requests = await drift.requests(tenant, db)
+    learned = await _learned(tenant, db, platform, [each for each in requests if each.view in (ALL, INCIDENTS)])
+    by: dict[Why, RetrainingRequest] = {}
+    for each in requests:  # the oldest first
+        if not each.dropped and (each.view in (ALL, INCIDENTS) or each.why == Why.DRIFT):
+            by[Why(each.why)] = each
+    labelled_at = by[Why.LABELS].asked if Why.LABELS in by else None
+    since = max((each for each in (learned, labelled_at) if each is not None), default=None)
     labels = len(await newly_settled(tenant, db, since)) if since is not None else 0
-    return Known(learned, asked, labels, await _validating(tenant, db, now, profile), unrest)
+    return Known(
+        learned,
+        {why: asked(each) for why, each in by.items()},
+        labels,
+        await _validating(tenant, db, now, profile),
+        unrest,
+    )
 
 
-def _at(asked: dict[Why, Asked], why: Why) -> datetime | None:
-    return asked[why].at if why in asked else None
-
-
-async def _learned(tenant: str, db: Connection, platform: Topology) -> datetime | None:
+async def _learned(
+    tenant: str, db: Connection, platform: Topology, whole: Sequence[RetrainingRequest]
+) -> datetime | None:
     """When the family of the platform that was trained longest ago was, by any training and whatever came of it.
 
-    A family that no training has ever been able to learn does not count.
+    A family that no training has ever been able to learn does not count. A training of all (`whole`: what asked for
+    them) was each family's turn, if any was learned since: one that fails always makes the others old no sooner.
     """
     newest: dict[str, datetime] = {}
     for model, trained in (await lineage.trained(tenant, db)).items():
         whose = family_and_kind(model)
         if whose is not None:
             newest[whose[0]] = max(trained, newest.get(whose[0], trained))
-    return min((newest[family] for family in families_of(platform) if family in newest), default=None)
+    times = [newest[family] for family in families_of(platform) if family in newest]
+    if not times:
+        return None
+    tried = (each.delivered for each in whole if each.delivered is not None and each.delivered <= max(times))
+    return max([min(times), *tried])
 
 
 async def _validating(tenant: str, db: Connection, now: datetime, profile: Profile) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ml.kinds import family_and_kind
 from warehouse import audit, calibrations, lineage, tenants
 from warehouse.database import Connection, Warehouse
 from warehouse.lineage import Traced
@@ -32,11 +33,20 @@ class Whose:
 async def trace(tenant: str, db: Connection, traced: Traced, *, done: bool = True) -> None:
     """Keep the lineage of a version that was just trained. The training's one hook.
 
-    done: whether it brought what was asked for; one that was refused has seen the tenant, and is still asked for.
+    done: whether it brought what was asked for; one that was refused has seen the tenant, and is still asked for. A
+    family has one champion: a model of any kind is what was asked for of all of its kinds.
     """
     await lineage.put(tenant, db, traced)
     if done:
-        await lineage.take(tenant, db, traced.model, traced.trained)
+        asked = {each.model for each in await lineage.requested(tenant, db)}
+        brought = {each for each in asked if _family(each) == _family(traced.model)}
+        await lineage.take(tenant, db, brought, traced.trained)
+
+
+def _family(model: str) -> str:
+    """Of a registered model; of what is no family's, its name."""
+    whose = family_and_kind(model)
+    return whose[0] if whose is not None else model
 
 
 async def of_model(warehouse: Warehouse, model: str, version: str = "") -> list[Whose]:

@@ -48,9 +48,11 @@ PUT = text(f"""
 NEWEST = text(f"""
     select distinct on (author) {COLUMNS} from author_weight where tenant = :tenant order by author, made desc
 """)  # noqa: S608 - constants
+# An incident is over when it is closed, which it is by itself once nothing of it is seen any more. Until then
+# impact_ended is no end: where a person took over, it is the last that listeners had told by that time.
 SPANS = text("""
-    select id, title, onset, coalesce(closed, impact_ended, cast(:now as timestamptz)) as ended from incident
-    where tenant = :tenant and onset < :until and coalesce(closed, impact_ended, cast(:now as timestamptz)) > :since
+    select id, title, onset, coalesce(closed, cast(:now as timestamptz)) as ended from incident
+    where tenant = :tenant and onset < :until and coalesce(closed, cast(:now as timestamptz)) > :since
     order by onset, id
 """)
 

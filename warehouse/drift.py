@@ -54,7 +54,7 @@ REPORTS = text("""
 CALM = text("""
     select max(checked) from drift_check where tenant = :tenant and view = :view and verdict in ('steady', 'growth')
 """)
-REQUEST = "view, asked, cool_down_seconds, who, reason, flow_run, delivered, why"
+REQUEST = "view, asked, cool_down_seconds, who, reason, flow_run, delivered, why, dropped"
 PUT_REQUEST = text("""
     insert into retraining_request (tenant, view, asked, cool_down_seconds, who, reason, why)
     values (:tenant, :view, :asked, :cool_down_seconds, :who, :reason, :why)
@@ -65,6 +65,10 @@ REQUESTS = text(f"""
 """)  # noqa: S608 - a constant
 DELIVERED = text("""
     update retraining_request set flow_run = :flow_run, delivered = :at
+    where tenant = :tenant and view = :view and asked = :asked and delivered is null
+""")
+DROP = text("""
+    update retraining_request set dropped = :why
     where tenant = :tenant and view = :view and asked = :asked and delivered is null
 """)
 ACCEPT = text("""
@@ -117,8 +121,8 @@ class DriftResult:
 
 @dataclass(frozen=True, slots=True)
 class RetrainingRequest:
-    """A retraining that was asked for. view: one, or ALL; delivered: when Prefect took it; None: it waits; why: what
-    asked for it (policy/retraining.py).
+    """A retraining that was asked for. view: one, or ALL; delivered: when Prefect took it; None: it was not; why: what
+    asked for it (policy/retraining.py); dropped: why it is never handed over; empty: it was, or will be.
     """
 
     view: str
@@ -129,11 +133,17 @@ class RetrainingRequest:
     flow_run: str = ""
     delivered: datetime | None = None
     why: str = "drift"
+    dropped: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is still to be handed over."""
+        return self.delivered is None and not self.dropped
 
     @property
     def rests_until(self) -> datetime:
         """Before then no other is asked for by itself."""
-        return self.asked + timedelta(seconds=self.cool_down_seconds)
+        return (self.delivered or self.asked) + timedelta(seconds=self.cool_down_seconds)
 
 
 async def in_turn(tenant: str, db: Connection) -> None:
@@ -212,6 +222,11 @@ async def delivered(tenant: str, db: Connection, wanted: RetrainingRequest, flow
     """Note that Prefect has taken the request."""
     key = {"tenant": tenant, "view": wanted.view, "asked": wanted.asked}
     await db.execute(DELIVERED, {**key, "flow_run": clean(flow_run), "at": utc(at)})
+
+
+async def drop(tenant: str, db: Connection, wanted: RetrainingRequest, why: str) -> None:
+    """Note why the request, which nobody has taken, is never handed over."""
+    await db.execute(DROP, {"tenant": tenant, "view": wanted.view, "asked": wanted.asked, "why": clean(why)})
 
 
 async def accept(tenant: str, db: Connection, view: str, who: str, reason: str, at: datetime) -> None:

@@ -43,6 +43,11 @@ OF_SUBJECT = text(f"""
     order by model, trained, version
 """)  # noqa: S608 - constants
 TRAINED = text("select model, max(trained) as trained from model_lineage where tenant = :tenant group by model")
+LEARNED_FOR = text("""
+    select max(trained) from model_lineage
+    where tenant = :tenant and model = any(:models) and trained > :since and trained <= :until
+      and (:why = any(string_to_array(why, ',')) or run = any(:runs))
+""")
 RETIRE = text("""
     insert into retired_model (tenant, model, version, retired, reason)
     select :tenant, n.* from jsonb_to_recordset(cast(:rows as jsonb)) as n (model text, version text,
@@ -59,7 +64,7 @@ REQUEST = text("""
 WAITING = text("""
     select model, requested, reason from retraining where tenant = :tenant and taken is null order by requested, model
 """)
-TAKE = text("update retraining set taken = :at where tenant = :tenant and model = :model and taken is null")
+TAKE = text("update retraining set taken = :at where tenant = :tenant and model = any(:models) and taken is null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,22 @@ async def trained(tenant: str, db: Connection) -> dict[str, datetime]:
     return dict((await db.execute(TRAINED, {"tenant": tenant})).tuples().all())
 
 
+async def learned_for(
+    tenant: str,
+    db: Connection,
+    models: Collection[str],
+    why: str,
+    runs: Collection[str],
+    since: datetime,
+    until: datetime,
+) -> datetime | None:
+    """When one of the models last learned for that reason, or in one of these runs of Prefect, in (since, until]."""
+    values = {"tenant": tenant, "models": sorted(models), "why": why, "runs": sorted(runs)}
+    found = await db.execute(LEARNED_FOR, {**values, "since": utc(since), "until": utc(until)})
+    moment: datetime | None = found.scalar_one()
+    return moment
+
+
 async def of_subject(tenant: str, db: Connection, subject: str) -> list[Traced]:
     """Every version that learned from the subject: an entity, a person's pseudonym or a session's."""
     return [
@@ -161,6 +182,6 @@ async def requested(tenant: str, db: Connection) -> list[Requested]:
     return [Requested(**each) for each in (await db.execute(WAITING, {"tenant": tenant})).mappings()]
 
 
-async def take(tenant: str, db: Connection, model: str, at: datetime) -> None:
-    """The model is trained: nothing is asked for any more. In the transaction that keeps what the training made."""
-    await db.execute(TAKE, {"tenant": tenant, "model": model, "at": utc(at)})
+async def take(tenant: str, db: Connection, models: Collection[str], at: datetime) -> None:
+    """They are trained: nothing is asked for any more. In the transaction that keeps what the training made."""
+    await db.execute(TAKE, {"tenant": tenant, "models": sorted(models), "at": utc(at)})

@@ -9,21 +9,24 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from flows.drift import watch_drift
+from flows.drift import Round, deliver, watch_drift
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.drift import Checked, check
+from tasks.trace import trace
 from tests.conftest import new_tenant
 from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
 from tests.integration.features import EDGE
 from tests.integration.furnished import finding, incident
 from tonewatch.clock import ManualClock
 from tonewatch.errors import PartFailed
-from tonewatch.records import FindingKind, Label
+from tonewatch.records import Entity, FindingKind, Label
 from tonewatch.settings import Settings
-from warehouse import audit, calibrations, drift, findings, incidents, labels, lineage, tenants, validations
+from warehouse import audit, calibrations, drift, entities, findings, incidents, labels, lineage, tenants, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
+from warehouse.drift import DriftCheck
+from warehouse.lineage import Traced
 from warehouse.validations import Looked, Validation
 
 #: A check looks at the day before the last whole hour that is two windows old.
@@ -36,6 +39,13 @@ async def edges(
 ) -> Checked:
     (found, _) = await check(tenant, warehouse, judging, now)
     return found
+
+
+async def taken(warehouse: Warehouse, tenant: str, found: Checked) -> None:
+    """Prefect took at once what the check asked for."""
+    assert found.request is not None
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.delivered(tenant, db, found.request, "run", found.request.asked)
 
 
 def judge(version: str) -> dict[str, Champion]:
@@ -80,15 +90,44 @@ async def test_calm_rows_are_steady_and_ask_for_nothing(warehouse: Warehouse, te
 
 
 async def test_a_drift_that_lasts_asks_again_after_rests_that_double(warehouse: Warehouse, tenant: str) -> None:
-    """No loop: of a week of checks twice a day, three ask."""
+    """No loop: of a week of checks twice a day, three ask, and none while another waits to be handed over."""
     await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
-    halves = [NOW + half * DAY / 2 for half in range(14)]
-    verdicts = [(await edges(warehouse, tenant, now)).check.verdict for now in halves]
-    assert set(verdicts) == {"drift"}
+    for half in range(15):
+        now = NOW + half * DAY / 2
+        assert (await edges(warehouse, tenant, now)).check.verdict == "drift"
+        await deliver(tenant, warehouse, ManualClock(now), Prefect(), Round())
     async with warehouse.as_tenant(tenant) as db:
         asked = await drift.requests(tenant, db)
-    assert [each.asked for each in asked] == [NOW, NOW + DAY, NOW + 3 * DAY]
+    assert [each.asked for each in asked] == [NOW, NOW + 3 * DAY, NOW + 7 * DAY]
+    assert [each.delivered for each in asked] == [NOW + 2 * DAY, NOW + 5 * DAY, None]
     assert [each.cool_down_seconds / DAY.total_seconds() for each in asked] == [1, 2, 4]
+
+
+async def test_a_drift_that_is_over_before_its_request_is_due_is_not_trained_for(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
+    prefect = Prefect()
+    await edges(warehouse, tenant)
+    over = DriftCheck("edge", NOW + DAY, NOW, NOW - 28 * DAY, NOW + DAY, "steady", "steady")
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.put(tenant, db, over, [])
+    for later in (DAY, 2 * DAY):
+        await deliver(tenant, warehouse, ManualClock(NOW + later), prefect, Round())
+    again = await edges(warehouse, tenant, NOW + 2.5 * DAY)
+    assert again.request is not None
+    async with warehouse.as_tenant(tenant) as db:
+        await drift.accept(tenant, db, "edge", "ann", "a new codec", NOW + 3 * DAY)
+    await deliver(tenant, warehouse, ManualClock(NOW + 5 * DAY), prefect, Round())
+    assert prefect.runs == []
+    async with warehouse.as_tenant(tenant) as db:
+        dropped = await drift.requests(tenant, db)
+        lines = [line for line in await audit.read(tenant, db, 10) if line.what == "retraining-dropped"]
+    assert [(each.delivered, each.dropped.split(" at ")[0]) for each in dropped] == [
+        (None, "the view was found steady"),
+        (None, "what the view shows was accepted"),
+    ]
+    assert len(lines) == 2
 
 
 async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Warehouse, tenant: str) -> None:
@@ -98,8 +137,13 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
     learned = Calibrated(
         "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
     )
+    by_drift = Traced("edge-isolation-forest", "2", "", learned.made, NOW, learned.made, "h", why="drift")
+    weekly = replace(learned, version="3", made=NOW + 9 * DAY)
+    by_schedule = replace(by_drift, version="3", trained=weekly.made, why="schedule")
     async with warehouse.as_tenant(tenant) as db:
-        await calibrations.put(tenant, db, [learned])
+        await calibrations.put(tenant, db, [learned, weekly])
+        for each in (by_drift, by_schedule):
+            await lineage.put(tenant, db, each)
     waiting = await edges(warehouse, tenant, NOW + DAY / 2, judge("1"))
     assert waiting.check.verdict == "drift", "a challenger that judges nothing yet makes nothing normal"
     soon = await edges(warehouse, tenant, NOW + 2 * DAY, judge("2"))
@@ -109,13 +153,15 @@ async def test_what_was_learned_because_of_drift_is_the_new_normal(warehouse: Wa
     assert away.check.reference_start == soon.check.reference_start, "MLflow being away makes nothing strange again"
     late = await edges(warehouse, tenant, NOW + 11 * DAY, judge("2"))
     assert late.check.verdict == "steady"
+    later = await edges(warehouse, tenant, NOW + 11.5 * DAY, judge("3"))
+    assert later.check.reference_start == late.check.reference_start, "what the schedule brings begins no other"
     async with warehouse.as_tenant(tenant) as db:
         assert len(await drift.requests(tenant, db)) == 1
 
 
 async def test_a_drift_asks_for_nothing_while_its_challenger_is_validated(warehouse: Warehouse, tenant: str) -> None:
     await furnish(warehouse, tenant, days=40, until=NOW + 7 * DAY, shift=0.05, since=ONSET)
-    await edges(warehouse, tenant)
+    await taken(warehouse, tenant, await edges(warehouse, tenant))
     learned = Calibrated(
         "edge", "2", NOW + timedelta(seconds=30), 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift"
     )
@@ -144,6 +190,24 @@ async def test_a_champion_on_probation_keeps_no_drift_from_being_asked_about(war
         for each in (watched, contest):
             await validations.begin(tenant, db, each)
         assert await validations.undecided(tenant, db, "edge", NOW) == NOW + DAY
+
+
+async def test_verdicts_that_drift_ask_for_nothing_while_a_challenger_of_any_family_is_validated(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    """They ask for all families: what they bring would wait behind that, and be old by its turn."""
+    for days, verdict in ((40, "real"), (10, "false-alarm")):
+        await said(warehouse, tenant, days, verdict, 12, by_model=True)
+    learned = Calibrated("edge", "2", NOW - DAY, 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift")
+    contest = Validation("v", "edge", "1", "2", {"longest_s": 4 * DAY.total_seconds()}, NOW - DAY)
+    async with warehouse.as_tenant(tenant) as db:
+        await calibrations.put(tenant, db, [learned])
+        await validations.begin(tenant, db, contest)
+    (waits,) = await check(tenant, warehouse, {}, NOW)
+    assert (waits.check.verdict, waits.request) == ("drift", None)
+    assert waits.rest.startswith("a challenger is validated, until")
+    (asks,) = await check(tenant, warehouse, {}, NOW + 3 * DAY)
+    assert (asks.check.verdict, asks.request is None) == ("drift", False)
 
 
 async def test_a_persons_word_makes_it_normal(warehouse: Warehouse, tenant: str) -> None:
@@ -262,9 +326,8 @@ async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(war
     mine = [run for run in prefect.runs if run[0] == tenant]
     assert [families for _, families, _ in mine] == [["edge"]]
     async with warehouse.as_tenant(tenant) as db:
-        taken, later_one = await drift.requests(tenant, db)
-    assert taken.flow_run.startswith("run-")
-    assert later_one.delivered is None, "what it would learn from is not there yet"
+        (asked,) = await drift.requests(tenant, db)
+    assert asked.flow_run.startswith("run-")
 
 
 async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Warehouse, tenant: str) -> None:
@@ -288,18 +351,23 @@ async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Wa
 async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_it_is(
     warehouse: Warehouse, tenant: str
 ) -> None:
+    """Of a family that the platform has: another would fail the training of all. Any kind of model will do."""
     prefect, day = Prefect(), timedelta(days=1)
+    wanted = ("edge-isolation-forest", "edge-lstm-forecast", "origin-row-ensemble")
     async with warehouse.as_tenant(tenant) as db:
-        await lineage.request(tenant, db, ["edge-isolation-forest", "origin-row-ensemble"], "a tenant has left", NOW)
+        await entities.save(tenant, db, [Entity("edge:e", "edge"), Entity("origin:o", "origin")], NOW)
+        await lineage.request(tenant, db, ["transcode-isolation-forest"], "another has left", NOW - day)
+        await lineage.request(tenant, db, wanted, "a tenant has left", NOW)
     for later in (day / 4, day / 3, day):
         await watch_drift(warehouse, Settings(), ManualClock(NOW + later), prefect)
     async with warehouse.as_tenant(tenant) as db:
         for model in ("edge-isolation-forest", "origin-row-ensemble"):
-            await lineage.take(tenant, db, model, NOW + day)
+            await trace(tenant, db, Traced(model, "7", "", NOW + day, NOW, NOW + day, "h"))
     await watch_drift(warehouse, Settings(), ManualClock(NOW + 2 * day), prefect)
     mine = [(families, key) for whose, families, key in prefect.runs if whose == tenant]
     assert [families for families, _ in mine] == [["edge", "origin"]] * 3
     assert len({key for _, key in mine}) == 2, "twice on one day is one run"
+    assert all(NOW.isoformat() in key for _, key in mine)
 
 
 async def test_mlflow_being_away_keeps_no_row_from_being_kept(warehouse: Warehouse, tenant: str) -> None:

@@ -64,7 +64,7 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
     assert parameters["families"] == ["edge"]
     assert datetime.fromisoformat(parameters["as_of"]) == NOW + timedelta(seconds=180)
     async with warehouse.as_tenant(tenant) as db:
-        asked, _ = await drift.requests(tenant, db)
+        (asked,) = await drift.requests(tenant, db)
         (report,) = await drift.reports(tenant, db, "edge", ONSET)
     assert asked.flow_run == run
     (link,) = found["links"]

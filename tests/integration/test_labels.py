@@ -45,15 +45,16 @@ def finding(tenant: str, number: int, score: float, kind: FindingKind = FindingK
 
 
 async def told(warehouse: Warehouse, tenant: str, number: int, score: float, *, rule: bool = False) -> str:
-    """An incident, handed over; with a rule's finding it is known to be real."""
+    """An incident, handed over and closed; with a rule's finding it is known to be real."""
     id_, began = f"i{number}", START + timedelta(hours=number)
     found = [finding(tenant, number, score)]
     if rule:
         found.append(finding(tenant, number, 1.0, FindingKind.RULE))
-    incident = Incident(id_, tenant, IncidentState.HANDED_OVER, began, began, "unlike its calm days", (PART,))
+    incident = Incident(id_, tenant, IncidentState.CLOSED, began, began, "unlike its calm days", (PART,))
     async with warehouse.as_tenant(tenant) as db:
         await findings.save(tenant, db, found)
-        await incidents.save(tenant, db, replace(incident, impact_ended=began + timedelta(minutes=10)))
+        over = began + timedelta(minutes=10)
+        await incidents.save(tenant, db, replace(incident, impact_ended=over, closed=over))
         await incidents.attach(tenant, db, id_, [each.id for each in found])
     return id_
 

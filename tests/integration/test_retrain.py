@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -86,6 +87,20 @@ async def test_old_models_are_trained_again_once_and_the_audit_says_so(warehouse
 async def test_the_family_that_was_trained_longest_ago_counts(warehouse: Warehouse, station: str) -> None:
     await trained(warehouse, station, "1", OLD - HOUR, family="transcode")
     assert (await decided(warehouse, station, OLD)).requests != ()
+
+
+async def test_a_family_that_always_fails_does_not_starve_the_others(warehouse: Warehouse, station: str) -> None:
+    """Its failures are its turns: the others are trained week by week, and not ever more rarely."""
+    await trained(warehouse, station, "1", TRAINED, family="transcode")
+    asked = []
+    for day in range(36):
+        now = OLD + day * DAY
+        for request in (await decided(warehouse, station, now)).requests:
+            asked.append(day)
+            async with warehouse.as_tenant(station) as db:
+                await drift.delivered(station, db, request, f"run-{day}", now)
+            await trained(warehouse, station, f"{day + 2}", now)  # of edge, never of transcode
+    assert asked == [0, 7, 14, 21, 28, 35]
 
 
 async def test_a_platform_that_nobody_has_known_for_two_days_is_left_alone(warehouse: Warehouse, station: str) -> None:
@@ -180,6 +195,22 @@ async def test_an_incident_that_is_not_over_is_waited_for_and_said(warehouse: Wa
     )
     (request,) = (await decided(warehouse, station, OLD + 7 * DAY)).requests
     assert "1 that nobody has settled, 1 not over, 100% of the time" in request.reason
+
+
+async def test_an_incident_that_was_handed_over_is_over_when_it_is_closed(warehouse: Warehouse, station: str) -> None:
+    """Its impact ended with the last that listeners had told when a person took over: that is not its end."""
+    handed = Incident("mine", station, IncidentState.HANDED_OVER, OLD - HOUR, OLD - HOUR, "it lasts", (PART,))
+    handed = replace(handed, impact_started=OLD - HOUR, impact_ended=OLD - HOUR / 2)
+    async with warehouse.as_tenant(station) as db:
+        await incidents.save(station, db, handed)
+    lasts = await unrest_of(station, warehouse, OLD - 2 * HOUR, OLD)
+    assert (lasts.lasting, lasts.share) == (1, 0.5)
+    assert not (await decided(warehouse, station, OLD)).decided[Why.SCHEDULE].ask
+    async with warehouse.as_tenant(station) as db:
+        await incidents.save(station, db, replace(handed, state=IncidentState.CLOSED, closed=OLD - HOUR / 4))
+    over = await unrest_of(station, warehouse, OLD - 2 * HOUR, OLD)
+    assert (over.lasting, over.share) == (0, 0.375)
+    assert (await decided(warehouse, station, OLD)).requests != ()
 
 
 async def test_false_alarms_are_calm_and_what_is_open_or_real_is_not(warehouse: Warehouse, station: str) -> None:

@@ -66,6 +66,30 @@ def test_down_takes_everything_away_and_up_brings_it_back(fresh: Database, passw
     assert schema(fresh.admin_url) == before
 
 
+def test_why_drift_had_asked_for_trainings_is_known_after_the_migration(
+    fresh: Database, passwords: RolePasswords
+) -> None:
+    downgrade(fresh.admin_url, "0013")
+    with psycopg.connect(fresh.admin_url) as connection:
+        connection.execute(
+            "insert into tenant (tenant, name, profile, created) values ('t', 't', 'demo', '2026-01-01')"
+        )
+        for who in ("drift", "ann"):
+            connection.execute(
+                """insert into retraining_request (tenant, view, asked, cool_down_seconds, who, reason)
+                    values ('t', 'edge', case when %s = 'ann' then now() else '2026-01-01' end, 60, %s, 'it drifts')""",
+                [who, who],
+            )
+    migrate(fresh.admin_url, passwords)
+    with psycopg.connect(fresh.admin_url) as connection:
+        told = connection.execute("select who, why from retraining_request order by who").fetchall()
+        (forced,) = connection.execute(
+            "select relforcerowsecurity from pg_class where relname = 'retraining_request'"
+        ).fetchall()
+    assert told == [("ann", "hand"), ("drift", "drift")]
+    assert forced == (True,)
+
+
 def test_two_migrations_at_once_end_well(postgres: EmbeddedPostgres, passwords: RolePasswords) -> None:
     name = "twice_at_once"
     url = create_database(postgres.url("postgres"), name)

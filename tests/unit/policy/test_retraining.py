@@ -22,6 +22,12 @@ def test_nothing_is_asked_while_it_rests() -> None:
     assert "none is asked for before 2026-03-02 00:00" in decided.why
 
 
+def test_nothing_is_asked_while_the_last_request_waits_to_be_handed_over() -> None:
+    decided = retraining(NOW, Asked(NOW - 3 * DAY, DAY, waits=True), NOW - DAY, DAY)
+    assert (decided.ask, decided.rest) == (False, DAY)
+    assert "2026-02-26 12:00 and is not handed over yet" in decided.why
+
+
 def test_a_drift_that_went_on_rests_twice_as_long() -> None:
     decided = retraining(NOW, Asked(NOW - 2 * DAY, 2 * DAY), NOW - 30 * DAY, DAY)
     assert (decided.ask, decided.rest) == (True, 4 * DAY)
