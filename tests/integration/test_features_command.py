@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -61,11 +62,14 @@ async def test_rows_are_made_shown_and_made_once(warehouse: Warehouse, tenant: s
     again = await features(
         database, tenant, "materialize", "--view", "edge", "--since", f"{now - timedelta(minutes=2):%Y-%m-%dT%H:%MZ}"
     )
-    assert again.stdout.startswith("edge        0 rows of "), again.stderr
+    found = re.match(r"edge +(\d+) rows of ", again.stdout)
+    assert found, again.stderr
+    more = int(found[1])  # of windows that became whole meanwhile
+    assert more < 12, "what was made is not made once more"
     shown = await features(database, tenant, "show", "edge", "--json")
     assert shown.returncode == 0, shown.stdout
     told = json.loads(shown.stdout)
-    assert [(each["current"], each["span"]["rows"]) for each in told["kept"]] == [(True, done["rows"])]
+    assert [(each["current"], each["span"]["rows"]) for each in told["kept"]] == [(True, done["rows"] + more)]
     assert told["owner"] == "delivery"
 
 

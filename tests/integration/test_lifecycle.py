@@ -147,6 +147,7 @@ async def test_what_finds_less_is_refused_and_touches_neither_champion_nor_thres
     by = {"who": "ann", "reason": "", "now": LATER}
     with pytest.raises(ModelError, match="has not passed the gate"):
         await promote(calm.tenant, warehouse, mlflow.url, FAMILY, bad.version, **by)
+    by["now"] = LATER + timedelta(seconds=1)  # what was refused is over: whoever wants it all the same asks anew
     await promote(calm.tenant, warehouse, mlflow.url, FAMILY, bad.version, proven=False, **by)
     assert (await rollback(calm.tenant, warehouse, mlflow.url, FAMILY, **by)).version == good.version
 
