@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from feature_store.definitions import fingerprint, names
 from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
-from ml.champion import Champion
+from tasks.fetch import fetch, judge_for, own_of
 from tasks.shadow import Pair
 from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
@@ -85,7 +84,7 @@ async def validation(
             except TonewatchError as error:
                 failed[family] = str(error)
                 get_run_logger().error("the validation of %s stays as it is: %s", family, error)
-        promoted, broken = await promote_due(tenants or [settings.tenant], warehouse, settings, now)
+        promoted, broken = await promote_due(wanted, warehouse, settings, now)
     finally:
         await warehouse.close()
     for name, answer in promoted.items():
@@ -131,13 +130,8 @@ async def contest_of(
     settings: Settings, warehouse: Warehouse, family: str, champion: str, challenger: str, wanted: Sequence[str]
 ) -> Contest:
     """Fetch both. Raises ModelUnfit: a model does not fit; ModelError: MLflow is away, or nobody has thresholds."""
-    from ml import registry
-
     uri = settings.mlflow_tracking_uri or ""
-    of_today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
-    his, its = [
-        await asyncio.to_thread(registry.fetch, uri, family, each, **of_today) for each in (champion, challenger)
-    ]
+    his, its = [await asyncio.to_thread(fetch, uri, family, each) for each in (champion, challenger)]
     pairs, profiles = {}, {}
     for tenant in wanted:
         async with warehouse.as_tenant(tenant) as db:
@@ -146,7 +140,7 @@ async def contest_of(
             gone = await lineage.retired(tenant, db)
         if {model_version(family, each) for each in (champion, challenger)} & gone:
             raise ModelError(f"{family}: one of {champion} and {challenger} is retired: it may not score any more")
-        sides = [_judge(tenant, family, each, mine) for each in (his, its)]
+        sides = [judge_for(tenant, family, each, own_of(mine, family, each.detector.version)) for each in (his, its)]
         if sides[0] is None or sides[1] is None:
             log.warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
             continue
@@ -156,17 +150,6 @@ async def contest_of(
             f"no tenant of {', '.join(wanted)} has thresholds for {family} {champion} and {challenger}; train it"
         )
     return Contest(family, his, its, pairs, profiles)
-
-
-def _judge(tenant: str, family: str, model: Registered, mine: Sequence[calibrations.Calibrated]) -> Champion | None:
-    """The model with the tenant's threshold for it; None: its calm has set none."""
-    version = model.detector.version
-    own = next((each for each in mine if (each.family, each.version) == (family, version)), None)
-    if own is not None:
-        return Champion(family, model.detector, own.threshold, own.rate)
-    if model.tags.get("tenant") != tenant:
-        return None
-    return Champion(family, model.detector, float(model.tags["threshold"]), float(model.tags["rate"]))
 
 
 async def validated(
@@ -191,12 +174,8 @@ async def validated(
 
 async def fits(settings: Settings, family: str, version: str) -> bool:
     """Whether the version can score here as features are defined now. Raises ModelError: MLflow is away."""
-    from ml import registry
-
-    uri = settings.mlflow_tracking_uri or ""
-    today: dict[str, Any] = {"names": names(family), "fingerprint": fingerprint(family)}
     try:
-        await asyncio.to_thread(registry.fetch, uri, family, version, **today)
+        await asyncio.to_thread(fetch, settings.mlflow_tracking_uri or "", family, version)
     except ModelUnfit:
         return False
     return True

@@ -5,13 +5,42 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from feature_store import definitions
 from ml.champion import Champion
 from tonewatch.errors import ModelError
 from warehouse.calibrations import Calibrated, model_version
 
+if TYPE_CHECKING:
+    from ml.registry import Registered  # its module imports mlflow
+
 log = logging.getLogger("tonewatch.watch")
+
+
+def fetch(tracking_uri: str, family: str, version: str) -> Registered:
+    """A version that can score by the features as they are defined now. It blocks for seconds. Raises as
+    ml.registry.fetch.
+    """
+    from ml import registry  # imports mlflow: seconds that are only paid where a model is fetched
+
+    names, fingerprint = definitions.names(family), definitions.fingerprint(family)
+    return registry.fetch(tracking_uri, family, version, names=names, fingerprint=fingerprint)
+
+
+def own_of(mine: Sequence[Calibrated], family: str, version: str) -> Calibrated | None:
+    """What the tenant's calm made of that version; None: nothing."""
+    return next((each for each in mine if (each.family, each.version) == (family, version)), None)
+
+
+def judge_for(tenant: str | None, family: str, model: Registered, own: Calibrated | None) -> Champion | None:
+    """The model as it judges for the tenant (None: a replay's); None: the tenant has no threshold for it."""
+    if own is not None:
+        return Champion(family, model.detector, own.threshold, own.rate)
+    tags = model.tags
+    if tenant in (None, tags.get("tenant")):  # trained before thresholds were rows
+        return Champion(family, model.detector, float(tags["threshold"]), float(tags["rate"]))
+    return None
 
 
 class Bench:
@@ -48,7 +77,7 @@ class Bench:
         for family, newest in judging.items():
             own = [each for each in mine if each.family == family and each.model_version not in retired]
             try:
-                fit = next((each for each in own if each.version == newest), None) or self._before(family, own)
+                fit = own_of(own, family, newest) or self._before(family, own)
                 if fit is None and model_version(family, newest) in retired:
                     log.warning("the model of %s is retired: it is not judged until it is trained again", family)
                     continue
@@ -74,7 +103,7 @@ class Bench:
         held = self._held.get(family)
         if held is None or model_version(family, held.version) in retired:
             return None
-        own = next((each for each in mine if (each.family, each.version) == (family, held.version)), None)
+        own = own_of(mine, family, held.version)
         return held if own is None else replace(held, threshold=own.threshold, rate=own.rate)
 
     def judge(self, family: str, version: str, mine: Sequence[Calibrated]) -> Champion | None:
@@ -82,30 +111,19 @@ class Bench:
 
         It blocks as `champions` does. Raises ModelError: it does not fit today's features, or MLflow is away.
         """
-        fit = next((each for each in mine if (each.family, each.version) == (family, version)), None)
-        return self._champion(family, version, fit)
+        return self._champion(family, version, own_of(mine, family, version))
 
     def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
-        from ml import registry
-
         version, held = fit.version if fit else newest, self._held.get(family)
         if held is not None and held.version == version:
             return replace(held, threshold=fit.threshold, rate=fit.rate) if fit else held
         if fit is None and (family, version) in self._told:
             return None
-        registered = registry.fetch(
-            self.tracking_uri,
-            family,
-            version,
-            names=definitions.names(family),
-            fingerprint=definitions.fingerprint(family),
-        )
+        registered = fetch(self.tracking_uri, family, version)
         registered.detector.noticed(1.0)  # a network is compiled by its first score: here, not between two ticks
-        if fit is not None:
-            return Champion(family, registered.detector, fit.threshold, fit.rate)
-        tags = registered.tags
-        if self.tenant in (None, tags["tenant"]):  # trained before thresholds were rows
-            return Champion(family, registered.detector, float(tags["threshold"]), float(tags["rate"]))
+        champion = judge_for(self.tenant, family, registered, fit)
+        if champion is not None:
+            return champion
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
         return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feature_store.contracts import contract
-from feature_store.definitions import fingerprint, floors, names
+from feature_store.definitions import floors
 from feature_store.views import view
 from ml import gate
 from ml.calibration import Budget, Calibration, Calm, calibrate
@@ -22,6 +22,7 @@ from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, parsed
 from tasks.detect import NOTABLE
+from tasks.fetch import fetch
 from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
 from tonewatch.errors import ModelUnfit
 from tonewatch.settings import Profile
@@ -165,8 +166,7 @@ def champion_of(tracking_uri: str, family: str, retired: Collection[str] = ()) -
         return None
     kind_of(parsed(version)[0]).refuse_missing()
     try:
-        held = registry.fetch(tracking_uri, family, version, names=names(family), fingerprint=fingerprint(family))
+        return fetch(tracking_uri, family, version).detector
     except ModelUnfit as error:  # of another error the champion knows nothing: it stays, and the training fails
         log.warning("the champion of %s is no rival: %s", family, error)
         return None
-    return held.detector

@@ -19,7 +19,6 @@ from warehouse.database import Connection, Warehouse
 
 #: Acts on an action; the others are on the incident.
 _OF_ACTIONS = frozenset({ActKind.APPROVE, ActKind.VETO})
-_USED = "this link was used already, and is good once"
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
 
 
@@ -82,7 +81,7 @@ async def outlook(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, 
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
         used = bool(link) and await used_links.was_used(tenant, db, link)
-        refusal = _USED if used else _by_link(case, wish, link) or _refusal(case, wish, now)
+        refusal = used_links.USED if used else _by_link(case, wish, link) or _refusal(case, wish, now)
     return Outlook(case.incident, case.action, refusal or "")
 
 
@@ -96,7 +95,7 @@ async def do(tenant: str, warehouse: Warehouse, wish: Wish, now: datetime, link:
     async with warehouse.as_tenant(tenant) as db:
         case = await _case(tenant, db, wish)
         fresh = not link or await used_links.use(tenant, db, link, now)
-        refusal = _USED if not fresh else _by_link(case, wish, link) or _refusal(case, wish, now)
+        refusal = used_links.USED if not fresh else _by_link(case, wish, link) or _refusal(case, wish, now)
         if refusal:
             raise ActRefused(f"{wish.kind} of incident {wish.incident} is refused: {refusal}")
         guardrails = (await tenants.profile(tenant, db)).guardrails

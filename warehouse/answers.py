@@ -14,7 +14,6 @@ from warehouse.acts import check_name
 from warehouse.database import Connection, Warehouse
 from warehouse.promotions import Promotion, Stage
 
-_USED = "this link was used already, and is good once"
 FOLLOWS = "it is carried out by the next run of `promotion` or `validation`, within the hour"
 
 
@@ -55,7 +54,7 @@ async def outlook(tenant: str, warehouse: Warehouse, said: Answer, now: datetime
     check_name(said.who)
     async with warehouse.as_tenant(tenant) as db:
         if link and await used_links.was_used(tenant, db, link):
-            raise ActRefused(_USED)
+            raise ActRefused(used_links.USED)
         return await _held(tenant, db, said, now)
 
 
@@ -69,7 +68,7 @@ async def answer(tenant: str, warehouse: Warehouse, said: Answer, now: datetime,
     async with warehouse.as_tenant(tenant) as db:
         held = await _held(tenant, db, said, now)
         if link and not await used_links.use(tenant, db, link, now):
-            raise ActRefused(_USED)
+            raise ActRefused(used_links.USED)
         word = "yes" if said.yes else "no"
         told = f"{said.who} said {word}" + (f": {said.reason}" if said.reason else "")
         stage = Stage.APPROVED if said.yes else Stage.REJECTED

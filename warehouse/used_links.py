@@ -9,6 +9,8 @@ from sqlalchemy import text
 from warehouse.database import Connection
 from warehouse.rows import utc
 
+#: What people are told of one.
+USED = "this link was used already, and is good once"
 USE = text("insert into used_link (tenant, id, used) values (:tenant, :id, :at) on conflict do nothing")
 WAS = text("select exists (select from used_link where tenant = :tenant and id = :id)")
 
