@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -139,3 +140,13 @@ class Simulated:
 
 def _rest(series: Series) -> tuple[str, tuple[tuple[str, str], ...]]:
     return series.metric, series.labels
+
+
+def offer_platforms(parser: argparse.ArgumentParser, *, first: int) -> None:
+    """Let whoever runs a benchmark of family models say on how many platforms of which size."""
+    parser.add_argument("--first", type=int, default=first, help=f"the first seed (default {first})")
+    parser.add_argument("--seeds", type=int, default=3, help="how many platforms (default 3)")
+    parser.add_argument("--series", type=int, default=150, help="series of each (default 150)")
+    parser.add_argument("--calm-days", type=float, default=8.0, help="calm days (default 8)")
+    parser.add_argument("--days", type=float, default=7.0, help="days after them (default 7)")
+    parser.add_argument("--per-week", type=float, default=40.0, help="faults a week (default 40)")

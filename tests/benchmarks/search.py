@@ -26,7 +26,7 @@ from tasks.search import search
 from tasks.train import Lesson, budget_of, calm_of_lessons, learn
 from tests.benchmarks import _spent
 from tests.benchmarks._published import publish, say
-from tests.benchmarks._simulated import Simulated
+from tests.benchmarks._simulated import Simulated, offer_platforms
 from tests.benchmarks.budget import LIMIT
 from tonewatch.settings import PageBudget, Search, load_profile
 
@@ -192,12 +192,7 @@ def page(told: dict[str, Any]) -> str:
 def main() -> None:
     """Run it and tell."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--first", type=int, default=211, help="the first seed (default 211)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many platforms (default 3)")
-    parser.add_argument("--series", type=int, default=150, help="series of each (default 150)")
-    parser.add_argument("--calm-days", type=float, default=8.0, help="calm days (default 8)")
-    parser.add_argument("--days", type=float, default=7.0, help="days after them (default 7)")
-    parser.add_argument("--per-week", type=float, default=40.0, help="faults a week (default 40)")
+    offer_platforms(parser, first=211)
     parser.add_argument("--kind", default=DEFAULT, help=f"which (default {DEFAULT})")
     parser.add_argument("--out", type=Path, help="keep what each seed told in this file")
     parser.add_argument("--json", type=Path, help="write the result to this file, too")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -27,24 +28,42 @@ PROFILE = load_profile("demo")
 HOUSE = Path(__file__).resolve().parents[2]
 
 
-def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
-    """A forest that learned calm, registered as one of the family's models that has passed the gate.
-
-    brittle: it fails on any row; it was registered with none as an example.
-    """
-    training = registry.Training(
+def training_of(tenant: str, threshold: float) -> registry.Training:
+    """What is recorded of a training on the tenant's transcoders, up to noon."""
+    return registry.Training(
         tenant=tenant,
         start=at(-2000),
         end=NOON,
         data_hash="hash",
         fingerprint=fingerprint("transcode"),
-        threshold=0.7,
+        threshold=threshold,
         rate=0.01,
         metrics={},
         params={},
-        lineage={versions.GATE: "passed"},
     )
-    rows = window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+
+
+def rows_of_calm() -> registry.Floats:
+    """A few rows as an example."""
+    return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+
+
+def forget_aliases(uri: str, family: str) -> None:
+    """Let the family have no champion and no challenger, whatever other tests have left."""
+    with registry.server(uri, "not cleaned") as client:
+        for model in client.search_registered_models():
+            if model.name.startswith(f"{family}-"):
+                for alias in model.aliases:
+                    client.delete_registered_model_alias(model.name, alias)
+
+
+def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
+    """A forest that learned calm, registered as one of the family's models that has passed the gate.
+
+    brittle: it fails on any row; it was registered with none as an example.
+    """
+    training = replace(training_of(tenant, 0.7), lineage={versions.GATE: "passed"})
+    rows = rows_of_calm()
     detector = forest(seed=seed)
     if brittle:
         detector.limits, rows = detector.limits[:-1], rows[:0]

@@ -24,6 +24,7 @@ from tasks.prove import Verdict, champion_of, prove
 from tasks.publish import Trained, publish
 from tasks.train import Lesson, Stretch, calibrated, platform_of, train
 from tests.conftest import Database
+from tests.integration.promoting import forget_aliases
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
 from tests.integration.test_training import PARTS, START, TRAINING, calm
@@ -46,11 +47,7 @@ async def lesson(warehouse: Warehouse, calm: Stretch) -> tuple[Lesson, Calibrati
 @pytest.fixture
 def clean(mlflow: Mlflow) -> None:
     """No champion of the family, whatever other tests have left."""
-    with registry.server(mlflow.url, "not cleaned") as client:
-        for model in client.search_registered_models():
-            if model.name.startswith(f"{FAMILY}-"):
-                for alias in model.aliases:
-                    client.delete_registered_model_alias(model.name, alias)
+    forget_aliases(mlflow.url, FAMILY)
 
 
 async def trained(

@@ -15,7 +15,7 @@ from ml.kinds import model_name, parsed
 from tasks.promote import promote
 from tasks.shadow import found_within, piece_of
 from tests.integration.furnished import LINEAGE
-from tests.integration.promoting import version
+from tests.integration.promoting import forget_aliases, version
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
@@ -45,11 +45,7 @@ DEAF, SHARP = 0.999, 0.7
 @pytest.fixture(autouse=True)
 def clean(mlflow: Mlflow) -> None:
     """No champion of the family, whatever other tests have left."""
-    with registry.server(mlflow.url, "not cleaned") as client:
-        for model in client.search_registered_models():
-            if model.name.startswith(f"{FAMILY}-"):
-                for alias in model.aliases:
-                    client.delete_registered_model_alias(model.name, alias)
+    forget_aliases(mlflow.url, FAMILY)
 
 
 @pytest.fixture

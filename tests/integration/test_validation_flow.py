@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from feature_store.definitions import fingerprint
 from ml import registry, versions
 from tasks.shadow import found_within, piece_of
 from tests.conftest import Database, new_tenant
+from tests.integration.promoting import rows_of_calm, training_of
 from tests.integration.servers import Mlflow, flow_told
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.records import Entity
@@ -45,24 +45,7 @@ print(json.dumps(told))
 
 
 def registered(uri: str, tenant: str) -> str:
-    training = registry.Training(
-        tenant=tenant,
-        start=at(-2000),
-        end=NOON,
-        data_hash="hash",
-        fingerprint=fingerprint("transcode"),
-        threshold=0.999,
-        rate=0.01,
-        metrics={},
-        params={},
-    )
-    return registry.register(uri, "transcode", forest(), training, forest_rows())
-
-
-def forest_rows() -> registry.Floats:
-    from feature_store.windows import window_features
-
-    return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
+    return registry.register(uri, "transcode", forest(), training_of(tenant, 0.999), rows_of_calm())
 
 
 @pytest.mark.timeout(600)
