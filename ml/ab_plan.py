@@ -128,7 +128,8 @@ class Plan:
 
     minimum_effect: of the difference in shares (0 to 1) below which a change is not worth it; longest: after that the
     answer is inconclusive; burst: what happens to a tenant within so long may have one cause, and counts as one; day:
-    a day of the platform, which a demo compresses. Raises ModelError: a plan that can answer nothing.
+    a day of the platform, which a demo compresses; loss: of recall, what must be refuted before fewer pages count as
+    better. Raises ModelError: a plan that can answer nothing.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Plan:
     alpha: float = 0.05
     burst: timedelta = timedelta(hours=6)
     day: timedelta = timedelta(days=1)
+    loss: float = 0.15
 
     def __post_init__(self) -> None:
         if self.champion == self.challenger:
@@ -150,8 +152,8 @@ class Plan:
             raise ModelError(f"{self.name}: name each tenant once, and at least one")
         if self.started.tzinfo is None or not timedelta() < self.burst <= self.longest or self.day <= timedelta():
             raise ModelError(f"{self.name}: give the start with its zone, and 0 < burst <= longest, 0 < day")
-        if not 0 < self.alpha < 1 or not 0 <= self.minimum_effect < 1:
-            raise ModelError(f"{self.name}: alpha lies between 0 and 1, the minimum effect from 0 up to 1")
+        if not 0 < self.alpha < 1 or not 0 <= self.minimum_effect < 1 or not 0 < self.loss < 1:
+            raise ModelError(f"{self.name}: alpha and loss lie between 0 and 1, the minimum effect from 0 up to 1")
         names = [guard.name for guard in self.guards]
         if len(set(names)) != len(names) or not all(math.isfinite(guard.tolerance) for guard in self.guards):
             raise ModelError(f"{self.name}: each guard once, with a finite tolerance")

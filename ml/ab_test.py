@@ -30,6 +30,10 @@ from tonewatch.errors import ModelError
 PAGES, LATENCY, MEMORY, FAIRNESS = "pages", "latency", "memory", "fairness"
 #: Recall that a challenger must be shown not to lose before fewer pages make it better: what no tenant may lose either.
 LOSS = 0.15
+#: Where a plan has too few bursts to refute that, so much may have to be, and never more.
+MOST_LOSS = 0.35
+#: The share of a plan's bursts after which a loss must be refutable: some hold no incident, and a look comes late.
+_KEPT_BURSTS = 0.75
 #: Calm days a week fewer that are worth a change: as many as are tolerated more.
 FEWER = 0.5
 #: Calm days a week more; times as long; times as much; of a tenant's recall.
@@ -130,8 +134,16 @@ def judge(plan: Plan, observed: Observed) -> Judged:
     failed = sorted({f"the challenger fails on tenant {each.tenant}: {each.error}" for each in crashes})
     effect = effect_of(np.array(list(bursts.values())), plan.alpha_of_effect)
     days = effect_of(_days(plan, calm, observed.until), 2 * plan.alpha_of_pages)
-    fewer = Fewer(scaled(days, DAYS_PER_WEEK), FEWER, LOSS)
+    fewer = Fewer(scaled(days, DAYS_PER_WEEK), FEWER, plan.loss)
     return conclude(plan, observed.until, effect, guards, failed, tally.ignored, fewer)
+
+
+def refutable_loss(bursts: int, alpha: float) -> float:
+    """The loss of recall that a plan of so many bursts asks to be refuted: LOSS, or where that would take more of them
+    than there are, what bursts without any difference can refute. From LOSS to MOST_LOSS. alpha: of the effect.
+    """
+    alike = effect_of(np.zeros(math.floor(bursts * _KEPT_BURSTS)), alpha)
+    return min(max(LOSS, math.ceil(-alike.low * 100) / 100), MOST_LOSS)
 
 
 def effect_of(values: Floats, alpha: float) -> Interval:

@@ -15,7 +15,7 @@ from typing import Any
 from feature_store.definitions import metrics
 from feature_store.history import STARVED, WATCHER
 from ml.ab_plan import Answer, Guard, Judged, Plan, Proof
-from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
+from ml.ab_test import GUARDS, LOSS, Calm, Cost, Crash, Observed, Outcome, judge, refutable_loss
 from tasks.ask import worth
 from tasks.judge import opinion_of
 from tasks.shadow import Known, Pair, Seen, Stream, found_within, horizon, piece_of, shadow
@@ -67,7 +67,7 @@ def plan_for(
     """What is decided before the first observation; days: of the platform, at most. Raises ModelError: see `Plan`."""
     day, piece = timedelta(seconds=profile.day_seconds), piece_of(profile)
     name = id_of(family, champion, challenger)
-    return Plan(
+    plan = Plan(
         name=f"{family} {challenger} against {champion}",
         champion=champion,
         challenger=challenger,
@@ -79,6 +79,7 @@ def plan_for(
         burst=-(-day / BURSTS_PER_DAY // piece) * piece,
         day=day,
     )
+    return replace(plan, loss=refutable_loss(plan.longest // plan.burst * len(plan.tenants), plan.alpha_of_effect))
 
 
 async def ongoing(tenant: str, warehouse: Warehouse, now: datetime) -> dict[tuple[str, str], str]:
@@ -142,6 +143,7 @@ def written(plan: Plan) -> dict[str, Any]:
         "day_s": plan.day.total_seconds(),
         "minimum_effect": plan.minimum_effect,
         "alpha": plan.alpha,
+        "loss": plan.loss,
         "guards": [[each.name, each.tolerance, str(each.proof), each.least] for each in plan.guards],
     }
 
@@ -161,6 +163,7 @@ def read_back(kept: Validation) -> Plan:
         alpha=told["alpha"],
         burst=timedelta(seconds=told["burst_s"]),
         day=timedelta(seconds=told["day_s"]),
+        loss=told.get("loss", LOSS),
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ml.ab_plan import Answer, Guard, Plan
 from ml.ab_split import RANGE, differences
-from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, LOSS, Calm, Cost, Observed, Outcome, judge
+from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, Calm, Cost, Observed, Outcome, judge
 from ml.betting import log_wealth, signs_needed
 from tests.benchmarks._streams import DAY, HOURS, Stream
 
@@ -71,7 +71,8 @@ def paired(plan: Plan, stream: Stream) -> Said:
     enough = np.cumsum(~np.isnan(pages), axis=1) >= least["pages"]
     fewer = _mean(pages) <= -FEWER / DAYS_PER_WEEK
     kept = quick & fair & ((enough & (_mean(pages) <= may)) | beaten(-pages, -may, half))
-    spared = kept & fewer & beaten(-pages, 0.0, plan.alpha_of_pages) & beaten(values, -LOSS, plan.alpha_of_effect / 2)
+    found = beaten(values, -plan.loss, plan.alpha_of_effect / 2)
+    spared = kept & fewer & beaten(-pages, 0.0, plan.alpha_of_pages) & found
     return _said(plan, values, broken, kept, plan.alpha_of_effect / 2, fewer=fewer, spared=spared)
 
 

@@ -69,6 +69,18 @@ async def counts(warehouse: Warehouse, tenant: str) -> dict[str, int]:
         return {each["kind"]: each["count"] for each in found.mappings()}
 
 
+async def differences(warehouse: Warehouse, tenant: str, validation: Validation) -> list[float]:
+    """Of each burst, the mean of who finds what: +1 the challenger alone, -1 the champion alone."""
+    query = (
+        "select avg((content->>'challenger')::boolean::int - (content->>'champion')::boolean::int)::float as mean"
+        " from validation_observation where tenant = :tenant and kind = 'outcome'"
+        " group by floor(extract(epoch from time - :start) / :burst) order by 1"
+    )
+    told = {"tenant": tenant, "start": validation.started, "burst": validation.plan["burst_s"]}
+    async with warehouse.as_tenant(tenant) as db:
+        return [each["mean"] for each in (await db.execute(text(query), told)).mappings()]
+
+
 def when(pieces: float) -> datetime:
     return NOON + pieces * timedelta(seconds=PIECE) + found_within(PROFILE)
 
@@ -139,7 +151,9 @@ async def test_tenants_are_judged_together_and_neither_reads_of_the_other(
     answer = await judged(both, warehouse, validation, min(until))
     assert (answer.answer, answer.final) == (Answer.INCONCLUSIVE, False)
     assert answer.effect.count == 4
-    assert answer.effect.estimate > 0
+    # Which anomalies are injected follows from the tenant's name, and so who finds them.
+    bursts = [burst for each in both for burst in await differences(warehouse, each, validation)]
+    assert answer.effect.estimate == pytest.approx(sum(bursts) / 4)
     for one, other in (both, both[::-1]):
         async with warehouse.as_tenant(one) as db:
             kept = await validations.newest(one, db, validation.id)

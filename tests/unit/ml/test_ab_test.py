@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ml.ab_plan import Answer, Guard, Held, Plan, Proof
-from ml.ab_test import GUARDS, Calm, Cost, Crash, Observed, Outcome, judge
+from ml.ab_test import GUARDS, LOSS, MOST_LOSS, Calm, Cost, Crash, Observed, Outcome, judge, refutable_loss
 from tonewatch.errors import ModelError
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -174,6 +174,7 @@ def test_a_challenger_that_is_the_champion_is_refused() -> None:
         {"tenants": ("kiwi", "kiwi")},
         {"alpha": 0.0},
         {"minimum_effect": -0.1},
+        {"loss": 0.0},
         {"longest": timedelta()},
         {"burst": timedelta(days=99)},
         {"started": datetime(2026, 1, 1)},  # noqa: DTZ001 - a time without zone is what is refused
@@ -228,6 +229,25 @@ def test_fewer_pages_are_no_excuse_for_finding_less() -> None:
     assert judge(PLAN, quieter(20, "obbn")).answer is Answer.WORSE
     few = judge(PLAN, quieter(14, "obbbbbbb"))  # an eighth less: neither shown nor refuted
     assert few.answer is Answer.INCONCLUSIVE
+
+
+def test_a_plan_of_few_bursts_asks_no_loss_to_be_refuted_that_they_cannot_refute() -> None:
+    assert refutable_loss(112, PLAN.alpha_of_effect) == LOSS, "28 days of one platform"
+    few = refutable_loss(36, PLAN.alpha_of_effect)
+    assert LOSS < few < MOST_LOSS
+    assert judge(PLAN, quieter(9, "bn")).effect.low > -few, "nine days without a difference"
+    assert judge(PLAN, quieter(6, "bn")).effect.low < -few
+    assert refutable_loss(3, PLAN.alpha_of_effect) == refutable_loss(0, PLAN.alpha_of_effect) == MOST_LOSS
+    asked = [refutable_loss(bursts, PLAN.alpha_of_effect) for bursts in range(0, 120, 6)]
+    assert asked == sorted(asked, reverse=True)
+
+
+def test_a_plan_says_what_loss_is_refuted_before_fewer_pages_are_better() -> None:
+    seen = quieter(11, "bn")
+    assert judge(replace(PLAN, loss=0.1), seen).answer is Answer.INCONCLUSIVE
+    told = judge(replace(PLAN, loss=0.25), seen)
+    assert told.answer is Answer.BETTER
+    assert "a loss of 0.25 of recall is refuted" in told.reasons[0]
 
 
 def test_a_page_less_now_and_then_is_not_shown() -> None:
