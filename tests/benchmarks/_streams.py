@@ -25,13 +25,16 @@ BASE = 0.6
 #: Standard deviations in log odds, and hours that they last.
 TENANT, STATE, STATE_H, LUCK, LUCK_H, INCIDENT = 0.5, 0.8, 6.0, 0.6, 2.0, 1.0
 PAGES_PER_WEEK, COMMON, CALM_DAYS = 0.5, 0.5, 0.9
+#: Days that an alarm stands for in the mean, and the share of a tenant's anomalies that fall into its part.
+STANDING_DAYS, PART = 5.0, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     """How the challenger differs. odds: added to its log odds; pages: times as many of its own; slow: times as long.
 
-    loud: times as many pages of the champion's own.
+    loud: times as many pages of the champion's own; standing: alarms a week that stand for days in a part of a tenant,
+    of either its own; behind: the champion stands in one all the time.
     """
 
     odds: float = 0.0
@@ -41,6 +44,8 @@ class World:
     days: int = 28
     luck_h: float = LUCK_H
     loud: float = 1.0
+    standing: float = 0.0
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,12 +84,30 @@ def stream(world: World, replicates: int, chance: np.random.Generator) -> Stream
     bursts = chance.random(shape) < sizes / (7 * DAY)
     count += np.where(bursts, 1 + chance.poisson(1.0, shape), 0)
     items = np.full((*shape, MOST_AT_ONCE), np.nan)
+    stands = [_standing(world, shape, chance) for _ in ("challenger", "champion")]
+    stands[1] |= world.behind
     for number in range(MOST_AT_ONCE):
         there = np.nonzero(count > number)
         hard = INCIDENT * chance.normal(size=len(there[0]))
         found = [chance.random(len(hard)) < _share(each[there] + hard) for each in (challenger, champion)]
+        if world.standing or world.behind:
+            inside = chance.random((2, len(hard))) < PART
+            found = [one & ~(into & stood[there]) for one, into, stood in zip(found, inside, stands, strict=True)]
         items[(*there, number)] = found[0].astype(float) - found[1]
-    return Stream(items, _days(world, replicates, chance), _ratios(world, shape, chance))
+    days = _days(world, replicates, chance)
+    for more, stood in zip((1.0, -1.0), stands, strict=True):
+        days += more * stood.reshape(replicates, world.days, DAY, world.tenants).any(axis=2)
+    return Stream(items, days, _ratios(world, shape, chance))
+
+
+def _standing(world: World, shape: tuple[int, ...], chance: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """The hours in which an alarm stands."""
+    if not world.standing:
+        return np.zeros(shape, np.bool_)
+    begins = chance.random(shape) < world.standing / (7 * DAY)
+    lasts = np.where(begins, np.ceil(chance.exponential(STANDING_DAYS * DAY, shape)), 0.0)
+    until = np.maximum.accumulate(np.where(begins, np.arange(shape[1])[None, :, None] + lasts, 0.0), axis=1)
+    return np.asarray(until > np.arange(shape[1])[None, :, None])
 
 
 def _share(odds: Floats) -> Floats:

@@ -76,6 +76,22 @@ def _rivals(one: Stream, into: dict[str, list[int]]) -> None:
             into.setdefault(f"{name}, {unit}", []).extend(first(method(values, ALPHA))[1].tolist())
 
 
+def standing(tests: int, chance: np.random.Generator) -> dict[str, Any]:
+    """Equal models of which either now and then stands in alarm for days, and a champion that always does."""
+    worlds = {f"either, {rate:g} a week": {"standing": rate} for rate in (0.05, 0.1, 0.25)}
+    told = {}
+    for how, changed in (worlds | {"the champion, all the time": {"behind": True}}).items():
+        for name, tenants in (("one platform", 1), ("eight tenants", TENANTS)):
+            plan, world = _verdicts.plan_of(tenants, DAYS), World(tenants=tenants, **changed)  # type: ignore[arg-type]
+            ended = [first(_verdicts.paired(plan, one)) for one in streams(world, tests, chance)]
+            said, at = (np.concatenate([each[place] for each in ended]) for place in (1, 0))
+            days = at[said == 1] / tenants / BURSTS
+            told[f"{how}, {name}"] = shares(said.tolist()) | {
+                "median_days": round(float(np.median(days)), 1) if len(days) else None
+            }
+    return told
+
+
 def aa_split(even: bool, tests: int, chance: np.random.Generator) -> dict[str, Any]:
     """Equal policies."""
     plan, said = _verdicts.plan_of(TENANTS, 7 * WEEKS, OF_UNITS), []
@@ -198,6 +214,7 @@ def measure(tests: int) -> dict[str, Any]:
             "curves": curves,
             "harmful": harmful(max(some // 5, 1), chance),
             "quieter": quieter(max(some // 5, 1), chance),
+            "standing": standing(some, chance),
         },
         "data": f"made: {TENANTS} unequal tenants, one injected anomaly an hour each, incidents in bursts",
         "stated": f"+{EFFECT} of recall on one platform within {DAYS} days; +{EFFECT} of {TENANTS * 10} units a week, "
