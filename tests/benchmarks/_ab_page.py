@@ -21,6 +21,8 @@ def page(told: dict[str, Any]) -> str:
         f"Wrong verdicts of A/A tests, looked at after every observation, guards included, the worst form: "
         f"**{told['figures']['aa_wrong_verdicts']:.2%}** ({told['goals']['aa_wrong_verdicts']}). "
         f"Power, the weaker form: **{told['figures']['power']:.1%}** ({told['goals']['power']}), for {told['stated']}.",
+        f"Not in it: equal models that now and then stand in alarm for days; see the table of those below, where up to "
+        f"{_most(details['standing']):.1%} are called unequal.",
         "",
         "| A/A | tests | wrong | had it gone on | better | worse | inconclusive early: too small to matter |",
         "|---|---|---|---|---|---|---|",
@@ -64,6 +66,11 @@ def page(told: dict[str, Any]) -> str:
     lines += ["", f"{words} the effect alone at 5 %: {alone:.2%}, for bursts then depend on one another."]
     lines += ["", f"A latency exactly on what is tolerated was called broken in {edge:.2%}.", "", *SHORT]
     return "\n".join(lines) + "\n"
+
+
+def _most(standing: dict[str, Any]) -> float:
+    """The share of equal models that are called unequal in the worst of these worlds."""
+    return max(of["better"] + of["worse"] for name, of in standing.items() if name.startswith("either"))
 
 
 WAYS = [
