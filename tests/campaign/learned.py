@@ -47,6 +47,8 @@ LONGEST_DAYS = 20.0
 #: Drift is looked for so long after the change, and a verdict so long after the change: what is learned first may have
 #: learned from both shapes, and is followed by another.
 DRIFT_DAYS, PROMOTED_DAYS = 6.0, 45.0
+#: A request waits until two days of the new shape are there to be learned, and then for the next turn.
+ASKED_DAYS = 6.0
 #: The sabotaged version's validation, with what it is behind the stream.
 SABOTAGE_DAYS = LONGEST_DAYS + 4.0
 #: How long pages are counted after the promotion, at least.
@@ -289,7 +291,7 @@ async def _asked(live: Live, since: datetime) -> bool:
     async def handed() -> Any:
         return [each for each in (await live.told()).requests if each.asked >= since and each.delivered]
 
-    found = await within(2.0, handed)
+    found = await within(ASKED_DAYS, handed)
     if not found:
         live.steps.miss("retraining", "no request of the drift's was handed to Prefect")
         return False

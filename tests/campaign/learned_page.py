@@ -135,8 +135,8 @@ def page(document: Mapping[str, Any]) -> str:
         f"{document['date']}. Made by `make learned`, seed {document['seed']}.",
         "",
         "Unattended: the campaign changes what the audience listens to, registers the sabotaged version, and starts "
-        "Prefect's deployments as their schedules say, 960 times faster, but none more often than once a compressed "
-        "day: each run is a process of its own, and hourly ones do not fit into 3.75 s. All else happens by itself.",
+        "Prefect's deployments as their schedules say, 960 times faster, but none more often than every two compressed "
+        "days: each run is a process of its own, and hourly ones do not fit into 3.75 s. All else happens by itself.",
         "",
     ]
     if document["missed"]:

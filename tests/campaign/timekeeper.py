@@ -17,6 +17,7 @@ HOURS = 24.0
 #: Whose schedules are not kept: what asks by itself, and what compressed days do not bring about.
 LEFT_OUT = {
     "training": "drift asks for it: nothing else is to, or nobody could tell which of the two brought the challenger",
+    "retraining": "nor the models' age, for the same reason",
     "maintenance": "it ends what is two days old by the wall's clock",
     "weekly-report": "nobody reads it here",
 }
