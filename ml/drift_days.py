@@ -104,6 +104,14 @@ def hourly(rows: Rows, end: int, day: int, days: int) -> Hourly:
     return Hourly(end, day, mean, variance, count.reshape(shape), numbers)
 
 
+def without(told: Hourly, days: int) -> Hourly:
+    """The same, as if there were nothing of the newest `days` before day 0: nobody knows whether they were normal."""
+    mean, variance, rows, numbers = (each.copy() for each in (told.mean, told.variance, told.rows, told.numbers))
+    left = slice(1, 1 + days)
+    mean[:, left], variance[:, left], rows[:, left], numbers[:, left] = np.nan, np.nan, 0.0, 0.0
+    return Hourly(told.end, told.day, mean, variance, rows, numbers)
+
+
 def together(parts: Sequence[Hourly]) -> Hourly:
     """The same days of further entities, as one. Raises ValueError: there are none."""
     first = parts[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,7 +20,7 @@ from feature_store.windows import Floats
 from ml.champion import Champion
 from ml.detectors.base import Detector
 from ml.drift import Judged, Shift, Verdict, judge, worst
-from ml.drift_days import Hourly, Rows, hourly, together
+from ml.drift_days import Hourly, Rows, hourly, together, without
 from ml.drift_performance import Outcomes, ShareShift, performance
 from ml.kinds import kinds, model_name
 from ml.labelling import Opinion
@@ -36,6 +36,9 @@ from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
 #: Days of the platform: the reference's, and how long after its end people have had time to say what an incident was.
 REFERENCE_DAYS, LATE_DAYS = 28, 2
+#: While a view drifts its days are no reference: the drift would hide itself, and in two days where they are a week's free
+#: ones. What has lasted for so long is part of it all the same.
+SUSPECT_DAYS = 14
 #: Entities whose windows are in memory at once, and rows of the reference that pictures are made of.
 AT_ONCE, PICTURED = 20, 50_000
 #: A model's score lies between 0 and 1; less than this is not worth noticing.
@@ -60,11 +63,14 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is compared: the day that ends at `end` with what lies from `reference` to its beginning."""
+    """What is compared: the day that ends at `end` with what lies from `reference` to its beginning, but for its newest
+    `suspect` days.
+    """
 
     end: datetime
     day: timedelta
     reference: datetime
+    suspect: int = 0
 
     @property
     def start(self) -> datetime:
@@ -114,8 +120,12 @@ async def _span(
     async with warehouse.as_tenant(tenant) as db:
         names = await entities.within(tenant, db, of.entity, end - day, end)
         since = await _normal_since(tenant, db, of.name, judging)
+        drifting = await drift.since(tenant, db, of.name)
     reference = end - day * (REFERENCE_DAYS + 1)
-    return Span(end, day, reference if since is None else min(max(reference, since), end - day)), names
+    span = Span(end, day, reference if since is None else min(max(reference, since), end - day))
+    if drifting is None or drifting - day < span.reference or end - drifting > SUSPECT_DAYS * day:
+        return span, names
+    return replace(span, suspect=-(-max(end - drifting, timedelta()) // day)), names
 
 
 async def _normal_since(tenant: str, db: Connection, view: str, judging: str | None) -> datetime | None:
@@ -175,7 +185,7 @@ async def _windows(
 
 
 def _hourly(rows: Rows, span: Span) -> Hourly:
-    return hourly(rows, microseconds(span.end), span.day // MICROSECOND, span.days)
+    return without(hourly(rows, microseconds(span.end), span.day // MICROSECOND, span.days), span.suspect)
 
 
 def _told_by_rows(champion: Champion | None) -> Detector | None:

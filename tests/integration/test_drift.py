@@ -18,7 +18,7 @@ from tests.conftest import new_tenant
 from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
 from tests.integration.features import EDGE
 from tests.integration.furnished import finding, incident
-from tonewatch.clock import ManualClock
+from tonewatch.clock import EPOCH, ManualClock
 from tonewatch.errors import PartFailed
 from tonewatch.records import Entity, FindingKind, Label
 from tonewatch.settings import Settings
@@ -101,6 +101,23 @@ async def test_a_drift_that_lasts_asks_again_after_rests_that_double(warehouse: 
     assert [each.asked for each in asked] == [NOW, NOW + 3 * DAY, NOW + 7 * DAY]
     assert [each.delivered for each in asked] == [NOW + 2 * DAY, NOW + 5 * DAY, None]
     assert [each.cool_down_seconds / DAY.total_seconds() for each in asked] == [1, 2, 4]
+
+
+async def test_a_drift_does_not_hide_itself_where_its_days_are_a_weeks_free_ones(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    """From Friday night on, with ten days before it: until its request is due, Saturday is no reference."""
+    monday = EPOCH + ((NOW - EPOCH) // DAY // 7 * 7 + 4) * DAY
+    friday = monday + 4.9 * DAY
+    await furnish(warehouse, tenant, days=14, until=friday + 4 * DAY, shift=0.02, since=friday)
+    prefect = Prefect()
+    for days in (1.4, 2.4, 3.4):
+        now = friday + days * DAY
+        assert (await edges(warehouse, tenant, now)).check.verdict == "drift", days
+        await deliver(tenant, warehouse, ManualClock(now), prefect, Round())
+    async with warehouse.as_tenant(tenant) as db:
+        (asked,) = await drift.requests(tenant, db)
+    assert (asked.delivered, asked.dropped) == (friday + 3.4 * DAY, "")
 
 
 async def test_a_drift_that_is_over_before_its_request_is_due_is_not_trained_for(

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from ml.drift import ALPHA, Judged, Verdict, holm, judge
-from ml.drift_days import Aspect, Rows, hourly
+from ml.drift_days import Aspect, Rows, hourly, without
 
 Floats = npt.NDArray[np.float64]
 DAY = 86_400_000_000
@@ -209,3 +209,17 @@ def test_a_compressed_day_whose_hours_are_shorter_than_its_windows_is_judged() -
         return judge(hourly(compressed(drifted), end, 90_000_000, 29), ("hit_ratio",), (0.05,)).verdict
 
     assert [told(99.0), told(11.0), told(11.5)] == [Verdict.STEADY, Verdict.DRIFT, Verdict.DRIFT]
+
+
+def test_days_that_drift_hide_a_drift_as_a_weeks_free_ones_unless_they_are_left_out() -> None:
+    """From Friday night on; on Monday a reference of ten days before takes Saturday's windows for what free days are."""
+    day, wednesday = 90_000_000, 2 * 90_000_000
+    rows = compressed(9.9, days=14)
+    rows = Rows(rows.places, rows.times + wednesday, rows.values)
+
+    def told(at: float, left_out: int = 0) -> Verdict:
+        end = MONDAY + wednesday + int(at * day) // 3_750_000 * 3_750_000
+        return judge(without(hourly(rows, end, day, 29), left_out), ("hit_ratio",), (0.05,)).verdict
+
+    assert [told(11.3), told(12.3)] == [Verdict.DRIFT, Verdict.STEADY]
+    assert [told(11.3, 1), told(12.3, 2)] == [Verdict.DRIFT, Verdict.DRIFT]
