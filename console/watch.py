@@ -288,6 +288,7 @@ class Watcher:
         if self.following is not None:
             self.following.fits(mine)
         self.detection.champions = await asyncio.to_thread(self.bench.champions, mine, retired)
+        self.detection.failing = self.bench.failing
 
     async def _resume(self) -> None:
         """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""

@@ -28,6 +28,15 @@ class Champion:
         return self.detector.version
 
 
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A family's champion that cannot score, in whose place none does. why: in words."""
+
+    family: str
+    version: str
+    why: str
+
+
 @contextmanager
 def scoring(family: str, version: str) -> Iterator[None]:
     """Around what asks a model for scores: whatever its code raises comes out as ModelFails, which says whose it is."""

@@ -205,9 +205,21 @@ def fetch(
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )
-            detector = artefacts.read_back(Path(path), kind_of(kind), found.tags.get(CONTENT))
-        detector.version = version
+            detector = _read_back(Path(path), family, version, found.tags.get(CONTENT))
         return Registered(detector, dict(found.tags))
+
+
+def _read_back(folder: Path, family: str, version: str, expected: str | None) -> FamilyDetector:
+    """As ml.artefacts.read_back. Raises ModelUnfit whatever the model's code, or its library's, raises."""
+    try:
+        detector = artefacts.read_back(folder, kind_of(parsed(version)[0]), expected)
+    except (ModelError, OSError, MemoryError):  # of the machine, not of the model: the next time it may be read
+        raise
+    except Exception as error:  # another version of its library may raise anything, and must end nobody else
+        told = f"the model {version} of {family} cannot be read here: {type(error).__name__}: {error}"
+        raise ModelUnfit(told[:300]) from error
+    detector.version = version
+    return detector
 
 
 def champion_versions(tracking_uri: str) -> dict[str, str]:
@@ -270,7 +282,14 @@ def server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 
         os.environ.update(limits)
         try:
             yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        except (MlflowException, OSError, KeyError, TypeError, ValueError) as error:  # requests' errors are OSErrors
+        except (
+            MlflowException,
+            OSError,
+            MemoryError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # requests' are OSErrors
             text = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ModelError(f"{failure}: {text} (MLflow at {tracking_uri}; see `tonewatch status`)") from error
         finally:

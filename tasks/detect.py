@@ -12,11 +12,11 @@ from feature_store.definitions import by_family
 from feature_store.history import STARVED, WATCHER
 from feature_store.recent import Recent
 from feature_store.windows import FeatureFrame, Floats
-from ml.champion import Champion, scoring
+from ml.champion import Champion, Failing, scoring
 from ml.detectors.base import Detector
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
-from tonewatch.errors import ModelError, ModelFails
+from tonewatch.errors import ModelFails
 from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -78,24 +78,24 @@ def anomalies(
             with scoring(family, champion.version):
                 found = list(_anomalous(frame, champion, profile))
         except ModelFails as error:
-            yield failing(family, champion.version, error, now)
+            yield failing(Failing(family, champion.version, str(error)), now)
         else:
             yield from found
 
 
-def failing(family: str, version: str, error: ModelError, now: datetime) -> Condition:
-    """What is wrong where a family's champion cannot score, by what it raised."""
-    name = model_version(family, version)
+def failing(one: Failing, now: datetime) -> Condition:
+    """The finding that a family is not judged, because its champion cannot score."""
+    name = model_version(one.family, one.version)
     return Condition(
         entity=WATCHER,
         symptom=FAILS,
-        detector=f"model:{family}",
+        detector=f"model:{one.family}",
         kind=FindingKind.DATA,
         since=now,
         met=now,
         summary=f"the model {name} cannot score today's windows: nothing of its family is judged",
         expected="a score for each window",
-        actual=str(error)[:300],
+        actual=one.why[:300],
         model_version=name,
     )
 

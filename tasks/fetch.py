@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feature_store import definitions
-from ml.champion import Champion
-from tonewatch.errors import ModelError
+from ml.champion import Champion, Failing, scoring
+from tonewatch.errors import ModelError, ModelFails, ModelUnfit
 from warehouse.calibrations import Calibrated, model_version
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ def judge_for(tenant: str | None, family: str, model: Registered, own: Calibrate
 class Bench:
     """The models that were fetched for a tenant; those that have not changed are kept as they are.
 
-    tenant: whose; None: a replay's, which judges by the thresholds that their training's tenant had.
+    tenant: whose; None: a replay's, which judges by the thresholds that their training's tenant had. failing: who would
+    judge for the tenant, cannot score, and has nobody in his place, as `champions` found them last.
     """
 
     def __init__(self, tenant: str | None, tracking_uri: str) -> None:
         self.tenant, self.tracking_uri = tenant, tracking_uri
+        self.failing: list[Failing] = []
         self._held: dict[str, Champion] = {}
         self._told: set[tuple[str, str]] = set()
 
@@ -59,8 +61,9 @@ class Bench:
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
         it, the last champion that its own calm was calibrated for: a challenger judges nothing. A model that does not
-        fit today's features scores nothing, and takes no other family's model with it: the one that was held scores on,
-        as do all where MLflow is away. What is given is whole: read from a folder of its own, whose hash was verified.
+        fit today's features, or fails at its first score, scores nothing, and takes no other family's model with it:
+        the one that was held scores on, as do all where MLflow is away. What is given is whole: read from a folder of
+        its own, whose hash was verified.
         It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away, and nothing is held.
         """
         from ml import registry  # imports mlflow: seconds that are only paid where a model may score
@@ -74,21 +77,26 @@ class Bench:
             log.warning("the models that are held score on: %s", error)
             return {family: champion for family, champion in held.items() if champion is not None}
         found: dict[str, Champion] = {}
+        failing: list[Failing] = []
         for family, newest in judging.items():
             own = [each for each in mine if each.family == family and each.model_version not in retired]
+            version, fit = newest, None
             try:
                 fit = own_of(own, family, newest) or self._before(family, own)
                 if fit is None and model_version(family, newest) in retired:
                     log.warning("the model of %s is retired: it is not judged until it is trained again", family)
                     continue
-                champion = self._champion(family, newest, fit)
+                version = fit.version if fit else newest
+                champion = self._champion(family, version, fit)
             except ModelError as error:
                 champion = self._still(family, mine, retired)
                 on = f"{champion.version} scores on" if champion else "nothing scores"
                 log.warning("the model of %s is not used, %s: %s", family, on, error)
+                if champion is None and fit is not None and isinstance(error, ModelUnfit | ModelFails):
+                    failing.append(Failing(family, version, str(error)))
             if champion is not None:
                 found[family] = champion
-        self._held = found
+        self._held, self.failing = found, failing
         return dict(found)
 
     def _before(self, family: str, own: Sequence[Calibrated]) -> Calibrated | None:
@@ -109,20 +117,22 @@ class Bench:
     def judge(self, family: str, version: str, mine: Sequence[Calibrated]) -> Champion | None:
         """That version, as it would judge for the tenant; None: the tenant's calm has set no threshold for it.
 
-        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or MLflow is away.
+        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or fails at its first score,
+        or MLflow is away.
         """
         return self._champion(family, version, own_of(mine, family, version))
 
-    def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
-        version, held = fit.version if fit else newest, self._held.get(family)
+    def _champion(self, family: str, version: str, fit: Calibrated | None) -> Champion | None:
+        held = self._held.get(family)
         if held is not None and held.version == version:
             return replace(held, threshold=fit.threshold, rate=fit.rate) if fit else held
         if fit is None and (family, version) in self._told:
             return None
         registered = fetch(self.tracking_uri, family, version)
-        registered.detector.noticed(1.0)  # a network is compiled by its first score: here, not between two ticks
         champion = judge_for(self.tenant, family, registered, fit)
         if champion is not None:
+            with scoring(family, version):
+                champion.detector.noticed(1.0)  # a network is compiled by its first score: here, not between two ticks
             return champion
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
