@@ -73,7 +73,7 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
 async def _champions(
     tenant: str, warehouse: Warehouse, settings: Settings, told: Round
 ) -> tuple[Mapping[str, Champion] | None, Sequence[Failing]]:
-    """The models whose scores are looked at, None: MLflow is away, or there is none; and champions that cannot score."""
+    """The models whose scores are looked at, None: MLflow is away or there is none; and champions that cannot score."""
     uri = settings.mlflow_tracking_uri
     if not uri:
         return None, ()
