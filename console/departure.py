@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,11 +43,14 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """The work on one warehouse. `folders`: by name those in which each tenant has one of its own, e.g. `reports`."""
+    """The work on one warehouse. `folders`: by name those in which each tenant has one of its own, e.g. `reports`;
+    caches: those in which it has one that is removed and not exported.
+    """
 
     warehouse: Warehouse
     folders: Mapping[str, Path]
     clock: Clock = SYSTEM
+    caches: Sequence[Path] = ()
 
     async def export(self, tenant: str, folder: Path, who: str, reason: str, say: Callable[[str], None]) -> Exported:
         """Write every row of the tenant into `folder`: a file of JSON lines per table, its folders, and a manifest.
@@ -118,7 +121,7 @@ class Departure:
             name: count for name, count in removed.items() if count > exported.tables.get(name, {"rows": 0})["rows"]
         }
         await cache.forget(tenant)
-        for parent in self.folders.values():
+        for parent in (*self.folders.values(), *self.caches):
             shutil.rmtree(parent / tenant, ignore_errors=True)
         receipt = {
             "tenant": tenant,

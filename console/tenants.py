@@ -152,11 +152,12 @@ def offboard(
         return
     admin = beside(settings.admin_database_url.get_secret_value(), settings.database_url.get_secret_value())
     folders, by = _folders(state_dir), (author or user(), reason)
+    caches = (settings.champions_dir,)
 
     async def work(warehouse: Warehouse) -> dict[str, int]:
         cache = Cache(settings.redis_url.get_secret_value() if settings.redis_url else None)
         try:
-            return await Departure(warehouse, folders).offboard(tenant, to, admin, cache, *by, _say)
+            return await Departure(warehouse, folders, caches=caches).offboard(tenant, to, admin, cache, *by, _say)
         finally:
             await cache.close()
 

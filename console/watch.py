@@ -72,7 +72,7 @@ class Watcher:
         self.detection = DetectionState(live=True)
         judges = settings.ai_anomaly_detection and not self.light
         self.following = Following(self.tenant, self.warehouse, clock) if judges else None
-        self.bench = Bench(self.tenant, settings.mlflow_tracking_uri or "")
+        self.bench = Bench(self.tenant, settings.mlflow_tracking_uri or "", settings.champions_dir / self.tenant)
         self.host = Sleeper(works=True)
         self.lag = 0.0
         self.work: dict[str, Work] = {}
@@ -288,6 +288,7 @@ class Watcher:
         if self.following is not None:
             self.following.fits(mine)
         self.detection.champions = await asyncio.to_thread(self.bench.champions, mine, retired)
+        self.detection.failing = self.bench.failing
 
     async def _resume(self) -> None:
         """Carry on where an earlier watcher stopped; wait for the warehouse as long as it takes."""

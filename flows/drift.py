@@ -14,7 +14,7 @@ from prefect.artifacts import acreate_link_artifact, acreate_table_artifact
 
 from flows import learn
 from ml import drift_report
-from ml.champion import Champion
+from ml.champion import Champion, Failing
 from ml.drift import Verdict
 from ml.kinds import family_and_kind
 from policy.retraining import Why
@@ -57,8 +57,8 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
         slugs = await tenants.slugs(db)
     for slug in slugs:
         try:
-            champions = await _champions(slug, warehouse, settings, told)
-            checked = await check(slug, warehouse, champions, clock.now())
+            champions, failing = await _champions(slug, warehouse, settings, told)
+            checked = await check(slug, warehouse, champions, clock.now(), failing)
             told.done += checked
             for each in checked:
                 if champions is not None and each.new and each.check.verdict == Verdict.DRIFT:
@@ -72,19 +72,20 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
 
 async def _champions(
     tenant: str, warehouse: Warehouse, settings: Settings, told: Round
-) -> Mapping[str, Champion] | None:
-    """The models whose scores are looked at; None: MLflow is away, or there is none."""
+) -> tuple[Mapping[str, Champion] | None, Sequence[Failing]]:
+    """The models whose scores are looked at, None: MLflow is away or there is none; and champions that cannot score."""
     uri = settings.mlflow_tracking_uri
     if not uri:
-        return None
+        return None, ()
     async with warehouse.as_tenant(tenant) as db:
         mine = await calibrations.newest(tenant, db)
         retired = await lineage.retired(tenant, db)
+    bench = Bench(tenant, uri)
     try:
-        return await asyncio.to_thread(Bench(tenant, uri).champions, mine, retired)
+        return await asyncio.to_thread(bench.champions, mine, retired), bench.failing
     except ModelError as error:
         told.away.append(f"{tenant}: the scores were not looked at, no page of pictures is made: {error}")
-        return None
+        return None, ()
 
 
 async def _picture(tenant: str, warehouse: Warehouse, settings: Settings, of: Checked, told: Round) -> None:

@@ -6,16 +6,16 @@ Nothing here reads or writes, and Prefect is not needed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from feature_store.recent import Recent
-from ml.champion import Champion
+from ml.champion import Champion, Failing
 from policy.conditions import Condition, Conditions, carried_on
 from tasks.check import check
-from tasks.detect import HORIZON, detect
+from tasks.detect import HORIZON, detect, failing
 from tasks.rounds import TICKED as TICKED  # whoever ticks tells so
 from tasks.tell import Teller
 from tonewatch.errors import TonewatchError
@@ -35,6 +35,8 @@ class DetectionState:
     recent: Recent = field(default_factory=lambda: Recent(HORIZON))
     conditions: dict[tuple[str, str], Condition] = field(default_factory=dict)
     champions: Mapping[str, Champion] = field(default_factory=dict)
+    #: Champions that cannot judge, in whose place none does.
+    failing: Collection[Failing] = ()
     unsaved: list[Sample] = field(default_factory=list)
     lost: int = 0
     #: Follows single series and tells what is strange about them; None: nobody does, or the past is not caught up with.
@@ -81,7 +83,8 @@ def judge(
     """Everything that is wrong now. broken: what `take_in` said."""
     found = detect(state.conditions, state.recent, state.champions, topology, batch.window[1], profile)
     found |= {each.key: each for each in _told(state, batch.window[1], topology, profile)}
-    return found | carried_on(state.conditions, [*broken, *batch.alerts])
+    unjudged = [failing(each, batch.window[1]) for each in state.failing]
+    return found | carried_on(state.conditions, [*broken, *batch.alerts, *unjudged])
 
 
 def _told(state: DetectionState, now: datetime, topology: Topology, profile: Profile) -> Sequence[Condition]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from ml.detectors.family import FamilyDetector
-from tonewatch.errors import ModelError
-
-#: What a model may raise that does not fit the rows, whoever wrote it.
-FAILURES: Final = (ModelError, ValueError, ArithmeticError, LookupError, TypeError)
+from tonewatch.errors import ModelFails
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +26,22 @@ class Champion:
     def version(self) -> str:
         """The model's, in the registry."""
         return self.detector.version
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A family's champion that cannot score, in whose place none does. why: in words."""
+
+    family: str
+    version: str
+    why: str
+
+
+@contextmanager
+def scoring(family: str, version: str) -> Iterator[None]:
+    """Around what asks a model for scores: whatever its code raises comes out as ModelFails, which says whose it is."""
+    try:
+        yield
+    except Exception as error:  # the code of a model and of its libraries may raise anything, and must end nobody else
+        told = f"the model {version} of {family} fails: {type(error).__name__}: {error}"
+        raise ModelFails(told[:300], family=family, version=version) from error

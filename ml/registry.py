@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from ml import artefacts
+from ml import artefacts, kept
 from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import family_and_kind, kind_of, model_name, parsed, told
@@ -44,6 +44,7 @@ TURN = "turn"
 LONGEST_TAG = 5000
 #: Of a version, the hash of its artefact (ml/artefacts.py).
 CONTENT = "content_hash"
+log = logging.getLogger(__name__)
 _LOCK = threading.RLock()  # MLflow keeps its timeouts and its current server per process
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its warnings on every call tell of what is done here on purpose
@@ -185,18 +186,19 @@ def fetch(
     *,
     names: Sequence[str] | None = None,
     fingerprint: str | None = None,
+    keep: Path | None = None,
 ) -> Registered:
     """Fetch a version of the family's model.
 
-    names, fingerprint: of the features as they are defined now, checked where given. Raises ModelError: there is no
-    such version, it was trained on others, its artefact is not what was registered, its kind cannot be used here, or
-    MLflow is away or silent for 3 s.
+    names, fingerprint: of the features as they are defined now, checked where given; keep: a folder in which it is
+    kept, for `fetch_kept` (ml/kept.py). Raises ModelError: there is no such version, it was trained on others, its
+    artefact is not what was registered, its kind cannot be used here, or MLflow is away or silent for 3 s.
     """
     kind, number = parsed(version)
     name = model_name(family, kind)
     with server(tracking_uri, f"the model of {family} was not fetched") as client:
         found = client.get_model_version(name, number)
-        _refuse_other_features(found, names, fingerprint)
+        _refuse_other_features(name, number, found.tags, names, fingerprint)
         # What fetches the files asks besides for the process's own servers, and makes an mlflow.db where it has none.
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_registry_uri(tracking_uri)
@@ -205,9 +207,37 @@ def fetch(
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )
-            detector = artefacts.read_back(Path(path), kind_of(kind), found.tags.get(CONTENT))
-        detector.version = version
+            detector = _read_back(Path(path), family, version, found.tags.get(CONTENT))
+            if keep is not None and CONTENT in found.tags:
+                try:
+                    kept.put(keep, family, version, Path(path), found.tags)
+                except OSError as error:  # it judges all the same
+                    log.warning("the model %s of %s is not kept in %s: %s", version, family, keep, error)
         return Registered(detector, dict(found.tags))
+
+
+def fetch_kept(
+    tracking_uri: str, folder: Path, family: str, version: str, *, names: Sequence[str], fingerprint: str
+) -> Registered:
+    """As `fetch`, from the folder in which an earlier one has kept it: MLflow is not asked. Raises ModelError."""
+    kind, number = parsed(version)
+    with server(tracking_uri, f"the model of {family} was not read from {folder}"):
+        path, tags = kept.get(folder, family, version)
+        _refuse_other_features(model_name(family, kind), number, tags, names, fingerprint)
+        return Registered(_read_back(path, family, version, tags[CONTENT]), tags)
+
+
+def _read_back(folder: Path, family: str, version: str, expected: str | None) -> FamilyDetector:
+    """As ml.artefacts.read_back. Raises ModelUnfit whatever the model's code, or its library's, raises."""
+    try:
+        detector = artefacts.read_back(folder, kind_of(parsed(version)[0]), expected)
+    except (ModelError, OSError, MemoryError):  # of the machine, not of the model: the next time it may be read
+        raise
+    except Exception as error:  # another version of its library may raise anything, and must end nobody else
+        told = f"the model {version} of {family} cannot be read here: {type(error).__name__}: {error}"
+        raise ModelUnfit(told[:300]) from error
+    detector.version = version
+    return detector
 
 
 def champion_versions(tracking_uri: str) -> dict[str, str]:
@@ -270,7 +300,14 @@ def server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 
         os.environ.update(limits)
         try:
             yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        except (MlflowException, OSError, KeyError, TypeError, ValueError) as error:  # requests' errors are OSErrors
+        except (
+            MlflowException,
+            OSError,
+            MemoryError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # requests' are OSErrors
             text = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ModelError(f"{failure}: {text} (MLflow at {tracking_uri}; see `tonewatch status`)") from error
         finally:
@@ -327,14 +364,12 @@ def _version(
     return str(made.version)
 
 
-def _refuse_other_features(found: ModelVersion, names: Sequence[str] | None, fingerprint: str | None) -> None:
-    tags: Mapping[str, str] = found.tags
+def _refuse_other_features(
+    name: str, number: str, tags: Mapping[str, str], names: Sequence[str] | None, fingerprint: str | None
+) -> None:
     if fingerprint is not None and tags.get("fingerprint") != fingerprint:
-        raise ModelUnfit(
-            f"{found.name} version {found.version} was trained on other feature definitions; train it again"
-        )
+        raise ModelUnfit(f"{name} version {number} was trained on other feature definitions; train it again")
     if names is not None and tags.get("names") != ",".join(names):
         raise ModelUnfit(
-            f"{found.name} version {found.version} knows the features {tags.get('names')}, not {','.join(names)}; "
-            "train it again"
+            f"{name} version {number} knows the features {tags.get('names')}, not {','.join(names)}; train it again"
         )

@@ -12,10 +12,11 @@ from feature_store.definitions import by_family
 from feature_store.history import STARVED, WATCHER
 from feature_store.recent import Recent
 from feature_store.windows import FeatureFrame, Floats
-from ml.champion import FAILURES, Champion
+from ml.champion import Champion, Failing, scoring
 from ml.detectors.base import Detector
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
+from tonewatch.errors import ModelFails
 from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -74,23 +75,27 @@ def anomalies(
         ends = [now - step * tick for step in reversed(range(back + profile.debounce_windows))]
         frame = recent.features(family, ends, profile.window_seconds, entities=entities, every=profile.scrape_seconds)
         try:
-            yield from list(_anomalous(frame, champion, profile))
-        except FAILURES as error:
-            yield _failing(champion, error, now)
+            with scoring(family, champion.version):
+                found = list(_anomalous(frame, champion, profile))
+        except ModelFails as error:
+            yield failing(Failing(family, champion.version, str(error)), now)
+        else:
+            yield from found
 
 
-def _failing(champion: Champion, error: Exception, now: datetime) -> Condition:
-    name = model_version(champion.family, champion.version)
+def failing(one: Failing, now: datetime) -> Condition:
+    """The finding that a family is not judged, because its champion cannot score."""
+    name = model_version(one.family, one.version)
     return Condition(
         entity=WATCHER,
         symptom=FAILS,
-        detector=f"model:{champion.family}",
+        detector=f"model:{one.family}",
         kind=FindingKind.DATA,
         since=now,
         met=now,
-        summary=f"the model {name} fails on today's windows: nothing of its family is judged",
+        summary=f"the model {name} cannot score today's windows: nothing of its family is judged",
         expected="a score for each window",
-        actual=f"{type(error).__name__}: {error}"[:300],
+        actual=one.why[:300],
         model_version=name,
     )
 

@@ -17,9 +17,8 @@ from feature_store import offline
 from feature_store.definitions import FAMILIES, floors
 from feature_store.views import View, views
 from feature_store.windows import Floats
-from ml.champion import Champion
-from ml.detectors.base import Detector
-from ml.drift import Judged, Shift, Verdict, judge, worst
+from ml.champion import Champion, Failing, scoring
+from ml.drift import Judged, Shift, Verdict, judge, unjudged, worst
 from ml.drift_days import Hourly, Rows, hourly, together, without
 from ml.drift_performance import Outcomes, ShareShift, performance
 from ml.kinds import kinds, model_name
@@ -28,7 +27,7 @@ from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
 from tasks.train import LEARNED_DAYS
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
-from tonewatch.errors import FeatureError
+from tonewatch.errors import FeatureError, ModelFails
 from tonewatch.settings import Profile
 from warehouse import audit, drift, entities, lineage, tenants, validations
 from warehouse.database import Connection, Warehouse
@@ -36,8 +35,8 @@ from warehouse.drift import ALL, DriftCheck, DriftResult, RetrainingRequest
 
 #: Days of the platform: the reference's, and how long after its end people have had time to say what an incident was.
 REFERENCE_DAYS, LATE_DAYS = 28, 2
-#: While a view drifts its days are no reference: the drift would hide itself, and in two days where they are a week's free
-#: ones. What has lasted for so long is part of it all the same.
+#: While a view drifts its days are no reference: the drift would hide itself, within two days where these are a week's
+#: free ones. What has lasted for so long is part of it all the same.
 SUSPECT_DAYS = 14
 #: Entities whose windows are in memory at once, and rows of the reference that pictures are made of.
 AT_ONCE, PICTURED = 20, 50_000
@@ -84,24 +83,32 @@ class Span:
 
 
 async def check(
-    tenant: str, warehouse: Warehouse, champions: Mapping[str, Champion] | None, now: datetime
+    tenant: str,
+    warehouse: Warehouse,
+    champions: Mapping[str, Champion] | None,
+    now: datetime,
+    failing: Sequence[Failing] = (),
 ) -> list[Checked]:
     """Check every view of which the tenant has entities, and people's verdicts; keep what was found.
 
     champions: by family; without one a view's scores are not looked at; None: nobody knows who judges, and references
-    begin where they began. Raises UnknownTenant; SettingsError;
-    ModelError: a model does not fit the features; WarehouseAway.
+    begin where they began. failing: champions that cannot score; of theirs, and of one that fails on the windows, the
+    scores are unjudged. Raises UnknownTenant; SettingsError; WarehouseAway.
     """
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
     done = []
     for each in views(profile):
         champion = (champions or {}).get(each.name)
-        version = None if champions is None else champion.version if champion else ""
+        broken = next((one for one in failing if one.family == each.name), None)
+        judging = champion or broken
+        version = None if champions is None else judging.version if judging else ""
         span, names = await _span(tenant, warehouse, each, profile, version, now)
         if not names:
             continue
         data, scores = await _judged(tenant, warehouse, each, names, span, _told_by_rows(champion))
+        if broken is not None:
+            scores = unjudged((SCORE,), broken.why)
         results = [*_rows("data", data), *(_rows("scores", scores) if scores else [])]
         done.append(await _kept(tenant, warehouse, each.name, span, results, now))
     done.append(await _verdicts(tenant, warehouse, profile, now))
@@ -158,17 +165,23 @@ async def _learned_for(tenant: str, db: Connection, view: str, judging: str) -> 
 
 
 async def _judged(
-    tenant: str, warehouse: Warehouse, of: View, names: Sequence[str], span: Span, detector: Detector | None
+    tenant: str, warehouse: Warehouse, of: View, names: Sequence[str], span: Span, champion: Champion | None
 ) -> tuple[Judged, Judged | None]:
     """The windows, and the model's scores of them: some entities at a time, of which only hours are kept."""
     data: list[Hourly] = []
     scores: list[Hourly] = []
+    fails = ""
     for first in range(0, len(names), AT_ONCE):
         rows = await _windows(tenant, warehouse, of, names[first : first + AT_ONCE], span.reference, span.end)
         data.append(_hourly(rows, span))
-        if detector is not None:
-            scores.append(_hourly(await asyncio.to_thread(_scored, detector, rows), span))
+        if champion is not None and not fails:
+            try:
+                scores.append(_hourly(await asyncio.to_thread(_scored, champion, rows), span))
+            except ModelFails as error:
+                fails = str(error)
     told = judge(together(data), of.names, floors(of.name))
+    if fails:
+        return told, unjudged((SCORE,), fails)
     return told, judge(together(scores), (SCORE,), (SCORE_FLOOR,)) if scores else None
 
 
@@ -188,15 +201,16 @@ def _hourly(rows: Rows, span: Span) -> Hourly:
     return without(hourly(rows, microseconds(span.end), span.day // MICROSECOND, span.days), span.suspect)
 
 
-def _told_by_rows(champion: Champion | None) -> Detector | None:
-    """Its detector, if a window alone is what it judges: the store keeps no windows a tick apart for the others."""
-    return champion.detector if champion is not None and not champion.detector.looks_back else None
+def _told_by_rows(champion: Champion | None) -> Champion | None:
+    """It, if a window alone is what it judges: the store keeps no windows a tick apart for the others."""
+    return champion if champion is not None and not champion.detector.looks_back else None
 
 
-def _scored(detector: Detector, rows: Rows) -> Rows:
+def _scored(champion: Champion, rows: Rows) -> Rows:
     scores = np.full((len(rows.values), 1), np.nan)
-    usable = detector.usable(rows.values)
-    scores[usable, 0] = detector.score(rows.values[usable])
+    with scoring(champion.family, champion.version):
+        usable = champion.detector.usable(rows.values)
+        scores[usable, 0] = champion.detector.score(rows.values[usable])
     return Rows(rows.places, rows.times, scores)
 
 

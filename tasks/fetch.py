@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_store import definitions
-from ml.champion import Champion
-from tonewatch.errors import ModelError
+from ml.champion import Champion, Failing, scoring
+from tonewatch.errors import ModelError, ModelFails, ModelUnfit
 from warehouse.calibrations import Calibrated, model_version
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("tonewatch.watch")
 
 
-def fetch(tracking_uri: str, family: str, version: str) -> Registered:
-    """A version that can score by the features as they are defined now. It blocks for seconds. Raises as
-    ml.registry.fetch.
+def fetch(tracking_uri: str, family: str, version: str, keep: Path | None = None) -> Registered:
+    """A version that can score by the features as they are defined now; keep: as in ml.registry.fetch. It blocks for
+    seconds. Raises as that does.
     """
     from ml import registry  # imports mlflow: seconds that are only paid where a model is fetched
 
     names, fingerprint = definitions.names(family), definitions.fingerprint(family)
-    return registry.fetch(tracking_uri, family, version, names=names, fingerprint=fingerprint)
+    return registry.fetch(tracking_uri, family, version, names=names, fingerprint=fingerprint, keep=keep)
 
 
 def own_of(mine: Sequence[Calibrated], family: str, version: str) -> Calibrated | None:
@@ -46,12 +47,17 @@ def judge_for(tenant: str | None, family: str, model: Registered, own: Calibrate
 class Bench:
     """The models that were fetched for a tenant; those that have not changed are kept as they are.
 
-    tenant: whose; None: a replay's, which judges by the thresholds that their training's tenant had.
+    tenant: whose; None: a replay's, which judges by the thresholds that their training's tenant had. failing: who would
+    judge for the tenant, cannot score, and has nobody in his place, as `champions` found them last. folder: of the
+    tenant's alone, in which those that judge are kept for whoever starts while MLflow is away (ml/kept.py); None:
+    they are not.
     """
 
-    def __init__(self, tenant: str | None, tracking_uri: str) -> None:
-        self.tenant, self.tracking_uri = tenant, tracking_uri
+    def __init__(self, tenant: str | None, tracking_uri: str, folder: Path | None = None) -> None:
+        self.tenant, self.tracking_uri, self.folder = tenant, tracking_uri, folder
+        self.failing: list[Failing] = []
         self._held: dict[str, Champion] = {}
+        self._noted: dict[str, str] | None = None
         self._told: set[tuple[str, str]] = set()
 
     def champions(self, mine: Sequence[Calibrated], retired: Collection[str] = ()) -> dict[str, Champion]:
@@ -59,36 +65,45 @@ class Bench:
 
         The registry's champion; where the tenant has no threshold for that version, because another tenant's calm made
         it, the last champion that its own calm was calibrated for: a challenger judges nothing. A model that does not
-        fit today's features scores nothing, and takes no other family's model with it: the one that was held scores on,
-        as do all where MLflow is away. What is given is whole: read from a folder of its own, whose hash was verified.
-        It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away, and nothing is held.
+        fit today's features, or fails at its first score, scores nothing, and takes no other family's model with it:
+        the one that was held scores on. Where MLflow is away so do all, and who has just started goes by those that are
+        kept. What is given is whole: read from a folder of its own, whose hash was verified.
+        It blocks for seconds: call it in a thread. Raises ModelError: MLflow is away, and nothing is held or kept.
         """
-        from ml import registry  # imports mlflow: seconds that are only paid where a model may score
+        from ml import kept, registry  # imports mlflow: seconds that are only paid where a model may score
 
         try:
             judging = registry.champion_versions(self.tracking_uri)
         except ModelError as error:
-            held = {family: self._still(family, mine, retired) for family in self._held}
+            families = {*self._held, *(kept.judging(self.folder) if self.folder else ())}
+            held = {family: self._still(family, mine, retired, away=True) for family in sorted(families)}
             if not any(held.values()):
                 raise
             log.warning("the models that are held score on: %s", error)
             return {family: champion for family, champion in held.items() if champion is not None}
         found: dict[str, Champion] = {}
+        failing: list[Failing] = []
         for family, newest in judging.items():
             own = [each for each in mine if each.family == family and each.model_version not in retired]
+            version, fit = newest, None
             try:
                 fit = own_of(own, family, newest) or self._before(family, own)
                 if fit is None and model_version(family, newest) in retired:
                     log.warning("the model of %s is retired: it is not judged until it is trained again", family)
                     continue
-                champion = self._champion(family, newest, fit)
+                version = fit.version if fit else newest
+                champion = self._champion(family, version, fit)
             except ModelError as error:
-                champion = self._still(family, mine, retired)
+                unusable = isinstance(error, ModelUnfit | ModelFails)
+                champion = self._still(family, mine, retired, away=not unusable)
                 on = f"{champion.version} scores on" if champion else "nothing scores"
                 log.warning("the model of %s is not used, %s: %s", family, on, error)
+                if champion is None and fit is not None and unusable:
+                    failing.append(Failing(family, version, str(error)))
             if champion is not None:
                 found[family] = champion
-        self._held = found
+        self._held, self.failing = found, failing
+        self._keep({family: champion.version for family, champion in found.items()})
         return dict(found)
 
     def _before(self, family: str, own: Sequence[Calibrated]) -> Calibrated | None:
@@ -98,32 +113,79 @@ class Bench:
         newest_first = sorted(own, key=lambda each: each.made, reverse=True)
         return next((one for one in newest_first if registry.has_judged(self.tracking_uri, family, one.version)), None)
 
-    def _still(self, family: str, mine: Sequence[Calibrated], retired: Collection[str]) -> Champion | None:
-        """The one that is held, by the threshold that holds now; None: there is none, or it may score no more."""
-        held = self._held.get(family)
+    def _still(
+        self, family: str, mine: Sequence[Calibrated], retired: Collection[str], *, away: bool
+    ) -> Champion | None:
+        """The one that is held, and where MLflow is away else the last that was kept, by the threshold that holds now;
+        None: there is none, or it may score no more.
+        """
+        held = self._held.get(family) or (self._kept(family, mine, retired) if away else None)
         if held is None or model_version(family, held.version) in retired:
             return None
         own = own_of(mine, family, held.version)
         return held if own is None else replace(held, threshold=own.threshold, rate=own.rate)
 
+    def _kept(self, family: str, mine: Sequence[Calibrated], retired: Collection[str]) -> Champion | None:
+        """The last that has judged of those that are kept, and can; held from now on. None: none can."""
+        from ml import kept, registry
+
+        if self.folder is None:
+            return None
+        for version in kept.judging(self.folder).get(family, ()):
+            try:
+                if model_version(family, version) in retired:
+                    continue
+                names, fingerprint = definitions.names(family), definitions.fingerprint(family)
+                read = registry.fetch_kept(
+                    self.tracking_uri, self.folder, family, version, names=names, fingerprint=fingerprint
+                )
+                champion = self._tried(family, read, own_of(mine, family, version))
+            except ModelError as error:
+                log.warning("what is kept of %s is not used: %s", family, error)
+                continue
+            if champion is not None:
+                self._held[family] = champion
+                return champion
+        return None
+
+    def _keep(self, judges: dict[str, str]) -> None:
+        """Note who judges, where that has changed or something was fetched, and remove what is not needed any more."""
+        from ml import kept
+
+        if self.folder is None or judges == self._noted:
+            return
+        self._noted = judges
+        try:
+            kept.note(self.folder, judges)
+        except OSError as error:  # they judge all the same
+            log.warning("who judges is not kept in %s: %s", self.folder, error)
+
     def judge(self, family: str, version: str, mine: Sequence[Calibrated]) -> Champion | None:
         """That version, as it would judge for the tenant; None: the tenant's calm has set no threshold for it.
 
-        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or MLflow is away.
+        It blocks as `champions` does. Raises ModelError: it does not fit today's features, or fails at its first score,
+        or MLflow is away.
         """
         return self._champion(family, version, own_of(mine, family, version))
 
-    def _champion(self, family: str, newest: str, fit: Calibrated | None) -> Champion | None:
-        version, held = fit.version if fit else newest, self._held.get(family)
+    def _champion(self, family: str, version: str, fit: Calibrated | None) -> Champion | None:
+        held = self._held.get(family)
         if held is not None and held.version == version:
             return replace(held, threshold=fit.threshold, rate=fit.rate) if fit else held
         if fit is None and (family, version) in self._told:
             return None
-        registered = fetch(self.tracking_uri, family, version)
-        registered.detector.noticed(1.0)  # a network is compiled by its first score: here, not between two ticks
-        champion = judge_for(self.tenant, family, registered, fit)
+        self._noted = None
+        champion = self._tried(family, fetch(self.tracking_uri, family, version, self.folder), fit)
         if champion is not None:
             return champion
         self._told.add((family, version))
         log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
         return None
+
+    def _tried(self, family: str, model: Registered, fit: Calibrated | None) -> Champion | None:
+        """As `judge_for`, once it has scored: a network is compiled by that, here and not between two ticks."""
+        champion = judge_for(self.tenant, family, model, fit)
+        if champion is not None:
+            with scoring(family, champion.version):
+                champion.detector.noticed(1.0)
+        return champion

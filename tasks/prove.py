@@ -18,13 +18,14 @@ from feature_store.definitions import floors
 from feature_store.views import view
 from ml import gate
 from ml.calibration import Budget, Calibration, Calm, calibrate
+from ml.champion import scoring
 from ml.detectors.base import Floats
 from ml.detectors.family import FamilyDetector
 from ml.kinds import kind_of, parsed
 from tasks.detect import NOTABLE
 from tasks.fetch import fetch
 from tasks.train import Lesson, Stretch, budget_of, notable_matrix, score_matrix, strands_of
-from tonewatch.errors import ModelUnfit
+from tonewatch.errors import ModelFails, ModelUnfit
 from tonewatch.settings import Profile
 from warehouse.calibrations import model_version
 
@@ -74,32 +75,57 @@ def prove(
     *,
     seed: int,
 ) -> Verdict:
-    """Hold what was learned of a family against its champion.
+    """Hold what was learned of a family against its champion; one that fails is no rival, and what passes takes its
+    place.
 
     groups: as in ml.calibration.Calm, of the lesson's entities; families: how many share the budget. Judged is the
-    detector that has not seen the held-out half; a champion may have: that is to its advantage. Raises ModelError: the
-    champion's calm cannot be calibrated.
+    detector that has not seen the held-out half; a champion may have: that is to its advantage.
     """
-    budget = budget_of(stretch.profile)
-    threshold = calibration.thresholds[lesson.family].value
-    sides = [lesson.pupil] + ([champion] if champion is not None else [])
-    before = max(each.looks_back for each in sides)
+    if champion is not None:
+        try:
+            return _held_against(champion, lesson, stretch, groups, families, seed=seed)
+        except ModelFails as error:
+            log.warning("the champion of %s is no rival: %s", lesson.family, error)
+    return _first(lesson, calibration, stretch, seed=seed)
+
+
+def _first(lesson: Lesson, calibration: Calibration, stretch: Stretch, *, seed: int) -> Verdict:
+    run, threshold = budget_of(stretch.profile).run, calibration.thresholds[lesson.family].value
+    anomalies = _anomalies(lesson, stretch, lesson.pupil.looks_back, seed=seed)
+    if anomalies is None:  # with a threshold that calm has set it is better than none
+        return Verdict(True, f"{_nothing_in(run)}; there is no champion")
+    met = gate.found(lesson.pupil, threshold, NOTABLE, anomalies, run)
+    figures = _recall("gate_recall", met)
+    if not met.any():
+        return Verdict(False, f"finds none of {len(met)} injected anomalies", figures=figures)
+    return Verdict(True, f"finds {met.sum()} of {len(met)} injected anomalies; there is no champion", "", figures)
+
+
+def _held_against(
+    champion: FamilyDetector, lesson: Lesson, stretch: Stretch, groups: Sequence[int], families: int, *, seed: int
+) -> Verdict:
+    """Raises ModelFails: the champion does."""
+    share, run = budget_of(stretch.profile, 1 / max(families, 1)), budget_of(stretch.profile).run
+    mine = _side(lesson.pupil, lesson, stretch, groups, share, seed)
+    with scoring(lesson.family, champion.version):
+        theirs = _side(champion, lesson, stretch, groups, share, seed)
+    anomalies = _anomalies(lesson, stretch, max(lesson.pupil.looks_back, champion.looks_back), seed=seed)
+    if anomalies is None:  # what would replace one must be proved
+        return Verdict(False, _nothing_in(run))
+    its = gate.found(mine.detector, mine.threshold, NOTABLE, anomalies, run)
+    with scoring(lesson.family, champion.version):
+        his = gate.found(champion, theirs.threshold, NOTABLE, anomalies, run)
+    return _compared(mine, theirs, (its, his), champion.version, _allowed(share, lesson.scores, stretch))
+
+
+def _anomalies(lesson: Lesson, stretch: Stretch, before: int, *, seed: int) -> gate.Anomalies | None:
     calm = strands_of(lesson.pupil, lesson.held_out, stretch.phases)
-    anomalies = gate.inject(calm, bounds_of(lesson.family, stretch.profile), budget.run, before, seed=seed)
-    if anomalies is None:
-        why = f"the held-out calm has no {budget.run} ticks in a row in which anything could be found"
-        # A first model with a threshold that calm has set is better than none; what would replace one must be proved.
-        return Verdict(champion is None, why if champion is not None else f"{why}; there is no champion")
-    if champion is None:
-        met = gate.found(lesson.pupil, threshold, NOTABLE, anomalies, budget.run)
-        figures = _recall("gate_recall", met)
-        if not met.any():
-            return Verdict(False, f"finds none of {len(met)} injected anomalies", figures=figures)
-        return Verdict(True, f"finds {met.sum()} of {len(met)} injected anomalies; there is no champion", "", figures)
-    share = budget_of(stretch.profile, 1 / max(families, 1))
-    mine, theirs = (_side(each, lesson, stretch, groups, share, seed) for each in sides)
-    flags = [gate.found(each.detector, each.threshold, NOTABLE, anomalies, budget.run) for each in (mine, theirs)]
-    return _compared(mine, theirs, flags, champion.version, _allowed(share, lesson.scores, stretch))
+    bounds, run = bounds_of(lesson.family, stretch.profile), budget_of(stretch.profile).run
+    return gate.inject(calm, bounds, run, before, seed=seed)
+
+
+def _nothing_in(run: int) -> str:
+    return f"the held-out calm has no {run} ticks in a row in which anything could be found"
 
 
 def _compared(mine: _Side, theirs: _Side, flags: Sequence[gate.Flags], version: str, allowed: float) -> Verdict:

@@ -19,14 +19,13 @@ import numpy as np
 from feature_store.definitions import metrics
 from feature_store.history import untainted
 from feature_store.windows import FeatureFrame, window_features
-from ml.champion import FAILURES, Champion
-from ml.detectors.family import FamilyDetector
+from ml.champion import Champion, scoring
 from ml.episodes import spans
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE, least_horizon
 from tasks.inject import Anomaly, Shape, drawn, inject, movable
 from tasks.train import budget_of, notable_matrix, score_matrix
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelFails
 from tonewatch.records import Sample, digest
 from tonewatch.settings import Profile
 
@@ -147,22 +146,20 @@ def horizon(pair: Pair, profile: Profile) -> timedelta:
 def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, seed: int = 0) -> Seen:
     """What the piece that begins at `start` tells of both.
 
-    Raises ModelError: the champion fails, so that nothing can be compared.
+    Raises ModelFails: the champion does, so that nothing can be compared.
     """
     end, patience = start + piece_of(profile), found_within(profile)
     frame = _frame(pair, stream, start - horizon(pair, profile), end + patience, profile, tuple(sorted(stream.chains)))
     if frame is None:
         return Seen(start)
     try:
-        champion = pages(pair.champion, frame, stream.chains, profile)
-    except FAILURES as error:
-        raise ModelError(f"the champion {pair.champion.version} of {pair.champion.family} fails: {error}") from error
-    try:
-        challenger = pages(pair.challenger, frame, stream.chains, profile)
+        champion, challenger = (pages(one, frame, stream.chains, profile) for one in (pair.champion, pair.challenger))
         cost = _cost(pair, frame)
         found = dict(_injected(pair, stream, start, profile, seed, [*champion, *challenger]))
-    except FAILURES as error:
-        return Seen(start, crash=f"{type(error).__name__}: {error}"[:300])
+    except ModelFails as error:
+        if error.version == pair.champion.version:
+            raise
+        return Seen(start, crash=str(error))
     within = [each for each in stream.incidents if start <= each.onset < end]
     for each in within:
         found[each.id] = (each.onset, _finds(champion, each, patience), _finds(challenger, each, patience), False)
@@ -207,33 +204,39 @@ def _cost(pair: Pair, frame: FeatureFrame) -> tuple[float, float, float, float]:
 
     By turns, and not by the wall's clock: others work on the machine, and the first is the one that warms it up.
     """
-    both = (pair.champion.detector, pair.challenger.detector)
+    both = (pair.champion, pair.challenger)
     took = [[_seconds(each, frame) for each in both] for _ in range(REPEATS)]
     champion_s, challenger_s = (max(_LEAST_S, min(each)) for each in zip(*took, strict=True))
     champion_mb, challenger_mb = (_megabytes(each, frame) for each in both)
     return champion_s, challenger_s, champion_mb, challenger_mb
 
 
-def _seconds(detector: FamilyDetector, frame: FeatureFrame) -> float:
-    began = process_time()
-    score_matrix(detector, frame)
-    return process_time() - began
+def _seconds(one: Champion, frame: FeatureFrame) -> float:
+    with scoring(one.family, one.version):
+        began = process_time()
+        score_matrix(one.detector, frame)
+        return process_time() - began
 
 
-def _megabytes(detector: FamilyDetector, frame: FeatureFrame) -> float:
+def _megabytes(one: Champion, frame: FeatureFrame) -> float:
     """At the most, and traced apart from the time: tracing is slow."""
     tracemalloc.start()
     try:
-        score_matrix(detector, frame)
+        with scoring(one.family, one.version):
+            score_matrix(one.detector, frame)
         return max(_LEAST_MB, tracemalloc.get_traced_memory()[1] / 2**20)
     finally:
         tracemalloc.stop()
 
 
 def pages(one: Champion, frame: FeatureFrame, chains: Mapping[str, int], profile: Profile) -> list[Page]:
-    """The incidents that it would have opened: what is related and near in time is one. chains: see Stream."""
-    scores = score_matrix(one.detector, frame)
-    notable = notable_matrix(one.detector, frame)
+    """The incidents that it would have opened: what is related and near in time is one. chains: see Stream.
+
+    Raises ModelFails.
+    """
+    with scoring(one.family, one.version):
+        scores = score_matrix(one.detector, frame)
+        notable = notable_matrix(one.detector, frame)
     entities = tuple(dict.fromkeys(frame.entities))
     ends = frame.ends[: scores.shape[1]]
     strange = spans(np.where(notable, scores, np.nan), [one.threshold] * len(scores), run=budget_of(profile).run)

@@ -23,7 +23,8 @@ TonewatchError
 ├── ActRefused               a person's act that the incident's state does not allow, or that was done already
 ├── ModelError               no champion, or a model that does not fit the features
 │   ├── ModelUncalibrated    nobody's calm has set a threshold for it
-│   └── ModelUnfit           its artefact was read and is not what it should be
+│   ├── ModelUnfit           its artefact was read and is not what it should be
+│   └── ModelFails           its own code failed while it scored
 ├── RecordingError           a folder that is no recording, is damaged, or cannot be written
 ├── FeatureError             no such view, set or entity, rows of another definition, or a judge that is away
 ├── FaultError               a soundstage fault file that breaks the contract
@@ -151,6 +152,14 @@ class ModelUncalibrated(ModelError):
 
 class ModelUnfit(ModelError):
     """A registered model that cannot score here: of other features, of another format, or changed since."""
+
+
+class ModelFails(ModelError):
+    """A model whose own code, or that of its libraries, failed while it scored. `family`, `version`: whose."""
+
+    def __init__(self, message: str = "", *, family: str = "", version: str = "") -> None:
+        super().__init__(message)
+        self.family, self.version = family, version
 
 
 class RecordingError(TonewatchError):

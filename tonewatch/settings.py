@@ -165,6 +165,11 @@ class Settings(BaseSettings):
         return self.state_dir / "cases"
 
     @property
+    def champions_dir(self) -> Path:
+        """Where each tenant's watcher keeps the models that judge (ml/kept.py)."""
+        return self.state_dir / "champions"
+
+    @property
     def named_state_dir(self) -> Path | None:
         """The state folder where a command must be told it; None: it is where commands look by themselves."""
         try:

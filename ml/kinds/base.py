@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ml.detectors.family import FamilyDetector
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, ModelUnfit
 
 #: A value that stands for an array: its name among the arrays.
 _ARRAY = "array of"
@@ -71,12 +71,12 @@ def written(state: Mapping[str, Any]) -> tuple[bytes, bytes]:
 
 
 def read(document: bytes, arrays: bytes) -> dict[str, Any]:
-    """The state that gave them, tuples as lists. Raises ModelError: they are no such files."""
+    """The state that gave them, tuples as lists. Raises ModelUnfit: they are no such files."""
     try:
         with np.load(io.BytesIO(arrays), allow_pickle=False) as held:
             found: dict[str, Any] = _whole(json.loads(document), {name: held[name] for name in held.files})
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"the model's files cannot be read: {error}; train it again") from error
+        raise ModelUnfit(f"the model's files cannot be read: {error}; train it again") from error
     return found
 
 

@@ -47,7 +47,8 @@ def counts(database: Database, tenant: str) -> dict[str, int]:
 
 @pytest.fixture
 def leaving(warehouse: Warehouse, tmp_path: Path) -> Departure:
-    return Departure(warehouse, {"reports": tmp_path / "reports", "cases": tmp_path / "cases"})
+    folders = {"reports": tmp_path / "reports", "cases": tmp_path / "cases"}
+    return Departure(warehouse, folders, caches=(tmp_path / "champions",))
 
 
 async def test_an_export_holds_every_row_of_the_tenant_and_no_other(
@@ -93,6 +94,7 @@ async def test_after_an_offboarding_nothing_is_left_of_the_tenant_and_all_of_the
     await furnish(warehouse, tenant)
     await furnish(warehouse, other)
     (tmp_path / "reports" / tenant).mkdir(parents=True)
+    (tmp_path / "champions" / tenant).mkdir(parents=True)
     async with warehouse.as_tenant(tenant) as db:
         key = await keys.create(tenant, db, purpose="x", scopes=["viewer"], now=datetime.now(UTC))
     before, others = counts(database, tenant), counts(database, other)
@@ -110,6 +112,8 @@ async def test_after_an_offboarding_nothing_is_left_of_the_tenant_and_all_of_the
     receipt = json.loads((out / RECEIPT).read_text())
     assert (receipt["removed"], receipt["models_retired"]) == (removed, ["transcode-isolation-forest/1"])
     assert not (tmp_path / "reports" / tenant).exists()
+    assert not (tmp_path / "champions" / tenant).exists()
+    assert not (out / "champions").exists(), "a model is others' too"
     assert await keys.verify(warehouse, key, datetime.now(UTC), "viewer") is None
     with psycopg.connect(database.admin_url) as db, pytest.raises(psycopg.Error, match="append-only"):
         db.execute("delete from audit")

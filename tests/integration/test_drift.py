@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flows.drift import Round, deliver, watch_drift
-from ml.champion import Champion
+from ml.champion import Champion, Failing
 from ml.detectors.isolation_forest import ForestDetector
 from tasks.drift import Checked, check
 from tasks.trace import trace
@@ -72,6 +72,27 @@ async def test_a_shift_is_kept_as_rows_and_asks_for_one_retraining(warehouse: Wa
     assert {each.feature for each in results if each.verdict == "drift"} == {"seconds_per_request"}
     assert asked.rests_until == NOW + DAY
     assert [(line.who, line.subject) for line in lines] == [("drift", "view:edge")]
+
+
+async def test_scores_of_a_champion_that_fails_are_unjudged_and_the_windows_are_judged_all_the_same(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    (champion,) = judge("7").values()
+    assert isinstance(champion.detector, ForestDetector)
+    champion.detector.limits = champion.detector.limits[:-1]
+    found, _ = await check(tenant, warehouse, {"edge": champion}, NOW)
+    scores = {
+        (each.verdict, "the model 7 of edge fails" in each.told) for each in found.results if each.subject == "scores"
+    }
+    assert (found.check.verdict, found.request is not None, scores) == ("drift", True, {("unjudged", True)})
+
+
+async def test_scores_of_a_champion_that_could_not_be_used_are_unjudged(warehouse: Warehouse, tenant: str) -> None:
+    await furnish(warehouse, tenant)
+    found, _ = await check(tenant, warehouse, {}, NOW, [Failing("edge", "7", "it cannot be read here")])
+    scores = {(each.verdict, each.told) for each in found.results if each.subject == "scores"}
+    assert (found.check.verdict, scores) == ("steady", {("unjudged", "it cannot be read here")})
 
 
 async def test_the_same_window_is_checked_once(warehouse: Warehouse, tenant: str) -> None:

@@ -17,12 +17,12 @@ from ml.champion import Champion
 from tasks.fetch import Bench
 from tests.integration.servers import Mlflow, mlflow_in
 from tests.integration.test_kinds_in_registry import spoil
-from tests.integration.test_training import TRAINING, own
+from tests.integration.test_training import TRAINING, own, published
 from tests.unit.transcoders import PARTS, at, forest, telemetry
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, ModelUnfit
 
 pytestmark = pytest.mark.timeout(300)
-FAMILY = "transcode"
+FAMILY, OTHER = "transcode", "package"
 ROWS = window_features(FAMILY, telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
 
@@ -33,7 +33,11 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield server
 
 
-def made(mlflow: Mlflow, seed: int) -> str:
+def made(mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
+    """A new champion; brittle: it fails on any row, and was registered with none as an example."""
+    detector = forest(seed=seed)
+    if brittle:
+        detector.limits = detector.limits[:-1]
     training = registry.Training(
         tenant="ours",
         start=TRAINING.start,
@@ -45,7 +49,7 @@ def made(mlflow: Mlflow, seed: int) -> str:
         metrics={},
         params={},
     )
-    version = registry.register(mlflow.url, FAMILY, forest(seed=seed), training, ROWS)
+    version = registry.register(mlflow.url, FAMILY, detector, training, ROWS[:0] if brittle else ROWS)
     registry.promote(mlflow.url, FAMILY, version)
     return version
 
@@ -84,6 +88,36 @@ def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(
         bench.champions(mine, frozenset({mine[0].model_version}))
     with pytest.raises(ModelError, match="were not read"):
         Bench("ours", "http://127.0.0.1:9").champions(mine)
+
+
+def test_a_champion_that_fails_takes_no_other_familys_with_it_and_is_told(mlflow: Mlflow) -> None:
+    other = published(mlflow.url, OTHER, "ours")
+    broken = made(mlflow, 5, brittle=True)
+    mine = [own(OTHER, other, 0.8), own(FAMILY, broken, 0.8)]
+    bench = Bench("ours", mlflow.url)
+    assert bench.champions(mine).keys() == {OTHER}
+    ((family, version, why),) = [(each.family, each.version, each.why) for each in bench.failing]
+    assert (family, version, "ValueError" in why) == (FAMILY, broken, True)
+    assert bench.champions(mine).keys() == {OTHER}
+    with pytest.raises(ModelError, match="ValueError"):
+        bench.judge(FAMILY, broken, mine)
+    healthy = made(mlflow, 6)
+    assert bench.champions([*mine, own(FAMILY, healthy, 0.8)]).keys() == {OTHER, FAMILY}
+    assert bench.failing == []
+    worse = made(mlflow, 7, brittle=True)
+    still = bench.champions([*mine, own(FAMILY, healthy, 0.8), own(FAMILY, worse, 0.8)])[FAMILY]
+    assert (still.version, bench.failing) == (healthy, []), "the one before scores on"
+    assert Bench("theirs", mlflow.url).champions([own(OTHER, other, 0.8)]).keys() == {OTHER}
+
+
+def test_a_model_that_cannot_be_read_by_todays_libraries_is_unfit(mlflow: Mlflow) -> None:
+    version = made(mlflow, 8)
+    with registry.server(mlflow.url, "not changed") as client:  # as one of before there were hashes
+        client.delete_model_version_tag(f"{FAMILY}-isolation-forest", version, registry.CONTENT)
+    about = max(mlflow.folder.rglob("MLmodel"), key=lambda each: each.stat().st_mtime)
+    about.write_text(about.read_text(encoding="utf-8").replace("floors:", "flaws:"), encoding="utf-8")
+    with pytest.raises(ModelUnfit, match="cannot be read here: KeyError"):
+        registry.fetch(mlflow.url, FAMILY, version)
 
 
 def test_what_a_killed_process_left_of_a_download_is_removed_and_what_is_under_way_is_not(

@@ -74,7 +74,7 @@ async def test_a_champion_that_fails_costs_no_challenger_its_turn(
     warehouse: Warehouse, tenant: str, mlflow: Mlflow
 ) -> None:
     chosen, pair = await rivals(warehouse, tenant, mlflow, brittle=True)
-    with pytest.raises(ModelError, match=r"the champion .* fails"):
+    with pytest.raises(ModelError, match=r"the model .* fails"):
         await validated(chosen, warehouse, pair, [tenant], when(1))
     late = NOON + timedelta(days=3)  # its samples have ended, and its 28 days of a minute and a half
     over = await validated(chosen, warehouse, pair, [tenant], late)

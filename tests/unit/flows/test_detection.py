@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from flows.correlation import lasting
-from flows.ticks import DetectionState, excused
+from flows.ticks import Batch, DetectionState, excused, judge
+from ml.champion import Failing
 from policy.conditions import Condition
 from tests.unit.platform_parts import at
 from tonewatch.records import FindingKind
 from tonewatch.settings import load_profile
+from tonewatch.topology import Topology
 
 
 def condition(entity: str, symptom: str, kind: FindingKind = FindingKind.RULE, met: float = 0) -> Condition:
@@ -49,3 +51,22 @@ def test_anomaly_lasts_when_it_has_held_as_long_as_the_profile_asks() -> None:
     demo = load_profile("demo")
     assert lasting(state, demo, "demo", at(demo.anomaly_seconds - 1)) == set()
     assert lasting(state, demo, "demo", at(demo.anomaly_seconds)) == {anomaly.finding("demo").id}
+
+
+def test_a_champion_that_cannot_score_is_told_by_every_tick_and_begins_once() -> None:
+    state = DetectionState(failing=[Failing("edge", "7", "AttributeError: _fill_dtype")])
+
+    def told(second: float) -> dict[tuple[str, str], Condition]:
+        return judge(state, Batch([], (at(second - 5), at(second)), {}), [], Topology([]), load_profile("demo"))
+
+    (first,) = told(5).values()
+    assert (first.symptom, first.kind, first.model_version) == (
+        "model-fails",
+        FindingKind.DATA,
+        "edge-isolation-forest/7",
+    )
+    state.conditions = {first.key: first}
+    (later,) = told(10).values()
+    assert later.finding("demo").id == first.finding("demo").id
+    state.failing = ()
+    assert told(15) == {}

@@ -212,7 +212,7 @@ def test_a_compressed_day_whose_hours_are_shorter_than_its_windows_is_judged() -
 
 
 def test_days_that_drift_hide_a_drift_as_a_weeks_free_ones_unless_they_are_left_out() -> None:
-    """From Friday night on; on Monday a reference of ten days before takes Saturday's windows for what free days are."""
+    """From Friday night on; on Monday a reference of ten days before takes Saturday for what free days are."""
     day, wednesday = 90_000_000, 2 * 90_000_000
     rows = compressed(9.9, days=14)
     rows = Rows(rows.places, rows.times + wednesday, rows.values)

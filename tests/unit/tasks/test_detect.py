@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -101,3 +102,15 @@ def test_a_model_that_fails_is_told_and_silences_no_rule(champion: Champion) -> 
     assert "ValueError" in told.actual
     again = detect(found, recent, {"source": replace(champion, detector=brittle)}, TOPOLOGY, at(199), DEMO)
     assert again["host:watcher", "model:source"].finding("kiwi").id == told.finding("kiwi").id
+
+
+def test_whatever_the_code_of_a_model_raises_is_told_and_ends_no_tick(champion: Champion) -> None:
+    """A pipeline that another scikit-learn has written lacks what today's expects: AttributeError."""
+    whole = champion.detector
+    assert isinstance(whole, ForestDetector)
+    pipeline = copy.deepcopy(whole.pipeline)
+    assert pipeline is not None
+    del pipeline["impute"]._fill_dtype
+    outdated = ForestDetector.restored(pipeline, whole.names, whole.floors, whole.limits, "7")
+    found = judged(replace(champion, detector=outdated), telemetry(200))
+    assert found == {("host:watcher", "model:source"): FindingKind.DATA}

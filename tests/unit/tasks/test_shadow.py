@@ -143,8 +143,26 @@ def test_a_challenger_that_fails_is_told_and_nothing_else(good: Champion) -> Non
     told = seen(good, replace(good, detector=other), stream(calm()))
     assert "do not fit the model's 1 features" in told.crash
     assert (told.outcomes, told.cost, told.calm_seconds) == ({}, None, 0.0)
-    with pytest.raises(ModelError, match="the champion 2 of transcode fails"):
+    with pytest.raises(ModelError, match="the model 2 of transcode fails"):
         seen(replace(good, detector=other), good, stream(calm()))
+
+
+class Faint(ForestDetector):
+    """It fails where it is asked of one part alone, as of copies with an anomaly, by an error of its library's."""
+
+    def strangeness(self, strands: Floats) -> Floats:
+        if len(strands) == 1:
+            raise RuntimeError("out of memory")
+        return super().strangeness(strands)
+
+
+def test_who_fails_on_an_injected_copy_is_the_one_that_is_blamed(good: Champion) -> None:
+    whole = forest("2")
+    assert whole.pipeline is not None
+    faint = replace(good, detector=Faint.restored(whole.pipeline, whole.names, whole.floors, whole.limits, "2"))
+    assert "RuntimeError: out of memory" in seen(good, faint, stream(calm())).crash
+    with pytest.raises(ModelError, match="the model 2 of transcode fails: RuntimeError"):
+        seen(faint, good, stream(calm()))
 
 
 def test_a_challenger_that_is_ten_times_slower_costs_more_than_the_guard_tolerates(good: Champion) -> None:
