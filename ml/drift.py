@@ -91,9 +91,9 @@ def judge(told: Hourly, names: Sequence[str], floors: Sequence[float]) -> Judged
     A reference with fewer days than a week is too short to know a season: unjudged; so is an empty current day.
     """
     if told.mean.size == 0 or not np.isfinite(told.mean[:, 0]).any():
-        return _unjudged(names, "the current day has no window with a number")
+        return unjudged(names, "the current day has no window with a number")
     if told.mean.shape[1] <= WEEK:
-        return _unjudged(names, f"the reference has {told.mean.shape[1] - 1} days; a season is {WEEK}")
+        return unjudged(names, f"the reference has {told.mean.shape[1] - 1} days; a season is {WEEK}")
     found = daily(told, np.asarray(floors, np.float64))
     tests = list(_tests(found, names))
     judged = [test for _, _, test in tests if isinstance(test, _Test)]
@@ -122,7 +122,8 @@ def holm(chances: Sequence[float]) -> list[float]:
     return [float(each) for each in adjusted]
 
 
-def _unjudged(names: Sequence[str], why: str) -> Judged:
+def unjudged(names: Sequence[str], why: str) -> Judged:
+    """Every aspect of these could not be judged, and why."""
     return Judged(Verdict.UNJUDGED, tuple(_unknown(name, aspect, why) for name in names for aspect in Aspect))
 
 

@@ -19,7 +19,7 @@ from feature_store.views import View, views
 from feature_store.windows import Floats
 from ml.champion import Champion
 from ml.detectors.base import Detector
-from ml.drift import Judged, Shift, Verdict, judge, worst
+from ml.drift import Judged, Shift, Verdict, judge, unjudged, worst
 from ml.drift_days import Hourly, Rows, hourly, together
 from ml.drift_performance import Outcomes, ShareShift, performance
 from ml.kinds import kinds, model_name
@@ -96,6 +96,7 @@ async def check(
         if not names:
             continue
         data, scores = await _judged(tenant, warehouse, each, names, span, _told_by_rows(champion))
+        scores = scores or _not_told_by_rows(champion, each, profile)
         results = [*_rows("data", data), *(_rows("scores", scores) if scores else [])]
         done.append(await _kept(tenant, warehouse, each.name, span, results, now))
     done.append(await _verdicts(tenant, warehouse, profile, now))
@@ -181,6 +182,15 @@ def _hourly(rows: Rows, span: Span) -> Hourly:
 def _told_by_rows(champion: Champion | None) -> Detector | None:
     """Its detector, if a window alone is what it judges: the store keeps no windows a tick apart for the others."""
     return champion.detector if champion is not None and not champion.detector.looks_back else None
+
+
+def _not_told_by_rows(champion: Champion | None, of: View, profile: Profile) -> Judged | None:
+    """Why the windows that are kept give no scores of such a model; None: they would, or there is none."""
+    back = champion.detector.looks_back if champion is not None else 0
+    if champion is None or not back:
+        return None
+    judges = f"the {champion.detector.kind} judges a window by the {back} before it, {profile.tick_seconds:g} s apart"
+    return unjudged((SCORE,), f"{judges}; the store keeps one each {of.seconds:g} s")
 
 
 def _scored(detector: Detector, rows: Rows) -> Rows:
