@@ -47,7 +47,7 @@ def add(
 ) -> None:
     """Keep an incident, or a period in which nothing was wrong, as a case. Samples are there for 48 hours.
 
-    An incident that people closed as a false alarm is kept as calm: it should not be found again.
+    An incident that labels settle as a false alarm is kept as calm: it should not be found again.
     """
     from console.recordings import told_time
     from tasks.keep_cases import keep_calm, keep_incident

@@ -5,13 +5,24 @@ The sub-commands import what they need when they run, like those of console/cli.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands import Author, Json, StateDir, Tenant, as_json_text, connected_settings, own_tenant, run, user
+from console.commands import (
+    Author,
+    Json,
+    StateDir,
+    Tenant,
+    as_json_text,
+    connected_settings,
+    own_tenant,
+    run,
+    say,
+    user,
+)
 
 if TYPE_CHECKING:
     from ml.versions import Moved, Version
@@ -24,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_SHOWN = ("tenant", "training_set", "data_hash", "content_hash", "view", "code_version")
+_SHOWN = ("tenant", "why", "unrest", "training_set", "data_hash", "content_hash", "view", "code_version")
 _MODEL = Annotated[
     str, typer.Argument(metavar="MODEL", help="A family (its champion), or a version: edge/3, edge/row-ensemble/2.")
 ]
@@ -60,13 +71,14 @@ def list_(
 def show(
     model: _MODEL,
     card: Annotated[bool, typer.Option("--card", help="As a model card, in Markdown.")] = False,
+    tenant: Tenant = None,
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Show a version: what it learned from, what the gate said, its figures."""
+    """Show a version: what it learned from and why, what the gates said, whether it is retired, its figures."""
     from ml import versions
 
-    found = _one(_registry(state_dir), model)
+    (found,) = _with_retirement(tenant, state_dir, [_one(_registry(state_dir), model)])
     if as_json:
         print(as_json_text(found))
     elif card:
@@ -82,10 +94,11 @@ def compare(
         str | None,
         typer.Argument(metavar="[OTHER]", help="A version. Default: the family's challenger.", show_default=False),
     ] = None,
+    tenant: Tenant = None,
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Show the figures of two versions side by side."""
+    """Show the figures of two versions side by side, and below them what is said of each."""
     from ml import versions
     from tonewatch.errors import ModelError
 
@@ -95,6 +108,7 @@ def compare(
     if waiting is None:
         raise ModelError(f"{one.family} has no challenger; name a version, as `tonewatch models list` shows them")
     two = _one(registry, other) if other else versions.one(registry, one.family, waiting)
+    one, two = _with_retirement(tenant, state_dir, [one, two])
     rows = versions.compared(one, two)
     if as_json:
         told = {name: {"one": a, "other": b} for name, a, b in rows}
@@ -103,6 +117,8 @@ def compare(
     print(f"{'':<28}{_name(one):>26}{_name(two):>26}")
     for name, a, b in rows:
         print(f"{name:<28}" + "".join(f"{'-' if each is None else f'{each:.6g}':>26}" for each in (a, b)))
+    for each in (one, two):
+        print("\n".join([f"{_name(each)}:", *_said(each), *_tags(each, ("why", "unrest"))]))
 
 
 @app.command()
@@ -243,15 +259,55 @@ def _name(of: Version) -> str:
     return f"{of.family}/{of.version}"
 
 
-def _text(found: Version) -> str:
-    from ml.versions import GATE, GATE_REASON
+def _with_retirement(tenant: str | None, state_dir: Path | None, of: Sequence[Version]) -> list[Version]:
+    """The same, with what the warehouse knows of their retirement; that it is away is told, and withholds nothing."""
+    from dataclasses import replace
 
+    from tonewatch.errors import WarehouseError
+    from warehouse import lineage
+    from warehouse.calibrations import model_version
+
+    whose = tenant or own_tenant()
+
+    async def work(warehouse: Warehouse) -> list[Version]:
+        async with warehouse.as_tenant(whose) as db:
+            known = [await lineage.retirement(whose, db, model_version(each.family, each.version)) for each in of]
+        return [
+            each if gone is None else replace(each, retired=f"since {gone[0]:%Y-%m-%d %H:%M}Z: {gone[1]}")
+            for each, gone in zip(of, known, strict=True)
+        ]
+
+    try:
+        return run(state_dir, work)
+    except WarehouseError as error:
+        say(f"whether it is retired is not known: {error}")
+        return list(of)
+
+
+def _text(found: Version) -> str:
     standing = "judges its family" if found.judges else ", ".join(found.aliases) or "scores nothing"
     lines = [
         f"{_name(found)}: {found.kind}, {standing}",
         f"  made {found.made:%Y-%m-%d %H:%M:%S}Z by run {found.run}",
-        f"  gate: {found.tags.get(GATE, 'none')} {found.tags.get(GATE_REASON, '')}".rstrip(),
+        *_said(found),
+        *_tags(found, _SHOWN),
     ]
-    lines += [f"  {name}: {found.tags[name]}" for name in _SHOWN if name in found.tags]
     lines += [f"  {name:<28}{value:.6g}" for name, value in sorted(found.metrics.items())]
     return "\n".join(lines)
+
+
+def _said(of: Version) -> list[str]:
+    """What gates and validation said of it, and whether it is retired."""
+    from ml.versions import GATE, GATE_REASON, REPLAY_GATE, REPLAY_GATE_REASON, VALIDATION
+
+    tags = of.tags
+    lines = [
+        f"  gate: {tags.get(GATE, 'none')} {tags.get(GATE_REASON, '')}".rstrip(),
+        f"  replay gate: {tags.get(REPLAY_GATE, 'nothing is kept of it')} {tags.get(REPLAY_GATE_REASON, '')}".rstrip(),
+    ]
+    lines += [f"  validation: {tags[VALIDATION]}"] if VALIDATION in tags else []
+    return [*lines, f"  retired: {of.retired}"] if of.retired else lines
+
+
+def _tags(of: Version, names: Sequence[str]) -> list[str]:
+    return [f"  {name}: {of.tags[name]}" for name in names if name in of.tags]

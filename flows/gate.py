@@ -206,10 +206,11 @@ async def held_by_cases(
 ) -> Sequence[str]:
     """The tenant's recorded cases that get worse if the challenger judges in the champion's place, each with why.
 
-    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. champion,
-    challenger: versions, as the registry tells them; now: incidents that were over by then count. Raises ModelError: a
-    version does not fit, MLflow is away, or nothing gets worse and cases cannot be replayed: they say neither yes nor
-    no, and somebody must see to them; WarehouseAway.
+    Empty: none does, and it passes; so does a challenger where there is no case, which the log says. What cases say
+    the version is tagged with, as by the flow; of several tenants with the last one's. champion, challenger: versions,
+    as the registry tells them; now: incidents that were over by then count. Raises ModelError: a version does not fit,
+    MLflow is away, or nothing gets worse and cases cannot be replayed: they say neither yes nor no, and somebody must
+    see to them; WarehouseAway.
     """
     ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
     if ruling.broken and ruling.broken == ruling.worse:
@@ -218,6 +219,9 @@ async def held_by_cases(
             f"{family} {challenger} waits: {len(ruling.broken)} cases in {settings.cases_dir / tenant} cannot be "
             f"replayed; mend them, or remove their folders ({told})"
         )
+    if ruling.cases:
+        verdict, reason = _verdict(champion, {tenant: ruling})
+        await asyncio.to_thread(_tag, settings.mlflow_tracking_uri or "", family, challenger, verdict, reason)
     return [f"{case}: {why}" for case, why in ruling.worse.items()]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import promote_due
+from flows.promotion import RETIRED, promote_due
 from ml.ab_plan import Answer, Judged
 from tasks.fetch import fetch, judge_for, own_of
 from tasks.shadow import Pair
@@ -161,14 +161,16 @@ async def validated(
     longest_days: float = LONGEST_DAYS,
 ) -> dict[str, Any]:
     """Go on with one validation, for these tenants. pair: family, champion, challenger. Raises as `contest_of`, and
-    ModelError: the champion fails; a challenger that does not fit is worse.
+    ModelError: the champion fails. A challenger that does not fit is worse; one that is retired waits no longer.
     """
+    if await _retired(warehouse, wanted, model_version(pair[0], pair[2])):
+        return await _ended(settings, warehouse, pair, wanted, Answer.INCONCLUSIVE, RETIRED, now)
     try:
         contest = await contest_of(settings, warehouse, *pair, wanted)
     except ModelUnfit as error:
         if await fits(settings, pair[0], pair[2]):
             raise  # it is the champion that does not
-        return await _unfit(settings, warehouse, pair, wanted, str(error), now)
+        return await _ended(settings, warehouse, pair, wanted, Answer.WORSE, str(error), now)
     return await _validated(settings, warehouse, contest, now, longest_days)
 
 
@@ -181,17 +183,29 @@ async def fits(settings: Settings, family: str, version: str) -> bool:
     return True
 
 
-async def _unfit(
+async def _retired(warehouse: Warehouse, wanted: Sequence[str], name: str) -> bool:
+    """Whether the version may score no more for one of the tenants."""
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            if name in await lineage.retired(tenant, db):
+                return True
+    return False
+
+
+async def _ended(
     settings: Settings,
     warehouse: Warehouse,
     pair: tuple[str, str, str],
     wanted: Sequence[str],
+    answer: Answer,
     why: str,
     now: datetime,
 ) -> dict[str, Any]:
-    """A challenger that cannot score is worse, for good: kept with its validation where that has begun."""
+    """The verdict on a challenger that cannot, or may not, score: for good, and kept with its validation where that has
+    begun. Raises ModelError: MLflow is away, and the next run says it again.
+    """
     family, champion, challenger = pair
-    told = Looked(id_of(*pair), now, Answer.WORSE, True, 0.0, -1.0, 1.0, 0, (why,), {})
+    told = Looked(id_of(*pair), now, answer, True, 0.0, -1.0, 1.0, 0, (why,), {})
     for tenant in wanted:
         async with warehouse.as_tenant(tenant) as db:
             for each in await validations.listed(tenant, db):

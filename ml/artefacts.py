@@ -1,7 +1,8 @@
 """How a model lies in MLflow: scikit-learn's by skops, others as arrays and JSON; and how it is read back.
 
-Nothing is pickled, and no code out of an artefact is run here. What was written is read back at once and must score
-the same; its hash is kept with the version, and an artefact that has another is refused.
+Nothing is pickled, and no code out of an artefact is run here: MLflow's own `load_model` is not used, since it goes by
+what the artefact's file MLmodel says of files, formats, trusted types and code. What was written is read back at once
+and must score the same; its hash is kept with the version, and an artefact that has another is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ from tonewatch.errors import ModelError, ModelUnfit
 #: skops loads no type that is neither built in nor named here: a forest is made of trees, the imputer keeps its dtype.
 TRUSTED = ("sklearn.tree._tree.Tree", "numpy.dtype")
 STATE, ARRAYS = "state.json", "arrays.npz"
+#: The file that MLflow gives a pipeline of scikit-learn that is kept by skops.
+PIPELINE = "model.skops"
 #: Where models are downloaded to: a folder of its own each, which is gone when it is read; and how old one is that was
 #: left by a process that was killed. No other download ever uses it.
 FOLDERS = "tonewatch-model-"
@@ -87,7 +91,7 @@ def read_back(folder: Path, kind: Kind, expected: str | None) -> FamilyDetector:
     if (folder / "artifacts" / STATE).exists():
         state = read(*((folder / "artifacts" / name).read_bytes() for name in (STATE, ARRAYS)))
         return kind.unpack(Packed(state["model"]))
-    return kind.unpack(Packed(about["detector"], mlflow.sklearn.load_model(str(folder))))
+    return kind.unpack(Packed(about["detector"], _pipeline(folder / PIPELINE)))
 
 
 def sweep() -> None:
@@ -106,6 +110,16 @@ def content_hash(folder: Path) -> str:
         content.update(path.name.encode())
         content.update(path.read_bytes())
     return content.hexdigest()
+
+
+def _pipeline(path: Path) -> Any:
+    """What skops has kept. Raises ModelUnfit: it holds a type that is not trusted here, or is no such file."""
+    import skops.io  # seconds that only a forest pays
+
+    try:
+        return skops.io.load(path, trusted=list(TRUSTED))
+    except (TypeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelUnfit(f"the model's files cannot be read: {error}; train it again") from error
 
 
 def _write_pipeline(family: str, kind: Kind, packed: Packed, example: Any) -> ModelInfo:

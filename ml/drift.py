@@ -123,7 +123,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def unjudged(names: Sequence[str], why: str) -> Judged:
-    """A view of which nothing could be judged, and why."""
+    """Every aspect of these could not be judged, and why."""
     return Judged(Verdict.UNJUDGED, tuple(_unknown(name, aspect, why) for name in names for aspect in Aspect))
 
 

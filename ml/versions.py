@@ -31,7 +31,8 @@ REPLAY_GATE, REPLAY_GATE_REASON = "replay_gate", "replay_gate_reason"
 class Version:
     """A registered version. version: as in our own rows; judges: whether it is the one that scores for its family.
 
-    metrics, params: of its run, where they were asked for.
+    metrics, params: of its run, where they were asked for; retired: since when and why it may score no more, which the
+    warehouse knows; empty: it may, or nobody has asked there.
     """
 
     family: str
@@ -45,6 +46,7 @@ class Version:
     run: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    retired: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ def compared(one_: Version, other: Version) -> list[tuple[str, float | None, flo
 
 
 def card(of: Version) -> str:
-    """The version's model card, in Markdown, from what the registry holds."""
+    """The version's model card, in Markdown, from what is known of it."""
     tags, figures = of.tags, of.metrics
     standing = "judges its family" if of.judges else ", ".join(of.aliases) or "scores nothing"
     lines = [
@@ -202,8 +204,10 @@ def card(of: Version) -> str:
         "",
         f"What is normal for parts of the stage `{of.family}`: {tags.get('kind', of.kind)}; {standing}.",
         "",
+        *(_section("Retired", [of.retired]) if of.retired else []),
         *_section("Learned from", _learned(tags)),
         *_section("Gate", [tags.get(GATE, "none: registered before there was one"), tags.get(GATE_REASON, "")]),
+        *_section("Replay gate", [tags.get(REPLAY_GATE, "nothing is kept of it"), tags.get(REPLAY_GATE_REASON, "")]),
         *(_section("Validation", [tags[VALIDATION]]) if VALIDATION in tags else []),
         *_section("Parameters", [f"{name}: {value}" for name, value in sorted(of.params.items())]),
         *_section("Figures", [f"{name}: {value:.6g}" for name, value in sorted(figures.items())]),
@@ -221,8 +225,8 @@ def card(of: Version) -> str:
 
 
 def _learned(tags: Mapping[str, str]) -> list[str]:
-    names = ("tenant", "data_start", "data_end", "training_set", "training_rows", "view", "data_hash", "content_hash")
-    return [f"{name}: {tags[name]}" for name in (*names, "code_version", "fingerprint") if name in tags]
+    names = ("tenant", "why", "data_start", "data_end", "unrest", "training_set", "training_rows", "view", "data_hash")
+    return [f"{name}: {tags[name]}" for name in (*names, "content_hash", "code_version", "fingerprint") if name in tags]
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

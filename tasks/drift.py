@@ -109,6 +109,7 @@ async def check(
         data, scores = await _judged(tenant, warehouse, each, names, span, _told_by_rows(champion))
         if broken is not None:
             scores = unjudged((SCORE,), broken.why)
+        scores = scores or _not_told_by_rows(champion, each, profile)
         results = [*_rows("data", data), *(_rows("scores", scores) if scores else [])]
         done.append(await _kept(tenant, warehouse, each.name, span, results, now))
     done.append(await _verdicts(tenant, warehouse, profile, now))
@@ -204,6 +205,15 @@ def _hourly(rows: Rows, span: Span) -> Hourly:
 def _told_by_rows(champion: Champion | None) -> Champion | None:
     """It, if a window alone is what it judges: the store keeps no windows a tick apart for the others."""
     return champion if champion is not None and not champion.detector.looks_back else None
+
+
+def _not_told_by_rows(champion: Champion | None, of: View, profile: Profile) -> Judged | None:
+    """Why the windows that are kept give no scores of such a model; None: they would, or there is none."""
+    back = champion.detector.looks_back if champion is not None else 0
+    if champion is None or not back:
+        return None
+    judges = f"the {champion.detector.kind} judges a window by the {back} before it, {profile.tick_seconds:g} s apart"
+    return unjudged((SCORE,), f"{judges}; the store keeps one each {of.seconds:g} s")
 
 
 def _scored(champion: Champion, rows: Rows) -> Rows:

@@ -92,13 +92,15 @@ def described_deployments() -> list[dict[str, Any]]:
 
 
 def deployments() -> Iterator[str]:
-    """Each deployment with its way in, its pool and its schedules."""
+    """Each deployment with its way in, its pool, its schedules and its parameters."""
     for one in sorted(described_deployments(), key=lambda one: one["name"]):
         yield f"{one['name']}: {one['entrypoint']} on {one.get('work_pool', {}).get('name')}"
         for schedule in one.get("schedules") or ([one["schedule"]] if one.get("schedule") else []):
             yield f"    {json.dumps(schedule, sort_keys=True, default=str)}"
         if one.get("concurrency_limit"):
             yield f"    limit {json.dumps(one['concurrency_limit'])}"
+        for name, value in sorted((one.get("parameters") or {}).items()):
+            yield f"    parameter {name} = {json.dumps(value, default=str)}"
 
 
 def settings() -> Iterator[str]:

@@ -55,6 +55,9 @@ RETIRE = text("""
     on conflict do nothing returning model || '/' || version
 """)
 RETIRED = text("select model || '/' || version from retired_model where tenant = :tenant")
+RETIREMENT = text("""
+    select retired, reason from retired_model where tenant = :tenant and model || '/' || version = :name
+""")
 # Who has a threshold for a family's model goes by it: its watcher is without one until it is trained again.
 REQUEST = text("""
     insert into retraining (tenant, model, requested, reason)
@@ -169,6 +172,12 @@ async def retire(tenant: str, db: Connection, traced: Sequence[Traced], reason: 
 async def retired(tenant: str, db: Connection) -> frozenset[str]:
     """The versions that score nothing for the tenant, as findings call them."""
     return frozenset((await db.execute(RETIRED, {"tenant": tenant})).scalars())
+
+
+async def retirement(tenant: str, db: Connection, name: str) -> tuple[datetime, str] | None:
+    """Since when and why the version, as findings call it, scores nothing for the tenant; None: it may score."""
+    found = (await db.execute(RETIREMENT, {"tenant": tenant, "name": name})).tuples().first()
+    return None if found is None else (found[0], found[1])
 
 
 async def request(tenant: str, db: Connection, models: Collection[str], reason: str, at: datetime) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from flows.drift import Round, deliver, watch_drift
 from ml.champion import Champion, Failing
 from ml.detectors.isolation_forest import ForestDetector
+from ml.kinds import kind_of
 from tasks.drift import Checked, check
 from tasks.trace import trace
 from tests.conftest import new_tenant
@@ -284,6 +285,29 @@ async def test_a_models_scores_drift_though_no_feature_does(warehouse: Warehouse
     found, _ = await check(tenant, warehouse, judge("1"), NOW)
     scores = {each.aspect: each.verdict for each in found.results if each.subject == "scores"}
     assert scores["level"] == "drift"
+
+
+async def test_scores_that_the_stores_windows_cannot_give_are_said_not_to_be_judged(
+    warehouse: Warehouse, tenant: str
+) -> None:
+    """A model that looks back needs windows a tick apart; it keeps no drift of the data from being told."""
+    await furnish(warehouse, tenant, shift=0.05, since=ONSET)
+    chance = np.random.default_rng(2)
+    rows = np.abs(USUAL + NOISE * chance.standard_normal((400, len(USUAL))))
+    detector = kind_of("row-ensemble").make(EDGE.names, (0.005,) * len(EDGE.names), 0).fit(rows)
+    detector.version = "row-ensemble/1"
+    found, _ = await check(tenant, warehouse, {"edge": Champion("edge", detector, 0.6, 1.0)}, NOW)
+    assert found.check.verdict == "drift"
+    async with warehouse.as_tenant(tenant) as db:
+        scores = [each for each in await drift.results(tenant, db, found.check) if each.subject == "scores"]
+    assert {each.aspect for each in scores} == {"level", "spread", "missing"}
+    assert {(each.verdict, each.effect, each.told) for each in scores} == {
+        (
+            "unjudged",
+            None,
+            "the row-ensemble judges a window by the 5 before it, 5 s apart; the store keeps one each 10 s",
+        )
+    }
 
 
 async def said(

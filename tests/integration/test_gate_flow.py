@@ -101,8 +101,15 @@ async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_tha
     async def held(challenger: str, now: datetime = LATER) -> list[str]:
         return list(await held_by_cases(tenant, settings, warehouse, "transcode", champion, challenger, now))
 
+    def said(of: str) -> tuple[str, str]:
+        tags = versions.one(mlflow.url, "transcode", of).tags
+        return tags[versions.REPLAY_GATE], tags[versions.REPLAY_GATE_REASON]
+
     assert await held(good) == []
+    assert said(good) == ("passed", f"none of 2 cases gets worse than by {champion}")
     (missed,) = await held(deaf)
+    assert said(deaf)[0] == "refused"
+    assert missed in said(deaf)[1]
     assert missed.startswith("lagging: found after")
     assert missed.endswith("-> missed")
     assert await held(deaf, at(ILL[1] - 1)) == [], "the incident was not over by then"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from feature_store.definitions import floors, names
 from ml import registry
@@ -54,6 +57,40 @@ def test_a_model_of_any_kind_comes_back_as_it_went_in_and_is_refused_when_it_was
     spoil(mlflow.folder)
     with pytest.raises(ModelError, match=r"were changed or damaged\. Train it again"):
         registry.fetch(mlflow.url, "ingest", version)
+
+
+class Payload:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, left: Path) -> None:
+        self.left = left
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.left,)
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_a_model_whose_notes_name_other_files_and_code_is_read_from_its_own_alone(
+    mlflow: Mlflow, tmp_path: Path, kind: str
+) -> None:
+    """MLflow's own file is in no hash: what it says of files, formats and code is not followed."""
+    detector, left = taught(kind), tmp_path / "left"
+    version = registry.register(mlflow.url, "ingest", detector, TRAINING, ROWS[:20])
+    notes = max(mlflow.folder.rglob("MLmodel"), key=lambda each: each.stat().st_mtime)
+    (notes.parent / "evil.pkl").write_bytes(pickle.dumps(Payload(left)))
+    (notes.parent / "evil").mkdir()
+    module = f"import pathlib\n\ndef _load_pyfunc(*_):\n    pathlib.Path({str(left)!r}).touch()\n"
+    (notes.parent / "evil" / "evilly.py").write_text(module)
+    told = yaml.safe_load(notes.read_text())
+    told["flavors"] = {
+        "sklearn": {"pickled_model": "evil.pkl", "serialization_format": "pickle", "code": "evil"},
+        "python_function": {"loader_module": "evilly", "python_model": "evil.pkl", "code": "evil"},
+    }
+    notes.write_text(yaml.safe_dump(told))
+
+    back = registry.fetch(mlflow.url, "ingest", version)
+    np.testing.assert_array_equal(back.detector.score(ROWS), detector.score(ROWS))
+    assert not left.exists()
 
 
 def spoil(folder: Path) -> None:

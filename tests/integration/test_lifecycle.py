@@ -19,6 +19,7 @@ from feature_store.definitions import floors, names
 from ml import registry, versions
 from ml.calibration import Calibration
 from ml.detectors.isolation_forest import ForestDetector
+from ml.kinds import model_name
 from tasks.promote import promote, rollback
 from tasks.prove import Verdict, champion_of, prove
 from tasks.publish import Trained, publish
@@ -27,9 +28,10 @@ from tests.conftest import Database
 from tests.integration.promoting import forget_aliases
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
+from tests.integration.test_model_lineage import EDGE
 from tests.integration.test_training import PARTS, START, TRAINING, calm
 from tonewatch.errors import ModelError, WarehouseAway
-from warehouse import audit, calibrations
+from warehouse import audit, calibrations, lineage
 from warehouse.database import Connection, Warehouse
 
 __all__ = ["calm"]  # a fixture
@@ -76,6 +78,7 @@ async def test_the_first_that_passes_is_champion_the_next_challenger_and_each_mo
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    calm = replace(calm, why="schedule", unrest="no incident")
     (first, verdict), (second, again) = [await trained(warehouse, mlflow.url, calm, *lesson) for _ in range(2)]
     assert (first.standing, second.standing) == ("champion", "challenger")
     assert verdict.figures["gate_recall"] > 0.3
@@ -116,6 +119,8 @@ async def test_the_first_that_passes_is_champion_the_next_challenger_and_each_mo
     card = await say("show", f"{FAMILY}/{first.version}", "--card")
     assert f"training_set: training-{FAMILY}/1" in card
     assert "## Gate\n\n- passed\n- finds " in card
+    assert "## Replay gate\n\n- nothing is kept of it\n" in card
+    assert "## Retired" not in card
     figures = (await say("compare", FAMILY, f"{FAMILY}/{first.version}", "--json"))["figures"]
     assert figures["threshold"]["one"] == figures["threshold"]["other"] == first.threshold
     assert "rows_learned" in await say("show", FAMILY)
@@ -123,6 +128,26 @@ async def test_the_first_that_passes_is_champion_the_next_challenger_and_each_mo
     assert (undone["version"], undone["before"]) == (first.version, second.version)
     await say("promote", f"{FAMILY}/{second.version}", "--as", "bob")
     assert registry.champion_versions(mlflow.url)[FAMILY] == second.version
+
+    path = f"{FAMILY}/{first.version}"
+    said = {versions.REPLAY_GATE: "refused", versions.REPLAY_GATE_REASON: "1 of 2 cases"}
+    await asyncio.to_thread(versions.tag, mlflow.url, FAMILY, first.version, said)
+    gone = replace(EDGE, model=model_name(FAMILY), version=first.version)
+    async with warehouse.as_tenant(calm.tenant) as db:
+        await lineage.retire(calm.tenant, db, [gone], "an erasure", LATER)
+    card = await say("show", path, "--card")
+    assert "## Replay gate\n\n- refused\n- 1 of 2 cases\n" in card
+    assert f"## Retired\n\n- since {LATER:%Y-%m-%d %H:%M}Z: an erasure\n" in card
+    for told in (await say("show", path), await say("compare", FAMILY, path)):
+        assert "  replay gate: refused 1 of 2 cases\n" in told
+        assert f"  retired: since {LATER:%Y-%m-%d %H:%M}Z: an erasure\n" in told
+        assert "  unrest: no incident\n" in told
+        assert "  why: schedule\n" in told
+    monkeypatch.setenv("TONEWATCH_DATABASE_URL", "postgresql://app:app@127.0.0.1:9/none")
+    away = await asyncio.to_thread(CliRunner().invoke, app, ["models", "show", path])
+    assert (away.exit_code, "retired: " in away.stdout) == (0, False)
+    assert "rows_learned" in away.stdout
+    assert "whether it is retired is not known" in away.stderr
 
 
 @pytest.mark.usefixtures("clean")

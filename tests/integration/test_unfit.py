@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from flows.validation import validated
 from ml import registry, versions
+from ml.kinds import model_name
 from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
+from tests.integration.test_model_lineage import EDGE
 from tests.integration.test_probation import FAMILY, clean
 from tests.integration.test_validation import when
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity
 from tonewatch.settings import Settings
-from warehouse import calibrations, entities, samples, validations
+from warehouse import calibrations, entities, lineage, samples, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -58,6 +61,29 @@ async def test_a_challenger_that_no_longer_fits_is_worse_and_keeps_no_other_from
     assert kept is not None
     assert (kept.answer, kept.final, "other feature definitions" in kept.reasons[0]) == ("worse", True, True)
     assert versions.challenger(mlflow.url, FAMILY) is None
+
+
+async def test_a_challenger_that_is_retired_waits_no_longer_and_is_asked_for_again_while_the_registry_is_away(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow
+) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow)
+    begun = await validated(chosen, warehouse, pair, [tenant], when(1))
+    gone = replace(EDGE, model=model_name(FAMILY), version=pair[2])
+    async with warehouse.as_tenant(tenant) as db:
+        await lineage.retire(tenant, db, [gone], "an erasure", when(1))
+    away = chosen.model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
+    with pytest.raises(ModelError, match="stayed challenger"):
+        await validated(away, warehouse, pair, [tenant], when(2))
+    assert versions.challenger(mlflow.url, FAMILY) == pair[2]
+    told = await validated(chosen, warehouse, pair, [tenant], when(3))
+    assert (told["validation"], told["answer"], told["final"]) == (begun["validation"], "inconclusive", True)
+    assert "is retired" in told["reasons"]
+    async with warehouse.as_tenant(tenant) as db:
+        kept = await validations.newest(tenant, db, begun["validation"])
+    assert kept is not None
+    assert (kept.answer, kept.final) == ("inconclusive", True)
+    assert versions.challenger(mlflow.url, FAMILY) is None
+    assert "is retired" in versions.one(mlflow.url, FAMILY, pair[2]).tags[versions.VALIDATION]
 
 
 async def test_a_champion_that_no_longer_fits_is_no_fault_of_its_challenger(
