@@ -7,6 +7,7 @@ Whether it pages is counted by burst and not by day: it is to be seen within day
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -259,7 +260,14 @@ async def _take_back(each: Watched, warehouse: Warehouse, settings: Settings, wh
 
 
 async def _tell_taken_back(each: Watched, warehouse: Warehouse, settings: Settings, why: str, now: datetime) -> None:
-    """The notice before the end of the row: whoever dies in between is followed by one who does both again."""
+    """The notice before the end of the row: whoever dies in between is followed by one who does both again.
+
+    The registry is told first: to no tenant is the version one that has judged, and that it could fall back on.
+    """
+    from ml import registry, versions
+
+    of, uri = each.promotion, settings.mlflow_tracking_uri or ""
+    await asyncio.to_thread(versions.tag, uri, of.family, of.version, {registry.TAKEN_BACK: now.isoformat()})
     lines = [why, f"{each.promotion.before} judges again; this version is not promoted again by itself"]
     await _told(each, warehouse, settings, "was taken back", lines, now, state="taken-back")
     await _ended(each, warehouse, Stage.TAKEN_BACK, why, now)

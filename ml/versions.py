@@ -15,7 +15,7 @@ from typing import Any
 
 from ml import registry
 from ml.kinds import family_and_kind, model_name, parsed, told
-from ml.registry import CHALLENGER, PROMOTED, champion_versions, server
+from ml.registry import CHALLENGER, PROMOTED, TAKEN_BACK, champion_versions, server
 from tonewatch.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,8 @@ def promote(
             client.set_model_version_tag(name, number, PROMOTED, at.isoformat())  # after the move: it may fail
             if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
                 client.delete_registered_model_alias(name, CHALLENGER)
+            if TAKEN_BACK in held.tags:
+                client.delete_model_version_tag(name, number, TAKEN_BACK)
     except ModelError as error:  # it is champion all the same
         log.warning("%s", error)
     return Moved(family, version, before)
