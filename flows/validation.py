@@ -76,7 +76,7 @@ async def validation(
         for family, (champion, challenger) in contests.items():
             try:
                 pair = family, champion, challenger
-                rows.append(await validated(settings, warehouse, pair, wanted, now, longest_days))
+                rows.append(await looked_at(settings, warehouse, pair, wanted, now, longest_days))
             except ModelUncalibrated as error:  # nothing that this run could mend: it is said, and asked again
                 if challengers is not None:
                     failed[family] = str(error)
@@ -104,7 +104,7 @@ async def _contests(
     """Family -> (champion, challenger). Raises ModelError: the registry is away, or a named one cannot be compared.
 
     A challenger that is being validated is not superseded by a newer one: with a training a night none would ever be
-    judged.
+    judged. It is by one that was trained because the champion cannot score: against that one none is judged.
     """
     from ml import registry  # imports mlflow: seconds that are only paid here
 
@@ -148,6 +148,8 @@ async def contest_of(
     if not pairs:
         raise ModelUncalibrated(
             f"no tenant of {', '.join(wanted)} has thresholds for {family} {champion} and {challenger}; train it"
+        if champion is not None and challenger != newest and await _silent(settings, family, champion, newest):
+            challenger = newest
         )
     return Contest(family, his, its, pairs, profiles)
 
@@ -216,6 +218,64 @@ async def _validated(
         for tenant in part:
             pair, profile = contest.pairs[tenant], contest.profiles[tenant]
             done.append(await observe(tenant, warehouse, kept, pair, profile, now))
+async def looked_at(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    now: datetime,
+    longest_days: float,
+) -> dict[str, Any]:
+    """Judge the pair; where the champion cannot score there is nothing to judge. Raises as `validated`."""
+    why = await _silent(settings, *pair)
+    if why:
+        return await succeeding(settings, warehouse, pair, wanted, why, now)
+    return await validated(settings, warehouse, pair, wanted, now, longest_days)
+
+
+async def _silent(settings: Settings, family: str, champion: str, challenger: str) -> str:
+    """Why the champion could not score when the challenger was trained; empty: they were compared, or are not these
+    two. Raises ModelError: MLflow is away.
+    """
+    from ml import versions
+
+    uri = settings.mlflow_tracking_uri or ""
+    silent, why = await asyncio.to_thread(versions.succeeds, uri, family, challenger)
+    return why if silent == champion else ""
+
+
+async def succeeding(
+    settings: Settings, warehouse: Warehouse, pair: tuple[str, str, str], wanted: Sequence[str], why: str, now: datetime
+) -> dict[str, Any]:
+    """A challenger whose champion cannot score goes the way of one that was shown to be better: to the recorded cases
+    and to people, of every tenant that has a threshold for it. pair: as in `validated`.
+
+    Raises ModelUncalibrated: none has.
+    """
+    family, champion, challenger = pair
+    profiles = {}
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            if own_of(await calibrations.newest(tenant, db), family, challenger) is not None:
+                profiles[tenant] = await tenants.profile(tenant, db)
+    if not profiles:
+        raise ModelUncalibrated(f"no tenant of {len(wanted)} has a threshold for {family} {challenger}; train it")
+    longest = max(profiles.values(), key=lambda each: each.day_seconds)
+    plan = plan_for(family, champion, challenger, list(profiles), now, longest, days=LONGEST_DAYS)
+    name = digest(validations.SILENT, id_of(*pair))
+    masks = sorted(mask(name, tenant) for tenant in profiles)
+    told = {**written(plan), "tenants": masks, validations.SILENT: champion}
+    kept = await begin(list(profiles), warehouse, Validation(name, family, champion, challenger, told, now))
+    part = [tenant for tenant in profiles if takes_part(kept, tenant)]
+    looked = await final_of(warehouse, kept, part)
+    if looked is None:
+        looked = Looked(name, now, Answer.BETTER, True, 0.0, -1.0, 1.0, 0, (why,), {})
+        for tenant in part:
+            async with warehouse.as_tenant(tenant) as db:
+                await validations.look(tenant, db, looked)
+    return _row(kept, looked, [])
+
+
         told = await judged(part, warehouse, kept, min(each.until for each in done))
     if told.final and told.answer != Answer.BETTER:
         await _dismissed(settings, kept.family, kept.challenger, told)
