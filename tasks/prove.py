@@ -194,7 +194,8 @@ def beside(rival: Rival, verdict: Verdict) -> Verdict:
     """The verdict of `prove`, where the champion could not be asked: a family that has one has no first model, and what
     passes takes its place by no training, but by the way of all promotions.
     """
-    if not rival.version or verdict.champion:
+    asked = verdict.champion or (rival.detector is not None and not verdict.passed)
+    if not rival.version or asked:
         return verdict
     why = f"the champion {rival.version} cannot score here: {rival.why or 'it fails on the held-out calm'}"
     reason = f"{verdict.reason.removesuffix(ALONE)}; {why}"
