@@ -38,8 +38,6 @@ from warehouse.validations import Validation
 DEPLOYMENT = "promotion/promotion"
 OTHERWISE = "it was made champion otherwise"
 RETIRED = "it is retired: it may not score any more"
-#: What is told to one tenant where another's people or cases said no: their words are not for it.
-ELSEWHERE = "another platform that it would judge does not allow it"
 #: Of rows of a validation whose challenger has become champion by them.
 JUDGED = frozenset({Stage.PROBATION, Stage.KEPT, Stage.TAKEN_BACK})
 log = logging.getLogger(__name__)
@@ -177,8 +175,7 @@ def _ending(
         return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
     if stages & JUDGED:
         return Stage.SUPERSEDED, f"{champion} is champion now"
-    said = {row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}}
-    no = min(said - {ELSEWHERE}, default="") or min(said, default="")
+    no = next((row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
     if no or retired or any(_expired(row, now) for row in rows.values()):
         return Stage.REFUSED, no or (RETIRED if retired else UNANSWERED)
     if champion != of.champion:
@@ -201,15 +198,14 @@ async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: dat
     name = proposal(due.validation, due.reasons, now, ask=False).id
     rows = await _rows(due.tenants, warehouse, name)
     new = [tenant for tenant in due.tenants if tenant not in rows]
-    whose, worse = await _worse(due, new, warehouse, settings, now)
+    worse = await _worse(due, new, warehouse, settings, now)
     for tenant in new:
         made = proposal(due.validation, due.reasons, now, ask=due.profiles[tenant].approve_models and not worse)
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await propose(tenant, db, made, channels)
             if worse:
-                told = worse if whose in ("", tenant) else ELSEWHERE
-                await end(tenant, db, made, Stage.REFUSED, told, channels, now)
+                await end(tenant, db, made, Stage.REFUSED, worse, channels, now)
     rows = await _rows(due.tenants, warehouse, name)
     for tenant, row in rows.items():
         if row.state is Stage.WAITING and not row.flow_run and not _expired(row, now):
@@ -229,23 +225,19 @@ async def _rows(whose: Sequence[str], warehouse: Warehouse, name: str) -> dict[s
     return found
 
 
-async def _worse(
-    due: Due, whose: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime
-) -> tuple[str, str]:
-    """Why it may not be promoted, or empty: what a guard took back, and what makes a recorded incident worse; before
-    that, whose incident it is.
-    """
+async def _worse(due: Due, whose: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime) -> str:
+    """Why it may not be promoted, or empty: what a guard took back, and what makes a recorded incident worse."""
     of = due.validation
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             before = promotions.taken_back(await promotions.listed(tenant, db), of.family, of.challenger)
         if before is not None:
-            return "", f"it was champion before and was taken back: {before.told}"
+            return f"it was champion before and was taken back: {before.told}"
         champion = None if validations.SILENT in of.plan else of.champion
         held = await held_by_cases(tenant, settings, warehouse, of.family, champion, of.challenger, now)
         if held:
-            return tenant, f"recorded incidents get worse: {', '.join(held)}"
-    return "", ""
+            return f"recorded incidents get worse: {', '.join(held)}"
+    return ""
 
 
 async def _moved(due: Due, rows: dict[str, Promotion], warehouse: Warehouse, settings: Settings, now: datetime) -> str:
@@ -277,7 +269,6 @@ async def _ended(
     Raises ModelError: then the next run ends it.
     """
     stage, why = how
-    said_by = {tenant for tenant, row in rows.items() if row.told == why}
     if stage is Stage.REFUSED:
         from ml import versions
 
@@ -287,9 +278,8 @@ async def _ended(
         if row.state is Stage.PROBATION:
             continue
         channels = addressed(settings, due.profiles[tenant]).alert_channels
-        told = why if not said_by or tenant in said_by else ELSEWHERE
         async with warehouse.as_tenant(tenant) as db:
-            await end(tenant, db, row, stage, told, channels, now)
+            await end(tenant, db, row, *how, channels, now)
         if row.flow_run:
             await _tell_prefect(row)
 
