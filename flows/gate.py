@@ -30,6 +30,7 @@ from tasks.judge import opinion_of
 from tasks.keep_cases import SOURCE
 from tasks.redecide import cause_of, decision, refusals
 from tasks.survey import Sight
+from tasks.train import families_of
 from tonewatch.cases import Case, Expected, folders, open_case
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, RecordingError, SettingsError
@@ -200,7 +201,7 @@ async def held_by_cases(
     settings: Settings,
     warehouse: Warehouse,
     family: str,
-    champion: str,
+    champion: str | None,
     challenger: str,
     now: datetime,
 ) -> Sequence[str]:
@@ -208,9 +209,10 @@ async def held_by_cases(
 
     Empty: none does, and it passes; so does a challenger where there is no case, which the log says. What cases say
     the version is tagged with, as by the flow; of several tenants with the last one's. champion, challenger: versions,
-    as the registry tells them; now: incidents that were over by then count. Raises ModelError: a version does not fit,
-    MLflow is away, or nothing gets worse and cases cannot be replayed: they say neither yes nor no, and somebody must
-    see to them; WarehouseAway.
+    as the registry tells them; champion None: it cannot score, so that the challenger must find every real incident of
+    the family's parts, and tell no more where nothing was wrong than is told without a model of the family; now:
+    incidents that were over by then count. Raises ModelError: a version does not fit, MLflow is away, or nothing gets
+    worse and cases cannot be replayed: they say neither yes nor no, and somebody must see to them; WarehouseAway.
     """
     ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
     if ruling.broken and ruling.broken == ruling.worse:
@@ -230,7 +232,7 @@ async def ruled(
     settings: Settings,
     warehouse: Warehouse,
     family: str,
-    champion: str,
+    champion: str | None,
     challenger: str,
     now: datetime,
 ) -> Ruling:
@@ -246,7 +248,8 @@ async def ruled(
     sides = await asyncio.to_thread(_sides, bench, mine, retired, family, champion, challenger)
     if sides is None:
         return _passed(tenant, f"its calm has set no threshold for {family} {challenger}, which will not judge for it")
-    return await asyncio.to_thread(hold, kept, *sides, now, log.info, opinion)
+    owed = family if champion is None else ""
+    return await asyncio.to_thread(hold, kept, *sides, now, log.info, opinion, owed)
 
 
 def _passed(tenant: str, note: str) -> Ruling:
@@ -259,15 +262,19 @@ def _sides(
     mine: Sequence[Calibrated],
     retired: frozenset[str],
     family: str,
-    champion: str,
+    champion: str | None,
     challenger: str,
 ) -> tuple[Judges, Judges] | None:
     """The tenant's judges as they are, and with the challenger among them; None: it would not judge for the tenant."""
-    others = bench.champions(mine, retired)
-    old, new = (bench.judge(family, version, mine) for version in (champion, challenger))
+    before = bench.champions(mine, retired)
+    old = None if champion is None else bench.judge(family, champion, mine)
+    new = bench.judge(family, challenger, mine)
     if new is None:
         return None
-    before = others if old is None else {**others, family: old}
+    if champion is None:
+        before.pop(family, None)
+    elif old is not None:
+        before[family] = old
     return Judges(before), Judges({**before, family: new})
 
 
@@ -278,16 +285,18 @@ def hold(
     now: datetime,
     say: Say = lambda _: None,
     opinion: Opinion | None = None,
+    owed: str = "",
 ) -> Ruling:
     """Replay the cases in these folders by either. What cannot be replayed counts as worse, and is never passed over.
 
     now: incidents that ended later are left out; opinion: what labels make of the tenant's incidents until now: those
-    that were kept by themselves and that it does not settle are left out, too. None: cases are what they were kept as.
+    that were kept by themselves and that it does not settle are left out, too. None: cases are what they were kept as;
+    owed: the family whose real cases must be found although nobody judges it before.
     """
     was, is_now, failing, broken = [], [], {}, {}
     for number, folder in enumerate(kept, start=1):
         try:
-            told = _both(folder, before, after, now, opinion)
+            told = _both(folder, before, after, now, opinion, owed)
         except RecordingError as error:
             if folder.exists():  # or housekeeping has removed the oldest meanwhile
                 broken[folder.name] = f"cannot be replayed: {error}"
@@ -305,10 +314,10 @@ def hold(
 
 
 def _both(
-    folder: Path, before: Judges, after: Judges, now: datetime, opinion: Opinion | None
+    folder: Path, before: Judges, after: Judges, now: datetime, opinion: Opinion | None, owed: str
 ) -> tuple[Outcome, Outcome] | str | None:
-    """What either makes of a case; in words, why the challenger says nothing; None: it does not count. Raises
-    RecordingError: it cannot be replayed.
+    """What either makes of a case; in words, why the challenger is worse whatever was before; None: it does not count.
+    Raises RecordingError: it cannot be replayed.
     """
     case = open_case(folder)
     if case.expected is not None and case.expected.until > now:
@@ -322,9 +331,20 @@ def _both(
     except FAULTS as error:
         raise RecordingError(str(error)) from error
     try:
-        return was, judge_case(case, after)
+        is_now = judge_case(case, after)
     except Exception as error:  # noqa: BLE001 - whatever a challenger raises, it is the challenger's fault
         return f"the challenger fails on it: {type(error).__name__}: {error}"
+    if is_now.found_s is None and _is_of(case, owed):
+        return "missed, as it is without a champion"
+    return was, is_now
+
+
+def _is_of(case: Case, family: str) -> bool:
+    """Whether a part of that family was ill in the case."""
+    if not family or case.expected is None:
+        return False
+    parts = families_of(Topology(case.recording().entities)).get(family, ())
+    return not set(parts).isdisjoint(case.expected.entities)
 
 
 def _believed(case: Case, opinion: Opinion | None) -> Case | None:
@@ -362,7 +382,7 @@ def _tag(tracking_uri: str, family: str, version: str, verdict: str, reason: str
     versions.tag(tracking_uri, family, version, {versions.REPLAY_GATE: verdict, versions.REPLAY_GATE_REASON: reason})
 
 
-def _verdict(champion: str, rulings: Mapping[str, Ruling]) -> tuple[str, str]:
+def _verdict(champion: str | None, rulings: Mapping[str, Ruling]) -> tuple[str, str]:
     """Passed or refused, and why in words."""
     worse = [f"{tenant}/{case}: {why}" for tenant, each in rulings.items() for case, why in each.worse.items()]
     count = sum(each.cases for each in rulings.values())

@@ -7,6 +7,7 @@ Whether it pages is counted by burst and not by day: it is to be seen within day
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,12 +16,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.validation import Contest, contest_of, final_of, fits
+from flows.validation import Contest, contest_of, everyone, final_of, fits, observed
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
 from tasks.promote import champion_of, move, settle
 from tasks.propose import tell
-from tasks.validate import BURSTS_PER_DAY, HOT, begin, judged, mask, observe, plan_for, takes_part, written
+from tasks.validate import BURSTS_PER_DAY, HOT, begin, judged, mask, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, ModelUncalibrated, ModelUnfit, SettingsError, TonewatchError
 from tonewatch.records import digest
@@ -56,18 +57,20 @@ async def probation(
 ) -> list[dict[str, Any]]:
     """Look once at every champion that is on probation.
 
-    tenants: whose promotions (default: the tenant of the settings); days: of the platform, for which it lasts. One that
-    fails keeps no other from its turn. Raises ModelError at the end, naming what failed; the champion stays.
+    tenants: whose promotions (default: all); days: of the platform, for which it lasts. One that fails keeps no other
+    from its turn. Raises ModelError at the end, naming what failed; the champion stays.
     """
     settings = read()
     now = as_of or SYSTEM.now()
     if now.tzinfo is None:
         raise SettingsError(f"no moment: {now}; give it with its zone")
     warehouse = Warehouse.from_settings(settings)
+    unread: dict[str, str] = {}
     try:
-        rows, failed = await look(tenants or [settings.tenant], warehouse, settings, now, days=days)
+        rows, failed = await look(tenants or await everyone(warehouse, unread), warehouse, settings, now, days=days)
     finally:
         await warehouse.close()
+    failed += [f"{tenant}: {why}" for tenant, why in unread.items()]
     for why in failed:
         get_run_logger().error("%s", why)
     await acreate_table_artifact(rows, key="probation", description=f"{len(rows)} champions are on probation.")
@@ -225,9 +228,7 @@ async def _judged(warehouse: Warehouse, kept: Validation, contest: Contest, now:
     part = [tenant for tenant in contest.pairs if takes_part(kept, tenant)]
     if not part:
         raise ModelError(f"no tenant of the plan of {kept.family} {kept.challenger} takes part any more")
-    done = [
-        await observe(tenant, warehouse, kept, contest.pairs[tenant], contest.profiles[tenant], now) for tenant in part
-    ]
+    done = await observed(warehouse, kept, contest, part, now)
     return await judged(part, warehouse, kept, min(each.until for each in done))
 
 
@@ -259,7 +260,14 @@ async def _take_back(each: Watched, warehouse: Warehouse, settings: Settings, wh
 
 
 async def _tell_taken_back(each: Watched, warehouse: Warehouse, settings: Settings, why: str, now: datetime) -> None:
-    """The notice before the end of the row: whoever dies in between is followed by one who does both again."""
+    """The notice before the end of the row: whoever dies in between is followed by one who does both again.
+
+    The registry is told first: to no tenant is the version one that has judged, and that it could fall back on.
+    """
+    from ml import registry, versions
+
+    of, uri = each.promotion, settings.mlflow_tracking_uri or ""
+    await asyncio.to_thread(versions.tag, uri, of.family, of.version, {registry.TAKEN_BACK: now.isoformat()})
     lines = [why, f"{each.promotion.before} judges again; this version is not promoted again by itself"]
     await _told(each, warehouse, settings, "was taken back", lines, now, state="taken-back")
     await _ended(each, warehouse, Stage.TAKEN_BACK, why, now)

@@ -233,7 +233,8 @@ async def _worse(due: Due, whose: Sequence[str], warehouse: Warehouse, settings:
             before = promotions.taken_back(await promotions.listed(tenant, db), of.family, of.challenger)
         if before is not None:
             return f"it was champion before and was taken back: {before.told}"
-        held = await held_by_cases(tenant, settings, warehouse, of.family, of.champion, of.challenger, now)
+        champion = None if validations.SILENT in of.plan else of.champion
+        held = await held_by_cases(tenant, settings, warehouse, of.family, champion, of.challenger, now)
         if held:
             return f"recorded incidents get worse: {', '.join(held)}"
     return ""
@@ -313,7 +314,7 @@ async def _heard(tenant: str, warehouse: Warehouse, asked: str, now: datetime) -
 
 def _question(row: Promotion) -> str:
     return (
-        f"**{row.family}**: version {row.version} was shown to be better than {row.before}, which judges now: "
+        f"**{row.family}**: version {row.version} is to take the place of {row.before}: "
         f"{row.reason}. Is it to be champion? Without an answer by {row.expires:%Y-%m-%d %H:%M} UTC it is not."
     )
 

@@ -18,7 +18,7 @@ from ml.kinds import DEFAULT, kind_of
 from policy.retraining import Why
 from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
 from tasks.judge import unrest_of
-from tasks.prove import Verdict, champion_of, prove
+from tasks.prove import Verdict, beside, prove, rival_of
 from tasks.publish import Trained, publish, tell_failed
 from tasks.publish_series import NAME as SERIES_NAME
 from tasks.publish_series import publish_series
@@ -216,11 +216,12 @@ async def prove_family(
     families: int,
     seed: int,
 ) -> Verdict:
-    """One family: held against its champion; one that is retired is no rival, and what passes takes its place."""
+    """One family: held against its champion; one that cannot score is no rival."""
     async with warehouse.as_tenant(stretch.tenant) as db:
         retired = await lineage.retired(stretch.tenant, db)
-    champion = await asyncio.to_thread(champion_of, settings.mlflow_tracking_uri or "", lesson.family, retired)
-    return await asyncio.to_thread(prove, lesson, calibration, champion, stretch, groups, families, seed=seed)
+    rival = await asyncio.to_thread(rival_of, settings.mlflow_tracking_uri or "", lesson.family, retired)
+    found = await asyncio.to_thread(prove, lesson, calibration, rival.detector, stretch, groups, families, seed=seed)
+    return beside(rival, found)
 
 
 @task(name="publish", task_run_name="publish-{lesson.family}", cache_policy=NO_CACHE, persist_result=False)

@@ -14,11 +14,19 @@ from prefect.artifacts import acreate_table_artifact
 
 from flows.promotion import RETIRED, promote_due
 from ml.ab_plan import Answer, Judged
+from tasks.adopt import adopt
 from tasks.fetch import fetch, judge_for, own_of
-from tasks.shadow import Pair
+from tasks.shadow import Pair, piece_of
 from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, ModelUncalibrated, ModelUnfit, SettingsError, TonewatchError
+from tonewatch.errors import (
+    ModelError,
+    ModelUncalibrated,
+    ModelUnfit,
+    SettingsError,
+    TonewatchError,
+    UnknownTenant,
+)
 from tonewatch.records import digest
 from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
@@ -49,6 +57,26 @@ class Contest:
         return id_of(self.family, self.champion.detector.version, self.challenger.detector.version)
 
 
+async def everyone(warehouse: Warehouse, failed: dict[str, str]) -> list[str]:
+    """Every tenant whose profile can be read; why one's cannot goes into `failed`, and keeps no other from its turn.
+
+    Raises WarehouseAway.
+    """
+    async with warehouse.as_dispatcher() as db:
+        slugs = await tenants.slugs(db)
+    found = []
+    for slug in slugs:
+        try:
+            async with warehouse.as_tenant(slug) as db:
+                await tenants.profile(slug, db)
+            found.append(slug)
+        except UnknownTenant:  # it has left meanwhile
+            continue
+        except SettingsError as error:
+            failed[slug] = str(error)
+    return found
+
+
 @flow(name="validation", flow_run_name="validation", log_prints=False)
 async def validation(
     tenants: list[str] | None = None,
@@ -58,9 +86,10 @@ async def validation(
 ) -> list[dict[str, Any]]:
     """Go on with the validation of every challenger, on what was stored since the last run; begin it where it is new.
 
-    tenants: whose streams they judge (default: the tenant of the settings); challengers: family -> version (default:
+    tenants: whose streams they judge (default: all); challengers: family -> version (default:
     what the registry calls so, but no newer one before a validation that goes on has ended); longest_days: of the
-    platform, for validations that begin now. A family that fails keeps no other from its turn. Raises ModelError at
+    platform, for validations that begin now. First each tenant's calm sets its thresholds for those that judge and are
+    judged, where it has none. A family or a tenant that fails keeps no other from its turn. Raises ModelError at
     the end, naming those that failed; the champion stays.
     """
     settings = read()
@@ -71,12 +100,13 @@ async def validation(
     failed: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     try:
-        wanted = tenants or [settings.tenant]
+        wanted = tenants or await everyone(warehouse, failed)
         contests = await _contests(settings, warehouse, challengers, wanted, now)
+        await _adopted(settings, warehouse, contests, wanted, now, failed)
         for family, (champion, challenger) in contests.items():
             try:
                 pair = family, champion, challenger
-                rows.append(await validated(settings, warehouse, pair, wanted, now, longest_days))
+                rows.append(await looked_at(settings, warehouse, pair, wanted, now, longest_days))
             except ModelUncalibrated as error:  # nothing that this run could mend: it is said, and asked again
                 if challengers is not None:
                     failed[family] = str(error)
@@ -104,7 +134,7 @@ async def _contests(
     """Family -> (champion, challenger). Raises ModelError: the registry is away, or a named one cannot be compared.
 
     A challenger that is being validated is not superseded by a newer one: with a training a night none would ever be
-    judged.
+    judged. It is by one that was trained because the champion cannot score: against that one none is judged.
     """
     from ml import registry  # imports mlflow: seconds that are only paid here
 
@@ -118,12 +148,42 @@ async def _contests(
     for family, newest in sorted(waiting.items()):
         champion = champions.get(family)
         challenger = going.get((family, champion or ""), newest)
+        if champion is not None and challenger != newest and await _silent(settings, family, champion, newest):
+            challenger = newest
         if champion is not None and champion != challenger:
             found[family] = (champion, challenger)
         elif named is not None:
             why = "it is the champion already" if champion else "the family has no champion to be held against"
             raise ModelError(f"{family} version {challenger} is not validated: {why}")
     return found
+
+
+async def _adopted(
+    settings: Settings,
+    warehouse: Warehouse,
+    contests: Mapping[str, tuple[str, str]],
+    wanted: Sequence[str],
+    now: datetime,
+    failed: dict[str, str],
+) -> None:
+    """Each tenant's threshold, by its own calm, for every champion and for every challenger that is judged now: a model
+    is judged on all. What is retired for one of them scores for none. Why a tenant's cannot be set goes into `failed`.
+    """
+    from ml import registry
+
+    uri, gone = settings.mlflow_tracking_uri or "", set[str]()
+    held = set((await asyncio.to_thread(registry.champion_versions, uri)).items())
+    held |= {(family, challenger) for family, (_, challenger) in contests.items()}
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            gone |= await lineage.retired(tenant, db)
+    held = {each for each in held if model_version(*each) not in gone}
+    for tenant in wanted:
+        try:
+            await adopt(tenant, warehouse, uri, held, now)
+        except TonewatchError as error:
+            failed[f"thresholds of {tenant}"] = str(error)
+            get_run_logger().error("the thresholds of %s stay as they are: %s", tenant, error)
 
 
 async def contest_of(
@@ -140,16 +200,80 @@ async def contest_of(
             gone = await lineage.retired(tenant, db)
         if {model_version(family, each) for each in (champion, challenger)} & gone:
             raise ModelError(f"{family}: one of {champion} and {challenger} is retired: it may not score any more")
+        if profile.light:
+            continue
         sides = [judge_for(tenant, family, each, own_of(mine, family, each.detector.version)) for each in (his, its)]
         if sides[0] is None or sides[1] is None:
             log.warning("%s takes no part: %s has no threshold of its own for both", tenant, family)
             continue
         pairs[tenant], profiles[tenant] = Pair(sides[0], sides[1]), profile
-    if not pairs:
+    if not pairs:  # names no tenant: what comes of it is written in the rows of each
         raise ModelUncalibrated(
-            f"no tenant of {', '.join(wanted)} has thresholds for {family} {champion} and {challenger}; train it"
+            f"no tenant of {len(wanted)} has thresholds for {family} {champion} and {challenger}; train it"
         )
+    piece = max(piece_of(each) for each in profiles.values())
+    for tenant in [tenant for tenant, each in profiles.items() if piece_of(each) != piece]:
+        log.warning("%s takes no part: its day is shorter than others', and a plan counts by one", tenant)
+        del pairs[tenant], profiles[tenant]
     return Contest(family, his, its, pairs, profiles)
+
+
+async def looked_at(
+    settings: Settings,
+    warehouse: Warehouse,
+    pair: tuple[str, str, str],
+    wanted: Sequence[str],
+    now: datetime,
+    longest_days: float,
+) -> dict[str, Any]:
+    """Judge the pair; where the champion cannot score there is nothing to judge. Raises as `validated`."""
+    why = await _silent(settings, *pair)
+    if why:
+        return await succeeding(settings, warehouse, pair, wanted, why, now)
+    return await validated(settings, warehouse, pair, wanted, now, longest_days)
+
+
+async def _silent(settings: Settings, family: str, champion: str, challenger: str) -> str:
+    """Why the champion could not score when the challenger was trained; empty: they were compared, or are not these
+    two. Raises ModelError: MLflow is away.
+    """
+    from ml import versions
+
+    uri = settings.mlflow_tracking_uri or ""
+    silent, why = await asyncio.to_thread(versions.succeeds, uri, family, challenger)
+    return why if silent == champion else ""
+
+
+async def succeeding(
+    settings: Settings, warehouse: Warehouse, pair: tuple[str, str, str], wanted: Sequence[str], why: str, now: datetime
+) -> dict[str, Any]:
+    """A challenger whose champion cannot score goes the way of one that was shown to be better: to the recorded cases
+    and to people, of every tenant that has a threshold for it. pair: as in `validated`.
+
+    Raises ModelUncalibrated: none has.
+    """
+    family, champion, challenger = pair
+    profiles = {}
+    for tenant in wanted:
+        async with warehouse.as_tenant(tenant) as db:
+            if own_of(await calibrations.newest(tenant, db), family, challenger) is not None:
+                profiles[tenant] = await tenants.profile(tenant, db)
+    if not profiles:
+        raise ModelUncalibrated(f"no tenant of {len(wanted)} has a threshold for {family} {challenger}; train it")
+    longest = max(profiles.values(), key=lambda each: each.day_seconds)
+    plan = plan_for(family, champion, challenger, list(profiles), now, longest, days=LONGEST_DAYS)
+    name = digest(validations.SILENT, id_of(*pair))
+    masks = sorted(mask(name, tenant) for tenant in profiles)
+    told = {**written(plan), "tenants": masks, validations.SILENT: champion}
+    kept = await begin(list(profiles), warehouse, Validation(name, family, champion, challenger, told, now))
+    part = [tenant for tenant in profiles if takes_part(kept, tenant)]
+    looked = await final_of(warehouse, kept, part)
+    if looked is None:
+        looked = Looked(name, now, Answer.BETTER, True, 0.0, -1.0, 1.0, 0, (why,), {})
+        for tenant in part:
+            async with warehouse.as_tenant(tenant) as db:
+                await validations.look(tenant, db, looked)
+    return _row(kept, looked, [])
 
 
 async def validated(
@@ -227,13 +351,28 @@ async def _validated(
     told: Looked | Judged | None = await final_of(warehouse, kept, part)
     done: list[Shadowed] = []
     if told is None:
-        for tenant in part:
-            pair, profile = contest.pairs[tenant], contest.profiles[tenant]
-            done.append(await observe(tenant, warehouse, kept, pair, profile, now))
+        done = await observed(warehouse, kept, contest, part, now)
         told = await judged(part, warehouse, kept, min(each.until for each in done))
     if told.final and told.answer != Answer.BETTER:
         await _dismissed(settings, kept.family, kept.challenger, told)
     return _row(kept, told, done)
+
+
+async def observed(
+    warehouse: Warehouse, kept: Validation, contest: Contest, part: Sequence[str], now: datetime
+) -> list[Shadowed]:
+    """What the stream of each of these tenants tells of both. One on which the champion fails keeps none of the others
+    from being gone through. Raises ModelError then, after all of them; WarehouseAway.
+    """
+    done, failing = [], []
+    for tenant in part:
+        try:
+            done.append(await observe(tenant, warehouse, kept, contest.pairs[tenant], contest.profiles[tenant], now))
+        except ModelError as error:
+            failing.append(error)
+    if failing:
+        raise failing[0]
+    return done
 
 
 def _row(kept: Validation, told: Looked | Judged, done: Sequence[Shadowed]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ ALIAS = "champion"
 CHALLENGER = "challenger"
 #: Of a version, when it was made champion.
 PROMOTED = "promoted"
+#: Of a version, when a guard took it back; whoever promotes it again takes the tag away.
+TAKEN_BACK = "taken_back"
 EXPERIMENT = "tonewatch-training"
 BACKTESTS = "tonewatch-backtests"
 DRIFTS = "tonewatch-drift"
@@ -248,12 +250,15 @@ def champion_versions(tracking_uri: str) -> dict[str, str]:
 
 
 def has_judged(tracking_uri: str, family: str, version: str) -> bool:
-    """Whether that version is champion, or ever was. Raises ModelError: MLflow is away, or knows it not."""
+    """Whether that version is champion, or ever was and no guard took it back.
+
+    Raises ModelError: MLflow is away, or knows it not.
+    """
     kind, number = parsed(version)
     name = model_name(family, kind)
     with server(tracking_uri, f"{name} version {number} was not looked up") as client:
         held = client.get_model_version(name, number)
-    return PROMOTED in held.tags or ALIAS in held.aliases
+    return TAKEN_BACK not in held.tags and (PROMOTED in held.tags or ALIAS in held.aliases)
 
 
 def challenger_versions(tracking_uri: str) -> dict[str, str]:

@@ -15,12 +15,14 @@ from typing import Any
 
 from ml import registry
 from ml.kinds import family_and_kind, model_name, parsed, told
-from ml.registry import CHALLENGER, PROMOTED, champion_versions, server
+from ml.registry import CHALLENGER, PROMOTED, TAKEN_BACK, champion_versions, server
 from tonewatch.errors import ModelError
 
 log = logging.getLogger(__name__)
 PREVIOUS, BEFORE = "previous", "before"
 GATE, GATE_REASON = "gate", "gate_reason"
+#: Of a version, the champion that it was not compared with, because that one could not score, and why.
+SUCCEEDS, SUCCEEDS_REASON = "succeeds", "succeeds_reason"
 #: Of a version that was validated and not found better: the verdict and its reasons.
 VALIDATION = "validation"
 #: Of a version, what the recorded cases said of it.
@@ -150,6 +152,8 @@ def promote(
     try:
         with server(tracking_uri, f"{name} version {number} is champion, and not noted so", seconds=60) as client:
             client.set_model_version_tag(name, number, PROMOTED, at.isoformat())  # after the move: it may fail
+            if TAKEN_BACK in held.tags:
+                client.delete_model_version_tag(name, number, TAKEN_BACK)
             if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
                 client.delete_registered_model_alias(name, CHALLENGER)
     except ModelError as error:  # it is champion all the same
@@ -163,6 +167,17 @@ def passed(tracking_uri: str, family: str, version: str) -> bool:
     name = model_name(family, kind)
     with server(tracking_uri, f"{name} version {number} was not looked up", seconds=20, retries=1) as client:
         return bool(client.get_model_version(name, number).tags.get(GATE) == "passed")
+
+
+def succeeds(tracking_uri: str, family: str, version: str) -> tuple[str, str]:
+    """The champion that the version was not compared with, because that one could not score, and why; ("", ""): it was
+    compared. Raises ModelError: MLflow is away or knows it not.
+    """
+    kind, number = parsed(version)
+    name = model_name(family, kind)
+    with server(tracking_uri, f"{name} version {number} was not looked up", seconds=20, retries=1) as client:
+        tags = client.get_model_version(name, number).tags
+    return tags.get(SUCCEEDS, ""), tags.get(SUCCEEDS_REASON, "")
 
 
 def before_champion(tracking_uri: str, family: str) -> tuple[str, str]:

@@ -179,7 +179,7 @@ class Bench:
         if champion is not None:
             return champion
         self._told.add((family, version))
-        log.warning("%s is not judged: version %s has no threshold of %s; train it", family, version, self.tenant)
+        log.warning("%s is not judged: version %s has no threshold of %s yet", family, version, self.tenant)
         return None
 
     def _tried(self, family: str, model: Registered, fit: Calibrated | None) -> Champion | None:

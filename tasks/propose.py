@@ -1,4 +1,4 @@
-"""Proposes a model that was shown to be better: a promotion is kept, and people are told with links to answer it."""
+"""Proposes a model that is to be champion: a promotion is kept, and people are told with links to answer it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def tell(
 def _asking(tenant: str, of: Promotion, channel: str) -> Notice:
     assert of.expires is not None  # noqa: S101 - what waits has a time until when
     lines = [
-        f"{of.family} of {tenant}: version {of.version} was shown to be better than {of.before}, which judges now:",
+        f"{of.family} of {tenant}: version {of.version} is to take the place of {of.before}, which is champion now:",
         f"  {of.reason}",
         f"It judges once you approve it, until {of.expires:%Y-%m-%d %H:%M} UTC. Without an answer {of.before} stays.",
         "",
@@ -100,7 +100,7 @@ def _asking(tenant: str, of: Promotion, channel: str) -> Notice:
         f"tonewatch models reject {of.family} {of.version} --reason WHY",
         "",
     ]
-    subject = f"[models] {of.family}: version {of.version} is better and waits for your yes"
+    subject = f"[models] {of.family}: version {of.version} waits for your yes"
     return _notice(tenant, of, channel, PROPOSED, subject, "\n".join(lines), of.asked)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,16 +32,21 @@ from warehouse.calibrations import model_version
 log = logging.getLogger(__name__)
 #: Of the calm, for a threshold of the gate's.
 RESAMPLES = 60
+#: How the reason ends where nothing was compared.
+ALONE = "; there is no champion"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate says. champion: the version that it was compared with; "": there is none."""
+    """What the gate says. champion: the version that it was compared with; "": there is none. silent: why that version
+    cannot score here, so that nothing was compared; "": it can.
+    """
 
     passed: bool
     reason: str
     champion: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    silent: str = ""
 
     @property
     def word(self) -> str:
@@ -54,6 +59,17 @@ class Verdict:
         if not self.passed:
             return "refused"
         return "challenger" if self.champion else "champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Whom what is learned is held against. version: of the family's champion, "": there is none; detector: None: it
+    cannot score here, and `why`.
+    """
+
+    version: str = ""
+    detector: FamilyDetector | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +195,34 @@ def bounds_of(family: str, profile: Profile) -> gate.Bounds:
     return gate.Bounds(low, high, np.array(floors(family)))
 
 
-def champion_of(tracking_uri: str, family: str, retired: Collection[str] = ()) -> FamilyDetector | None:
-    """The family's champion, whoever trained it; None: there is none, or none that can score: it was trained on other
-    features, its artefact is damaged, or it is one of `retired`, as findings call them.
+def rival_of(tracking_uri: str, family: str, retired: Collection[str] = ()) -> Rival:
+    """The family's champion, whoever trained it. It cannot score where it was trained on other features, its artefact
+    is damaged, or it is one of `retired`, as findings call them.
 
     It blocks for seconds. Raises ModelError: MLflow is away, or the champion's kind cannot be used on this machine.
     """
     from ml import registry
 
     version = registry.champion_versions(tracking_uri).get(family)
-    if version is None or model_version(family, version) in retired:
-        return None
+    if version is None:
+        return Rival()
+    if model_version(family, version) in retired:
+        return Rival(version, None, "it is retired")
     kind_of(parsed(version)[0]).refuse_missing()
     try:
-        return fetch(tracking_uri, family, version).detector
+        return Rival(version, fetch(tracking_uri, family, version).detector)
     except ModelUnfit as error:  # of another error the champion knows nothing: it stays, and the training fails
         log.warning("the champion of %s is no rival: %s", family, error)
-        return None
+        return Rival(version, None, str(error))
+
+
+def beside(rival: Rival, verdict: Verdict) -> Verdict:
+    """The verdict of `prove`, where the champion could not be asked: a family that has one has no first model, and what
+    passes takes its place by no training, but by the way of all promotions.
+    """
+    asked = verdict.champion or (rival.detector is not None and not verdict.passed)
+    if not rival.version or asked:
+        return verdict
+    why = f"the champion {rival.version} cannot score here: {rival.why or 'it fails on the held-out calm'}"
+    reason = f"{verdict.reason.removesuffix(ALONE)}; {why}"
+    return replace(verdict, reason=reason, champion=rival.version, silent=why)

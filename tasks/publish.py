@@ -67,7 +67,8 @@ async def publish(
     seed: int,
     now: datetime,
 ) -> Trained:
-    """Register what was learned. What passed the gate becomes challenger; where there is no champion, champion.
+    """Register what was learned. What passed the gate becomes challenger, also where the champion cannot score; where
+    there is no champion, champion.
 
     The tenant's threshold for it is there before the champion: one that dies in between leaves a version that scores
     nothing. What was refused is kept with the reason and scores nothing. Raises ModelError: MLflow is away or refuses;
@@ -100,7 +101,7 @@ async def publish(
         pictures=pictures,
         trials=lesson.trials,
         metrics={**training.metrics, **verdict.figures},
-        lineage={**training.lineage, versions.GATE: verdict.word, versions.GATE_REASON: verdict.reason},
+        lineage={**training.lineage, **_gate_tags(verdict)},
     )
     number = await asyncio.to_thread(
         registry.register, tracking_uri, lesson.family, lesson.detector, training, rows[:5]
@@ -128,6 +129,14 @@ async def publish(
         standing=verdict.standing,
         gate=verdict.reason,
     )
+
+
+def _gate_tags(verdict: Verdict) -> dict[str, str]:
+    from ml import versions
+
+    tags = {versions.GATE: verdict.word, versions.GATE_REASON: verdict.reason}
+    succeeds = {versions.SUCCEEDS: verdict.champion, versions.SUCCEEDS_REASON: verdict.silent}
+    return tags | (succeeds if verdict.silent else {})
 
 
 def _traced(stretch: Stretch, lesson: Lesson, fit: calibrations.Calibrated, made: TrainingSet) -> Traced:

@@ -39,7 +39,7 @@ TOLD = text("""
 """)
 TRAINED = text("""
     select threshold from calibration
-    where tenant = :tenant and family = :family and version = :version and source = 'training'
+    where tenant = :tenant and family = :family and version = :version and source <> 'labels'
     order by made desc limit 1
 """)
 
@@ -51,10 +51,13 @@ COURSE = "course"
 
 
 class Source(StrEnum):
-    """What a threshold was set from."""
+    """What a threshold was set from. Training: the calm that its version was learned on; calm: the tenant's own, for a
+    version that learned from another.
+    """
 
     TRAINING = "training"
     LABELS = "labels"
+    CALM = "calm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ async def told(tenant: str, db: Connection, incidents: Sequence[str]) -> list[To
 
 
 async def trained(tenant: str, db: Connection, of: Calibrated) -> float:
-    """The threshold that training set for that version last; its own, where only labels set one."""
+    """The threshold that calm set for that version last; its own, where only labels set one."""
     found = await db.execute(TRAINED, {"tenant": tenant, "family": of.family, "version": of.version})
     value: float | None = found.scalar_one_or_none()
     return of.threshold if value is None else value

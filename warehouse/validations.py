@@ -18,6 +18,8 @@ SUBJECT = "disagreement"
 PROBATION = "probation"
 #: In the plan of a validation that was begun anew: which one has ended without an observation. Nobody waits for it.
 ANEW = "anew"
+#: In the plan of what is no comparison: the champion cannot score, and the challenger has passed the gate without it.
+SILENT = "silent"
 COLUMNS = "id, family, champion, challenger, plan, started, promoted, taken_back"
 BEGIN = text("""
     insert into validation (tenant, id, family, champion, challenger, plan, started)

@@ -15,7 +15,7 @@ from ml.champion import Champion
 from policy.grouping import REACH
 from soundstage.simulator.telemetry import Simulation
 from soundstage.simulator.wish import Wish
-from tasks.prove import champion_of, prove
+from tasks.prove import prove, rival_of
 from tasks.publish import publish
 from tasks.shadow import Page, pages
 from tasks.train import LEARNED_DAYS, Stretch, budget_of, calibrated, chains_of, learn, read_frame
@@ -152,7 +152,7 @@ async def sabotage(
     for seed in range(SEEDS):
         lesson = learn(SABOTAGED, frames[0], frames[1], seed=seed, phases=stretch.phases)
         calibration = calibrated([lesson], world.topology, stretch, families=len(world.families), seed=seed)
-        champion = champion_of(tracking_uri, SABOTAGED)
+        champion = rival_of(tracking_uri, SABOTAGED).detector
         verdict = prove(lesson, calibration, champion, stretch, groups, len(world.families), seed=seed)
         if verdict.passed:
             break

@@ -114,6 +114,10 @@ async def test_a_challenger_is_held_by_the_cases_that_get_worse_and_by_those_tha
     assert missed.endswith("-> missed")
     assert await held(deaf, at(ILL[1] - 1)) == [], "the incident was not over by then"
     assert await held(shrill) == ["calm: 0 -> 1 false pages"]
+    alone = [
+        list(await held_by_cases(tenant, settings, warehouse, "transcode", None, each, LATER)) for each in contenders
+    ]
+    assert alone == [[], [], ["lagging: missed, as it is without a champion"], ["calm: 0 -> 1 false pages"]]
     (library / "calm" / FILE).write_text("[]", encoding="utf-8")
     assert [each.partition(":")[0] for each in await held(deaf)] == ["lagging", "calm"]
     with pytest.raises(ModelError, match=r"1 cases in .* cannot be replayed; mend them, or remove their folders"):

@@ -18,7 +18,7 @@ from ml import registry, versions
 from ml.kinds import kinds
 from tasks.fetch import Bench
 from tasks.promote import promote
-from tasks.prove import champion_of, prove
+from tasks.prove import prove, rival_of
 from tasks.publish import publish
 from tasks.search import train_best
 from tasks.train import Stretch, calibrated, platform_of, score_matrix
@@ -138,8 +138,8 @@ async def test_a_file_in_the_folder_of_kinds_is_all_that_a_kind_needs(
             *(warehouse, calm, "transcode", PARTS, [0, 1], 1), seed=1, kind=farthest, effort=calm.profile.search
         )
         calibration = calibrated([lesson], await platform_of(warehouse, calm), calm, families=1, seed=1)
-        champion = await asyncio.to_thread(champion_of, mlflow.url, "transcode")
-        verdict = prove(lesson, calibration, champion, calm, [0, 1], 1, seed=1)
+        rival = await asyncio.to_thread(rival_of, mlflow.url, "transcode")
+        verdict = prove(lesson, calibration, rival.detector, calm, [0, 1], 1, seed=1)
         now = calm.end + timedelta(minutes=len(made))
         made.append(await publish(warehouse, mlflow.url, calm, lesson, calibration, verdict=verdict, seed=1, now=now))
     assert [each.standing for each in made] == ["champion", "challenger"]

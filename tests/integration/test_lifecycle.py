@@ -8,30 +8,36 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from console.cli import app
 from feature_store.definitions import floors, names
+from flows.promotion import promote_due
+from flows.validation import looked_at
 from ml import registry, versions
 from ml.calibration import Calibration
 from ml.detectors.isolation_forest import ForestDetector
 from ml.kinds import model_name
 from tasks.promote import promote, rollback
-from tasks.prove import Verdict, champion_of, prove
+from tasks.prove import Rival, Verdict, beside, prove, rival_of
 from tasks.publish import Trained, publish
 from tasks.train import Lesson, Stretch, calibrated, platform_of, train
 from tests.conftest import Database
-from tests.integration.promoting import forget_aliases
+from tests.integration.promoting import asks, forget_aliases
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
 from tests.integration.test_model_lineage import EDGE
 from tests.integration.test_training import PARTS, START, TRAINING, calm
 from tonewatch.errors import ModelError, WarehouseAway
-from warehouse import audit, calibrations, lineage
+from tonewatch.settings import Settings
+from warehouse import answers, audit, calibrations, lineage
+from warehouse.answers import Answer
 from warehouse.database import Connection, Warehouse
 
 __all__ = ["calm"]  # a fixture
@@ -55,8 +61,8 @@ def clean(mlflow: Mlflow) -> None:
 async def trained(
     warehouse: Warehouse, url: str, stretch: Stretch, lesson: Lesson, calibration: Calibration
 ) -> tuple[Trained, Verdict]:
-    champion = await asyncio.to_thread(champion_of, url, FAMILY)
-    verdict = prove(lesson, calibration, champion, stretch, [0, 1], 1, seed=1)
+    rival = await asyncio.to_thread(rival_of, url, FAMILY)
+    verdict = beside(rival, prove(lesson, calibration, rival.detector, stretch, [0, 1], 1, seed=1))
     now = stretch.end
     return await publish(warehouse, url, stretch, lesson, calibration, verdict=verdict, seed=1, now=now), verdict
 
@@ -175,21 +181,50 @@ async def test_what_finds_less_is_refused_and_touches_neither_champion_nor_thres
 
 
 @pytest.mark.usefixtures("clean")
-async def test_a_first_model_that_can_find_nothing_is_refused_and_a_damaged_champion_is_no_rival(
+async def test_a_first_model_that_can_find_nothing_is_refused(
     warehouse: Warehouse, calm: Stretch, lesson: tuple[Lesson, Calibration], mlflow: Mlflow
 ) -> None:
     made, calibration = lesson
     highest = {FAMILY: replace(calibration.thresholds[FAMILY], value=1.0)}
     verdict = prove(made, replace(calibration, thresholds=highest), None, calm, [0, 1], 1, seed=1)
     assert (verdict.passed, verdict.reason) == (False, "finds none of 120 injected anomalies")
-    await trained(warehouse, mlflow.url, calm, *lesson)
-    judging = champion_of(mlflow.url, FAMILY)
-    assert judging is not None
+
+
+@pytest.mark.usefixtures("clean")
+async def test_a_champion_that_cannot_score_is_no_rival_and_no_training_takes_its_place(
+    warehouse: Warehouse, calm: Stretch, lesson: tuple[Lesson, Calibration], mlflow: Mlflow, tmp_path: Path
+) -> None:
+    judging, _ = await trained(warehouse, mlflow.url, calm, *lesson)
+    found = rival_of(mlflow.url, FAMILY)
+    assert (found.version, found.detector is not None) == (judging.version, True)
     retired = {calibrations.model_version(FAMILY, judging.version)}
-    assert champion_of(mlflow.url, FAMILY, retired) is None, "what may not score is no rival"
+    assert rival_of(mlflow.url, FAMILY, retired) == Rival(judging.version, None, "it is retired")
     spoil(mlflow.folder)
-    assert champion_of(mlflow.url, FAMILY) is None
-    assert (await trained(warehouse, mlflow.url, calm, *lesson))[0].standing == "champion"
+    made, verdict = await trained(warehouse, mlflow.url, calm, *lesson)
+    why = verdict.silent
+    assert why.startswith(f"the champion {judging.version} cannot score here: ")
+    assert (made.standing, made.gate.endswith(f"injected anomalies; {why}")) == ("challenger", True)
+    assert registry.champion_versions(mlflow.url)[FAMILY] == judging.version
+    later, _ = await trained(warehouse, mlflow.url, calm, *lesson)
+    assert later.standing == "challenger"
+
+    chosen = Settings(profile="demo", state_dir=tmp_path, mlflow_tracking_uri=mlflow.url)
+    pair, whose = (FAMILY, judging.version, later.version), [calm.tenant]
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        await asks(warehouse, calm.tenant)
+        first, told = [await looked_at(chosen, warehouse, pair, whose, LATER, 28) for _ in range(2)]
+        assert first == told
+        assert (told["answer"], told["final"], told["reasons"]) == ("better", True, why)
+        (answer,) = (await promote_due(whose, warehouse, chosen, LATER))[0].values()
+        assert answer.startswith("waits for an answer until ")
+        assert registry.champion_versions(mlflow.url)[FAMILY] == judging.version
+        waiting = await answers.waiting(calm.tenant, warehouse, FAMILY, later.version)
+        await answers.answer(calm.tenant, warehouse, Answer(waiting.id, True, "ann", ""), LATER)
+        assert list((await promote_due(whose, warehouse, chosen, LATER))[0].values()) == ["yes"]
+    assert registry.champion_versions(mlflow.url)[FAMILY] == later.version
+    async with warehouse.as_tenant(calm.tenant) as db:
+        (line, *_) = [each for each in await audit.read(calm.tenant, db, 9) if each.what == "model.promote"]
+    assert (line.who, line.before, line.reason) == ("validation", {"champion": judging.version}, why)
 
 
 class Breaking(Warehouse):

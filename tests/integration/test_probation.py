@@ -12,6 +12,7 @@ from flows.probation import look
 from flows.promotion import promote_due
 from ml import registry, versions
 from ml.kinds import model_name, parsed
+from tasks.fetch import Bench
 from tasks.promote import promote
 from tasks.shadow import found_within, piece_of
 from tests.integration.furnished import LINEAGE
@@ -154,6 +155,24 @@ async def test_a_champion_whose_artefact_is_damaged_is_taken_back(
     assert (failed, row["answer"]) == ([], "taken back")
     assert "were changed or damaged" in row["reasons"]
     assert registry.champion_versions(mlflow.url)[FAMILY] == before
+
+
+async def test_a_champion_that_was_taken_back_judges_no_more_where_the_one_before_is_retired(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
+) -> None:
+    before, after = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=2)
+    (row,), _ = await look([tenant], warehouse, chosen, NOON + when(1))
+    assert row["answer"] == "taken back"
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await calibrations.newest(tenant, db)
+    retired = {calibrations.model_version(FAMILY, before)}
+    bench = Bench(tenant, mlflow.url)
+    assert (await asyncio.to_thread(bench.champions, mine))[FAMILY].version == before
+    assert FAMILY not in await asyncio.to_thread(bench.champions, mine, retired)
+    for number, wanted in enumerate((after, before), start=2):
+        now = NOON + when(number)
+        await promote(tenant, warehouse, mlflow.url, FAMILY, wanted, who="ann", reason="", now=now, proven=False)
+    assert registry.has_judged(mlflow.url, FAMILY, after), "a person wanted it all the same"
 
 
 async def test_a_champion_that_breaks_nothing_is_kept_when_its_probation_is_over(

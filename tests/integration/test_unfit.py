@@ -8,19 +8,20 @@ from datetime import timedelta
 
 import pytest
 
-from flows.validation import validated
+from flows.validation import contest_of, validated
 from ml import registry, versions
 from ml.kinds import model_name
+from tests.conftest import new_tenant
 from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
 from tests.integration.test_model_lineage import EDGE
 from tests.integration.test_probation import FAMILY, clean
 from tests.integration.test_validation import when
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, ModelUncalibrated
 from tonewatch.records import Entity
 from tonewatch.settings import Settings
-from warehouse import calibrations, entities, lineage, samples, validations
+from warehouse import calibrations, cursors, entities, lineage, samples, tenants, validations
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -94,6 +95,40 @@ async def test_a_champion_that_no_longer_fits_is_no_fault_of_its_challenger(
     with pytest.raises(ModelError, match="other feature definitions"):
         await validated(chosen, warehouse, pair, [tenant], when(1))
     assert versions.challenger(mlflow.url, FAMILY) == pair[2]
+
+
+async def beside(warehouse: Warehouse, pair: tuple[str, str, str], profile: str) -> str:
+    """A further tenant with a threshold for both, of whose platform nothing was stored yet."""
+    name = await new_tenant(warehouse)
+    family, *both = pair
+    own = [Calibrated(family, each, NOON, 0.7, 0.6, 0.8, 0.69, 0.01, "seen", Source.CALM, "calm") for each in both]
+    async with warehouse.as_tenant(name) as db:
+        await calibrations.put(name, db, own)
+        await tenants.watch_by(name, db, profile)
+    return name
+
+
+async def test_tenants_whose_day_is_as_long_judge_together(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow)
+    like, longer, light = [await beside(warehouse, pair, each) for each in ("demo", "platform", "station")]
+    assert list((await contest_of(chosen, warehouse, *pair, [tenant, like])).pairs) == [tenant, like]
+    assert list((await contest_of(chosen, warehouse, *pair, [tenant, like, longer, light])).pairs) == [longer]
+    with pytest.raises(ModelUncalibrated) as told:
+        await contest_of(chosen, warehouse, *pair, [light])
+    assert light not in str(told.value), "it is written in the rows of every tenant"
+
+
+async def test_a_tenant_on_which_the_champion_fails_keeps_no_other_from_being_gone_through(
+    warehouse: Warehouse, tenant: str, mlflow: Mlflow
+) -> None:
+    chosen, pair = await rivals(warehouse, tenant, mlflow, brittle=True)
+    quiet = await beside(warehouse, pair, "demo")
+    with pytest.raises(ModelError, match="fails"):
+        await validated(chosen, warehouse, pair, [tenant, quiet], when(1))
+    for name, reached in ((tenant, False), (quiet, True)):
+        async with warehouse.as_tenant(name) as db:
+            (kept,) = await validations.listed(name, db)
+            assert (await cursors.get(name, db, f"validation:{kept.id}") is not None) == reached
 
 
 async def test_a_champion_that_fails_costs_no_challenger_its_turn(

@@ -1,0 +1,74 @@
+"""Thresholds for what another tenant trained, set once by the own calm: on a real PostgreSQL and a real MLflow."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tasks.adopt import adopt
+from tests.conftest import new_tenant
+from tests.integration.promoting import version
+from tests.integration.servers import Mlflow
+from tests.unit.transcoders import NOON, PARTS, at, telemetry
+from tonewatch.records import Entity
+from tonewatch.settings import load_profile
+from warehouse import audit, calibrations, entities, samples, tenants
+from warehouse.calibrations import Calibrated, Source
+from warehouse.database import Warehouse
+
+pytestmark = pytest.mark.timeout(300)
+FAMILY = "transcode"
+#: Two of its days, after which it is asked.
+DAYS = int(2 * load_profile("demo").day_seconds)
+NOW = at(DAYS)
+
+
+@pytest.fixture
+async def other(warehouse: Warehouse) -> str:
+    """A tenant with two calm days, which has trained nothing."""
+    name = await new_tenant(warehouse)
+    async with warehouse.as_tenant(name) as db:
+        await entities.save(name, db, [Entity(part, FAMILY) for part in PARTS], NOON)
+        await samples.append(name, db, telemetry(0, DAYS))
+    return name
+
+
+async def rows(warehouse: Warehouse, tenant: str) -> list[Calibrated]:
+    async with warehouse.as_tenant(tenant) as db:
+        return await calibrations.newest(tenant, db)
+
+
+async def test_a_threshold_is_set_once_and_a_model_that_fails_keeps_no_other_from_its_own(
+    warehouse: Warehouse, tenant: str, other: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    brittle, good = [
+        await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed, brittle=seed == 1) for seed in (1, 2)
+    ]
+    held = [(FAMILY, brittle), (FAMILY, good), ("edge", "1")]
+    assert await adopt(other, warehouse, mlflow.url, held, NOW - timedelta(seconds=1)) == [], "it is not known so long"
+    (made,) = await adopt(other, warehouse, mlflow.url, held, NOW)
+    assert (made.version, made.source, made.made) == (good, Source.CALM, NOW)
+    assert 0 < made.threshold < 1
+    assert f"{other} has no threshold for {FAMILY} {brittle} yet: it fails on this platform's rows" in caplog.text
+    assert await adopt(other, warehouse, mlflow.url, [(FAMILY, good)], NOW) == []
+    assert await rows(warehouse, other) == [made]
+    assert await rows(warehouse, tenant) == []
+    async with warehouse.as_tenant(other) as db:
+        (line,) = [line for line in await audit.read(other, db, 9) if line.what == "calibration.adopt"]
+        assert await calibrations.trained(other, db, made) == made.threshold
+    assert (line.subject, line.after) == (made.model_version, {"threshold": made.threshold})
+
+
+@pytest.mark.parametrize("why", ["no models", "own"])
+async def test_nothing_is_set_where_none_is_wanted(
+    warehouse: Warehouse, other: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    one = await asyncio.to_thread(version, mlflow.url, other if why == "own" else "theirs", FAMILY, 3)
+    if why == "no models":
+        async with warehouse.as_tenant(other) as db:
+            await tenants.watch_by(other, db, "station")
+    late = NOW + timedelta(days=3)  # a station's days are whole ones
+    assert await adopt(other, warehouse, mlflow.url, [(FAMILY, one)], late) == []
+    assert "has no threshold" not in caplog.text, "nothing was tried"
