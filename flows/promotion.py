@@ -148,8 +148,8 @@ async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
 
 
 async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> str:
-    """As far as it goes. Raises ModelError: MLflow is away, or another promotion is under way; SettingsError: of a
-    tenant that takes part nobody knows how it is watched, nor whether it wants to be asked.
+    """As far as it goes. Raises ModelError: MLflow is away, another promotion is under way, or the settings of a tenant
+    that takes part cannot be read.
     """
     of = due.validation
     due = replace(due, profiles=await _profiles(due.tenants, warehouse))
@@ -174,8 +174,14 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
 async def _profiles(whose: Sequence[str], warehouse: Warehouse) -> dict[str, Profile]:
     found = {}
     for tenant in whose:
-        async with warehouse.as_tenant(tenant) as db:
-            found[tenant] = await tenants.profile(tenant, db)
+        try:
+            async with warehouse.as_tenant(tenant) as db:
+                found[tenant] = await tenants.profile(tenant, db)
+        except SettingsError as error:  # whose words may hold an address: they stay out of Prefect
+            log.warning("the settings of %s cannot be read: %s", tenant, error)
+            raise ModelError(
+                f"the settings of {tenant} cannot be read: nobody knows whether it wants to be asked"
+            ) from error
     return found
 
 
