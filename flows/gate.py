@@ -45,8 +45,6 @@ from warehouse.database import Warehouse
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 PASSED, REFUSED = "passed", "refused"
-#: Of the cases that got worse, so many are named in a version's tag; all are in the run's artifact.
-NAMED = 10
 #: What of a recording's own is how it was read. The rest is judgement: a change of the profile may change it.
 READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 
@@ -169,7 +167,8 @@ class Ruling:
 async def replay_gate(
     family: str, challenger: str | None = None, tenants: list[str] | None = None, as_of: datetime | None = None
 ) -> dict[str, Any]:
-    """Hold a family's challenger against the tenants' recorded cases; the version is tagged with what they say.
+    """Hold a family's challenger against the tenants' recorded cases; the version is tagged with what they say. Which
+    case gets worse is in the log and in what is returned.
 
     challenger: a version (default: the registry's challenger); tenants: whose cases (default: the tenant of the
     settings). Raises ModelError: there is nothing to be compared, a version does not fit, or MLflow is away.
@@ -189,11 +188,15 @@ async def replay_gate(
         await warehouse.close()
     verdict, reason = _verdict(champion, rulings)
     await asyncio.to_thread(_tag, settings.mlflow_tracking_uri or "", family, version, verdict, reason)
+    for tenant, each in rulings.items():
+        for case, why in each.worse.items():  # people choose the names of cases: they stay out of MLflow and Prefect
+            log.warning("%s %s, case %s of %s: %s", family, version, case, tenant, why)
     rows = _rows(rulings)
     words = f"{family} {version} is {verdict} by the recorded cases: {reason}"
     await acreate_table_artifact(rows, key="replay-gate", description=words)
     get_run_logger().log(logging.WARNING if verdict == REFUSED else logging.INFO, words)
-    return {"family": family, "champion": champion, "challenger": version, "verdict": verdict, "cases": rows}
+    worse = {tenant: dict(each.worse) for tenant, each in rulings.items()}
+    return {"family": family, "champion": champion, "challenger": version, "verdict": verdict, "worse": worse}
 
 
 async def held_by_cases(
@@ -216,10 +219,11 @@ async def held_by_cases(
     """
     ruling = await ruled(tenant, settings, warehouse, family, champion, challenger, now)
     if ruling.broken and ruling.broken == ruling.worse:
-        told = "; ".join(f"{case}: {why}" for case, why in ruling.broken.items())
+        for case, why in ruling.broken.items():
+            log.warning("%s %s waits for case %s of %s: %s", family, challenger, case, tenant, why)
         raise ModelError(
             f"{family} {challenger} waits: {len(ruling.broken)} cases in {settings.cases_dir / tenant} cannot be "
-            f"replayed; mend them, or remove their folders ({told})"
+            "replayed; mend them, or remove their folders (the log names them)"
         )
     if ruling.cases:
         verdict, reason = _verdict(champion, {tenant: ruling})
@@ -383,20 +387,25 @@ def _tag(tracking_uri: str, family: str, version: str, verdict: str, reason: str
 
 
 def _verdict(champion: str | None, rulings: Mapping[str, Ruling]) -> tuple[str, str]:
-    """Passed or refused, and why in words."""
-    worse = [f"{tenant}/{case}: {why}" for tenant, each in rulings.items() for case, why in each.worse.items()]
+    """Passed or refused, and why: figures alone."""
+    worse = sum(len(each.worse) for each in rulings.values())
     count = sum(each.cases for each in rulings.values())
-    more = f"; and {len(worse) - NAMED} more" if len(worse) > NAMED else ""
+    rival = f"by {champion}" if champion is not None else "without a model of the family"
     if worse:
-        return REFUSED, f"{len(worse)} of {count} cases get worse than by {champion}: {'; '.join(worse[:NAMED])}{more}"
-    return PASSED, f"none of {count} cases gets worse than by {champion}"
+        return REFUSED, f"{worse} of {count} cases get worse than {rival}"
+    return PASSED, f"none of {count} cases gets worse than {rival}"
 
 
 def _rows(rulings: Mapping[str, Ruling]) -> list[dict[str, Any]]:
-    """A line per tenant, and one for each case that gets worse."""
-    rows: list[dict[str, Any]] = []
-    for tenant, each in rulings.items():
-        words = each.note or f"{each.cases} cases, {len(each.worse)} get worse, {each.better} better"
-        rows.append({"tenant": tenant, "case": "", "why": words})
-        rows += [{"tenant": tenant, "case": case, "why": why} for case, why in each.worse.items()]
-    return rows
+    """A line per tenant."""
+    return [
+        {
+            "tenant": tenant,
+            "cases": each.cases,
+            "worse": len(each.worse),
+            "broken": len(each.broken),
+            "better": each.better,
+            "note": each.note,
+        }
+        for tenant, each in rulings.items()
+    ]

@@ -121,8 +121,8 @@ async def _looked_at(
         return row | await _without_rival(each, warehouse, f"{gone} is retired", now)
     try:
         kept, answer = await _held_against(each, warehouse, settings, now, days)
-    except ModelUncalibrated as error:
-        return row | await _without_rival(each, warehouse, str(error), now)
+    except ModelUncalibrated:  # whose words name every tenant
+        return row | await _without_rival(each, warehouse, "no tenant has thresholds for both", now)
     except ModelUnfit as error:
         if not await fits(settings, of.family, str(of.before)):  # it would be no better
             return row | await _without_rival(each, warehouse, str(error), now)
@@ -185,12 +185,17 @@ async def _until(each: Watched, warehouse: Warehouse, days: float) -> datetime:
 async def _over(
     each: Watched, warehouse: Warehouse, settings: Settings, champion: str | None, now: datetime
 ) -> dict[str, str]:
-    """Another is champion: because of a run that took it back and died right after, or because people wanted so."""
+    """Another is champion: because of a run that took it back and died right after, or because people wanted so.
+
+    Raises ModelError: a run takes it back at this moment, or has died in it and is not settled yet.
+    """
     of, tenant = each.promotion, each.tenants[0]
     async with warehouse.as_tenant(tenant) as db:
         every = await promotions.listed(tenant, db)
     backs = [row for row in every if (row.who, row.family, row.before) == (WHO, of.family, of.version)]
     back = next((row for row in backs if row.state is Stage.DONE and row.asked >= each.since), None)
+    if back is None and any(row.state is Stage.INTENDED for row in backs):
+        raise ModelError(f"another run takes {of.family} {of.version} back at this moment")
     if back is None:
         await _ended(each, warehouse, Stage.SUPERSEDED, f"{champion} is champion now", now)
         return {"answer": "superseded"}

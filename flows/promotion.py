@@ -3,6 +3,8 @@ by itself.
 
 First the recorded incidents are asked whether any gets worse, then, where the tenant's profile wants it, a person; then
 the alias moves. Where it stands is in rows: any run carries on from there, and Prefect being away holds nothing up.
+What a person wrote, and what a case is called, stays in the rows of its tenant: others, MLflow and Prefect are told a
+code (tasks/propose.py).
 """
 
 from __future__ import annotations
@@ -10,22 +12,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRunInput
 from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from prefect.states import Cancelled
+from pydantic import Field, ValidationError
 
 from flows.gate import held_by_cases
 from ml.ab_plan import Answer
 from tasks.promote import champion_of, move, settle
-from tasks.propose import UNANSWERED, end, proposal, propose, tell
+from tasks.propose import AGAIN, RETIRED, UNANSWERED, WORSE, code, end, proposal, propose, tell
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ActRefused, ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, addressed, read
@@ -37,9 +43,11 @@ from warehouse.validations import Validation
 
 DEPLOYMENT = "promotion/promotion"
 OTHERWISE = "it was made champion otherwise"
-RETIRED = "it is retired: it may not score any more"
 #: Of rows of a validation whose challenger has become champion by them.
 JUDGED = frozenset({Stage.PROBATION, Stage.KEPT, Stage.TAKEN_BACK})
+#: By what name Prefect keeps what was typed into the form of a run that was suspended under the key ANSWER.
+ANSWER = "answer"
+TYPED = f"suspended-{ANSWER}-response"
 log = logging.getLogger(__name__)
 
 
@@ -47,22 +55,20 @@ class Approval(RunInput):
     """What a person says to the model, in Prefect. who: a name, as it is to stand in the audit."""
 
     approve: bool
-    who: str
+    who: Annotated[str, Field(min_length=1, max_length=100)]
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A validation that ended better, and the tenants that take part in it, each with its profile."""
+    """A validation that ended better, and the tenants that take part in it, whose rows are written; each has its
+    profile once it is carried on.
+    """
 
     validation: Validation
     reasons: Sequence[str]
-    profiles: dict[str, Profile]
-
-    @property
-    def tenants(self) -> list[str]:
-        """Whose rows are written."""
-        return list(self.profiles)
+    tenants: list[str]
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
 
 @flow(name="promotion", flow_run_name="promotion", log_prints=False)
@@ -86,7 +92,7 @@ async def promotion(
     warehouse = Warehouse.from_settings(settings)
     try:
         if asked is not None:
-            await _heard(asked_tenant or whose[0], warehouse, asked, now)
+            await _heard(asked_tenant or whose[0], whose, warehouse, asked, now)
         told, failed = await promote_due(whose, warehouse, settings, now)
     finally:
         await warehouse.close()
@@ -136,15 +142,17 @@ async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
                 last = await validations.newest(tenant, db, each.id)
                 if last is None or not last.final or last.answer != Answer.BETTER:
                     continue
-                profile = await tenants.profile(tenant, db)
                 open_ |= {each.id} if each.promoted is None else set()
-                found.setdefault(each.id, Due(each, last.reasons, {})).profiles[tenant] = profile
+                found.setdefault(each.id, Due(each, last.reasons, [])).tenants.append(tenant)
     return sorted((found[name] for name in open_), key=lambda each: (each.validation.started, each.validation.id))
 
 
 async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> str:
-    """As far as it goes. Raises ModelError: MLflow is away, or another promotion is under way."""
+    """As far as it goes. Raises ModelError: MLflow is away, another promotion is under way, or the settings of a tenant
+    that takes part cannot be read.
+    """
     of = due.validation
+    due = replace(due, profiles=await _profiles(due.tenants, warehouse))
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
     rows = await _proposed(due, warehouse, settings, now)
     stages = {row.state for row in rows.values()}
@@ -163,10 +171,25 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
     return await _moved(due, rows, warehouse, settings, now)
 
 
+async def _profiles(whose: Sequence[str], warehouse: Warehouse) -> dict[str, Profile]:
+    found = {}
+    for tenant in whose:
+        try:
+            async with warehouse.as_tenant(tenant) as db:
+                found[tenant] = await tenants.profile(tenant, db)
+        except SettingsError as error:  # whose words may hold an address: they stay out of Prefect
+            log.warning("the settings of %s cannot be read: %s", tenant, error)
+            raise ModelError(
+                f"the settings of {tenant} cannot be read: nobody knows whether it wants to be asked"
+            ) from error
+    return found
+
+
 def _ending(
     of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime, *, retired: bool
 ) -> tuple[Stage, str] | None:
-    """How it ends without a move, and why; None: it goes on. What judges already is refused no more.
+    """How it ends without a move, and why, as everybody may read it; None: it goes on. What judges already is refused
+    no more.
 
     retired: whether the challenger may score no more for one of the tenants.
     """
@@ -175,7 +198,7 @@ def _ending(
         return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
     if stages & JUDGED:
         return Stage.SUPERSEDED, f"{champion} is champion now"
-    no = next((row.told for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
+    no = next((code(row.told) for row in rows.values() if row.state in {Stage.REJECTED, Stage.REFUSED}), "")
     if no or retired or any(_expired(row, now) for row in rows.values()):
         return Stage.REFUSED, no or (RETIRED if retired else UNANSWERED)
     if champion != of.champion:
@@ -194,23 +217,26 @@ async def _retired(due: Due, warehouse: Warehouse) -> bool:
 
 
 async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> dict[str, Promotion]:
-    """Each tenant's row, made where it is new: what the replay gate holds, nobody is asked about."""
+    """Each tenant's row, made where it is new: what the replay gate holds is rejected, and nobody is asked about it."""
     name = proposal(due.validation, due.reasons, now, ask=False).id
     rows = await _rows(due.tenants, warehouse, name)
     new = [tenant for tenant in due.tenants if tenant not in rows]
     worse = await _worse(due, new, warehouse, settings, now)
+    told = next((code(why) for why in worse.values()), "")
     for tenant in new:
         made = proposal(due.validation, due.reasons, now, ask=due.profiles[tenant].approve_models and not worse)
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await propose(tenant, db, made, channels)
             if worse:
-                await end(tenant, db, made, Stage.REFUSED, worse, channels, now)
+                await promotions.change(tenant, db, name, Stage.REJECTED, now, worse.get(tenant, told))
     rows = await _rows(due.tenants, warehouse, name)
     for tenant, row in rows.items():
-        if row.state is Stage.WAITING and not row.flow_run and not _expired(row, now):
-            await _ask_in_prefect(tenant, due.tenants, warehouse, row)
-        elif row.state is not Stage.WAITING and row.flow_run:
+        if row.state is Stage.WAITING:
+            await _asked(tenant, due.tenants, warehouse, row, now)
+    rows = await _rows(due.tenants, warehouse, name)
+    for row in rows.values():
+        if row.state is not Stage.WAITING and row.flow_run:
             await _tell_prefect(row)
     return rows
 
@@ -225,19 +251,23 @@ async def _rows(whose: Sequence[str], warehouse: Warehouse, name: str) -> dict[s
     return found
 
 
-async def _worse(due: Due, whose: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime) -> str:
-    """Why it may not be promoted, or empty: what a guard took back, and what makes a recorded incident worse."""
+async def _worse(
+    due: Due, whose: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime
+) -> dict[str, str]:
+    """Why it may not be promoted, by the tenant that has it so, or nothing: what a guard took back, and what makes a
+    recorded incident worse.
+    """
     of = due.validation
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             before = promotions.taken_back(await promotions.listed(tenant, db), of.family, of.challenger)
         if before is not None:
-            return f"it was champion before and was taken back: {before.told}"
+            return {tenant: f"{AGAIN}: {before.told}"}
         champion = None if validations.SILENT in of.plan else of.champion
         held = await held_by_cases(tenant, settings, warehouse, of.family, champion, of.challenger, now)
         if held:
-            return f"recorded incidents get worse: {', '.join(held)}"
-    return ""
+            return {tenant: f"{WORSE}: {', '.join(held)}"}
+    return {}
 
 
 async def _moved(due: Due, rows: dict[str, Promotion], warehouse: Warehouse, settings: Settings, now: datetime) -> str:
@@ -273,15 +303,23 @@ async def _ended(
         from ml import versions
 
         of, uri = due.validation, settings.mlflow_tracking_uri or ""
-        await asyncio.to_thread(versions.dismiss, uri, of.family, of.challenger, f"better, and not promoted: {why}")
+        verdict = f"better, and not promoted: {why}; promotion {proposal(of, (), now, ask=False).id}"
+        await asyncio.to_thread(versions.dismiss, uri, of.family, of.challenger, verdict)
     for tenant, row in rows.items():
         if row.state is Stage.PROBATION:
             continue
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
-            await end(tenant, db, row, *how, channels, now)
+            await end(tenant, db, row, stage, _own(row, stage, why), channels, now)
         if row.flow_run:
-            await _tell_prefect(row)
+            await _tell_prefect(replace(row, state=stage))
+
+
+def _own(row: Promotion, stage: Stage, why: str) -> str:
+    """Why it has ended, in the row of a tenant: who has rejected it reads what was said there."""
+    if row.state is not Stage.REJECTED:
+        return why
+    return row.told if stage is Stage.REFUSED else f"{why}; {row.told}"
 
 
 def _expired(row: Promotion, now: datetime) -> bool:
@@ -291,25 +329,21 @@ def _expired(row: Promotion, now: datetime) -> bool:
 # The answer in Prefect
 
 
-async def _heard(tenant: str, warehouse: Warehouse, asked: str, now: datetime) -> None:
+async def _heard(tenant: str, whose: Sequence[str], warehouse: Warehouse, asked: str, now: datetime) -> None:
     """Wait for a typed answer, in no process, and keep it; one that came too late changes nothing and is told."""
     async with warehouse.as_tenant(tenant) as db:
         row = await promotions.hold(tenant, db, asked)
+        if row is not None:  # who began this run may have died right then, and a person may have begun it
+            row = replace(row, flow_run=str(runtime.flow_run.id))
+            await promotions.asked_of(tenant, db, asked, row.flow_run)
     if row is None or row.state is not Stage.WAITING or row.expires is None:
-        get_run_logger().info("nothing waits for an answer any more: %s", row.told if row else asked)
+        get_run_logger().info("nothing waits for an answer any more: %s", row.state if row else "it is gone")
         return
     seconds = max(1, int((row.expires - now).total_seconds()))
-    said = await asuspend_flow_run(
-        wait_for_input=Approval.with_initial_data(description=_question(row), approve=False, who=""),
-        timeout=seconds,
-        key="answer",
-    )
-    assert said is not None  # noqa: S101 - tells mypy: a run is begun again with its input alone
-    try:
-        told = await answers.answer(tenant, warehouse, answers.Answer(asked, said.approve, said.who, said.reason), now)
-        get_run_logger().info("%s", told.told)
-    except (ActRefused, SettingsError) as error:
-        get_run_logger().warning("%s", error)
+    # Without a value for `who`: a field that has one is not checked.
+    form = Approval.with_initial_data(description=_question(row), approve=False)
+    await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=ANSWER)
+    await _asked(tenant, whose, warehouse, row, now)
 
 
 def _question(row: Promotion) -> str:
@@ -319,10 +353,56 @@ def _question(row: Promotion) -> str:
     )
 
 
-async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
-    """Begin a run that waits for the tenant's answer and then carries on for all that take part, whose yes it is not.
+async def _asked(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion, now: datetime) -> None:
+    """Have a run of Prefect ask: what was typed into it is kept, and another is begun where it can bring no answer."""
+    if row.flow_run and not await _in_vain(tenant, warehouse, row):
+        return
+    if not _expired(row, now):
+        await _ask_in_prefect(tenant, whose, warehouse, row)
 
-    Where Prefect does not take it, the next run tries again."""
+
+async def _in_vain(tenant: str, warehouse: Warehouse, row: Promotion) -> bool:
+    """Whether the run that asks has ended, or was told what is no answer. An answer is kept, whenever it was typed: it
+    lies in Prefect until it is in the row, where the run that was begun again with it has failed, too.
+    """
+    run = UUID(row.flow_run)
+    try:
+        async with get_client() as client:
+            state = (await client.read_flow_run(run)).state  # first: it ends after it was answered
+            typed = await client.filter_flow_run_input(run, TYPED, limit=1, exclude_keys=set())
+    except ObjectNotFound:
+        return True
+    except Exception as error:  # noqa: BLE001 - whatever Prefect's client raises: the next run looks again
+        log.warning("what was said in Prefect of %s %s is not known yet: %r", row.family, row.version, error)
+        return False
+    if typed:
+        return not await _kept(tenant, warehouse, row, typed[0])
+    return state is not None and state.is_final() and not state.is_cancelled()  # who cancels it wants no other
+
+
+async def _kept(tenant: str, warehouse: Warehouse, row: Promotion, typed: FlowRunInput) -> bool:
+    """Keep what was typed; False: it is no answer. Prefect took it in time, however late it is looked at."""
+    assert row.expires is not None  # noqa: S101 - what waits has a time until when
+    at = min(typed.created or row.asked, row.expires - timedelta.resolution)
+    try:
+        form = Approval(**typed.decoded_value)
+        said = answers.Answer(row.id, form.approve, form.who, form.reason)
+        await answers.answer(tenant, warehouse, said, at)
+    except (ValidationError, SettingsError) as error:
+        log.warning("what was typed in Prefect of %s %s is no answer: %s", row.family, row.version, error)
+        return False
+    except ActRefused as error:  # another way was quicker
+        log.info("%s", error)
+    return True
+
+
+async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
+    """Begin a run that waits for the tenant's answer and then carries on for all that take part, whose yes it is not;
+    where one was begun before, another.
+
+    Where Prefect does not take it, the next run tries again.
+    """
+    before = f"-{row.flow_run}" if row.flow_run else ""
     try:
         run = await arun_deployment(
             DEPLOYMENT,
@@ -330,7 +410,7 @@ async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehous
             timeout=0,
             as_subflow=False,
             tags=[tenant, "approval"],
-            idempotency_key=f"{tenant}-{row.id}",
+            idempotency_key=f"{tenant}-{row.id}{before}",
         )
     except Exception as error:  # noqa: BLE001 - whatever Prefect's client raises: link and command line ask as well
         log.warning("Prefect does not ask about %s %s yet: %r", row.family, row.version, error)
@@ -340,11 +420,16 @@ async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehous
 
 
 async def _tell_prefect(row: Promotion) -> None:
-    """End the run that still waits for an answer which was given elsewhere, and say in it what it was."""
+    """End the run that still waits for an answer which was given elsewhere, and forget what was typed: it is in the row
+    by now, which can be erased.
+    """
     try:
         async with get_client() as client:
             run = await client.read_flow_run(row.flow_run)  # type: ignore[arg-type]
             if run.state is not None and (run.state.is_paused() or run.state.is_scheduled()):
-                await client.set_flow_run_state(run.id, Cancelled(message=row.told or str(row.state)), force=True)
+                told = f"{row.state}: promotion {row.id}"
+                await client.set_flow_run_state(run.id, Cancelled(message=told), force=True)
+            for typed in await client.filter_flow_run_input(run.id, TYPED, limit=1, exclude_keys=set()):
+                await client.delete_flow_run_input(run.id, typed.key)
     except Exception as error:  # noqa: BLE001 - whatever Prefect's client raises: it ends with its time-out as well
         log.warning("the run of Prefect that asks about %s %s is not ended yet: %r", row.family, row.version, error)

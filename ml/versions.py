@@ -128,11 +128,7 @@ def promote(
     before = champion_versions(tracking_uri).get(family)
     if before == version:
         raise ModelError(f"{version} is the champion of {family} already")
-    if instead_of != "" and before != instead_of:
-        raise ModelError(
-            f"{before} has become champion of {family} meanwhile, where {instead_of} was: nothing was changed; look "
-            "again (`tonewatch models list`)"
-        )
+    _refuse_another(family, before, instead_of)
     kind, number = parsed(version)
     name = model_name(family, kind)
     failure = f"{name} version {number} was not made champion"
@@ -148,6 +144,7 @@ def promote(
             if PROMOTED not in client.get_model_version(old_name, old_number).tags:  # it broke off after its own move
                 client.set_model_version_tag(old_name, old_number, PROMOTED, at.isoformat())
             client.set_model_version_tag(name, number, BEFORE, before)
+    _refuse_another(family, champion_versions(tracking_uri).get(family), instead_of)  # each call may have stalled
     registry.promote(tracking_uri, family, version)
     try:
         with server(tracking_uri, f"{name} version {number} is champion, and not noted so", seconds=60) as client:
@@ -159,6 +156,14 @@ def promote(
     except ModelError as error:  # it is champion all the same
         log.warning("%s", error)
     return Moved(family, version, before)
+
+
+def _refuse_another(family: str, champion: str | None, wanted: str | None) -> None:
+    if wanted not in ("", champion):
+        raise ModelError(
+            f"{champion} has become champion of {family} meanwhile, where {wanted} was: nothing was changed; look "
+            "again (`tonewatch models list`)"
+        )
 
 
 def passed(tracking_uri: str, family: str, version: str) -> bool:

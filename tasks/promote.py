@@ -106,9 +106,7 @@ async def move(
             )
         except ModelError as error:
             moved = await _in_doubt(tenants, warehouse, tracking_uri, made, error, now)
-        for tenant in tenants:
-            async with warehouse.as_tenant(tenant) as db:
-                await _complete(tenant, db, made, now, watched=watched)
+        await _landed(tenants, warehouse, tracking_uri, made, now, watched=watched)
     return moved
 
 
@@ -163,6 +161,9 @@ async def _given_up(
     tenant: str, db: Connection, made: Promotion, champion: str | None, why: str, now: datetime
 ) -> None:
     """It has not moved: a validation's is approved as before, while the champion is the one it was held against."""
+    held = await promotions.hold(tenant, db, made.id)
+    if held is None or held.state is not Stage.INTENDED:
+        return  # whoever had the turn next has settled it
     if made.validation and made.what is Move.PROMOTE and champion == made.before:
         await promotions.change(tenant, db, made.id, Stage.APPROVED, now)
     else:
@@ -189,12 +190,39 @@ async def _intend(tenant: str, db: Connection, made: Promotion, now: datetime) -
     await promotions.change(tenant, db, made.id, Stage.INTENDED, now)
 
 
+async def _landed(
+    tenants: Sequence[str], warehouse: Warehouse, tracking_uri: str, made: Promotion, now: datetime, *, watched: bool
+) -> None:
+    """The call came through: complete it for each. Whoever lost the turn meanwhile may have been given up, although the
+    alias moved: the row is open again before anything else is asked, so that it is settled later if that fails.
+
+    Raises ModelError: another is champion since.
+    """
+    given_up = set()
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            if await promotions.reopen(tenant, db, made.id):
+                given_up.add(tenant)
+    champion = await champion_of(tracking_uri, made.family) if given_up else made.version
+    why = f"{champion} has become champion of {made.family} right after {made.version}"
+    for tenant in tenants:
+        async with warehouse.as_tenant(tenant) as db:
+            if tenant in given_up and champion != made.version:
+                await _given_up(tenant, db, made, champion, why, now)
+            else:
+                await _complete(tenant, db, made, now, watched=watched)
+    if champion != made.version:
+        raise ModelError(why)
+
+
 async def _complete(
     tenant: str, db: Connection, made: Promotion, now: datetime, *, watched: bool, note: str = ""
 ) -> None:
-    """The alias has moved: say so in the row and in the audit, together."""
-    stage = Stage.PROBATION if watched else Stage.DONE
-    if not await promotions.change(tenant, db, made.id, stage, now):
+    """The alias has moved: say so in the row and in the audit, together and once."""
+    held = await promotions.hold(tenant, db, made.id)
+    if held is None or held.moved is not None:
+        return  # whoever had the turn next has settled it
+    if not await promotions.change(tenant, db, made.id, Stage.PROBATION if watched else Stage.DONE, now):
         return
     further = {"validation": made.validation} if made.validation else {}
     await audit.write(

@@ -14,7 +14,12 @@ from warehouse.validations import Validation
 
 #: Who promotes what a validation has shown to be better, in the audit.
 WHO = "validation"
+#: Codes: why one was refused, as others than its tenant read it, in their rows, in MLflow and in Prefect.
+NO = "a person said no"
 UNANSWERED = "not approved: nobody had answered by then"
+RETIRED = "it is retired: it may not score any more"
+WORSE = "recorded incidents get worse"
+AGAIN = "it was champion before and was taken back"
 #: States that a notice of a model tells of; "proposed" is loud on every channel.
 PROPOSED, OUTCOME = "proposed", "outcome"
 
@@ -34,6 +39,11 @@ def proposal(of: Validation, reasons: Sequence[str], now: datetime, *, ask: bool
         validation=of.id,
         expires=now + MODELS_WAIT if ask else None,
     )
+
+
+def code(told: str) -> str:
+    """The code of what a row tells of its refusal."""
+    return next((each for each in (UNANSWERED, RETIRED, WORSE, AGAIN) if told.startswith(each)), NO)
 
 
 async def propose(tenant: str, db: Connection, made: Promotion, channels: Sequence[str]) -> bool:

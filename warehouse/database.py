@@ -21,19 +21,25 @@ APP_CONNECTIONS = 5
 DISPATCHER_CONNECTIONS = 2
 POOL_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
+#: A transaction that does nothing for so long is ended: its process hangs, and others wait for what it has locked.
+IDLE_S = 120
 
 # All local to the transaction, so that nothing stays on a pooled connection (a session SET would).
 BEGIN = text("""
     select set_config('app.tenant', :tenant, true), set_config('timezone', 'UTC', true),
         set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true),
-        set_config('idle_in_transaction_session_timeout', '120s', true)
+        set_config('idle_in_transaction_session_timeout', :idle, true)
 """)
 
 
 class Warehouse:
-    """Pools of connections to one PostgreSQL. Connects when first asked, and again after PostgreSQL was away."""
+    """Pools of connections to one PostgreSQL. Connects when first asked, and again after PostgreSQL was away.
 
-    def __init__(self, app_url: str, dispatcher_url: str | None = None) -> None:
+    idle_s: after how many idle seconds a transaction is ended.
+    """
+
+    def __init__(self, app_url: str, dispatcher_url: str | None = None, *, idle_s: int = IDLE_S) -> None:
+        self._idle = f"{idle_s}s"
         self._app = _engine(app_url, APP_CONNECTIONS)
         self._dispatcher = _engine(dispatcher_url, DISPATCHER_CONNECTIONS) if dispatcher_url else None
 
@@ -63,7 +69,7 @@ class Warehouse:
             raise UnknownTenant(f"{tenant!r} is no tenant name: 1 to 40 of a-z, 0-9 and -")
         with translated():
             async with self._app.begin() as db:
-                await db.execute(BEGIN, {"tenant": tenant})
+                await db.execute(BEGIN, {"tenant": tenant, "idle": self._idle})
                 yield db
 
     @asynccontextmanager
@@ -76,7 +82,7 @@ class Warehouse:
             raise WarehouseError("no dispatcher here: set TONEWATCH_DISPATCHER_DATABASE_URL")
         with translated():
             async with self._dispatcher.begin() as db:
-                await db.execute(BEGIN, {"tenant": ""})
+                await db.execute(BEGIN, {"tenant": "", "idle": self._idle})
                 yield db
 
 

@@ -15,8 +15,10 @@ from sqlalchemy import text
 from warehouse.database import Connection
 from warehouse.rows import clean, row, utc
 
+# Who has the turn asks the registry while the transaction is idle: ten calls or so, each three times up to a minute.
 TURN = text("""
-    select pg_try_advisory_xact_lock(hashtextextended('promotion ' || cast(:family as text), 0))
+    select pg_try_advisory_xact_lock(hashtextextended('promotion ' || cast(:family as text), 0)),
+        set_config('idle_in_transaction_session_timeout', '1h', true)
     where cast(:tenant as text) is not null
 """)
 COLUMNS = """id, family, version, before, what, who, reason, validation, state, asked, expires, flow_run, answered_by,
@@ -35,6 +37,10 @@ CHANGE = text("""
         answered_by = coalesce(:answered_by, answered_by), moved = coalesce(:moved, moved),
         ended = coalesce(:ended, ended)
     where tenant = :tenant and id = :id and ended is null
+""")
+REOPEN = text("""
+    update promotion set state = 'intended', ended = null, told = ''
+    where tenant = :tenant and id = :id and ended is not null and moved is null
 """)
 RUN = text("update promotion set flow_run = :run where tenant = :tenant and id = :id")
 
@@ -92,7 +98,9 @@ class Promotion:
 
 
 async def take_turn(tenant: str, db: Connection, family: str) -> bool:
-    """Whether it is the caller's turn to move the family's champion: none else can until its transaction ends."""
+    """Whether it is the caller's turn to move the family's champion: none else can until its transaction ends, which
+    may be idle for an hour.
+    """
     return bool((await db.execute(TURN, {"tenant": tenant, "family": family})).scalar_one())
 
 
@@ -128,6 +136,11 @@ async def change(
     values |= {"moved": utc(at) if stage in {Stage.PROBATION, Stage.DONE} else None}
     values |= {"ended": utc(at) if stage in ENDS else None}
     return (await db.execute(CHANGE, values | {"tenant": tenant, "id": id_})).rowcount == 1
+
+
+async def reopen(tenant: str, db: Connection, id_: str) -> bool:
+    """Let one that was given up be intended again, since its call came through after all; False: it was not."""
+    return (await db.execute(REOPEN, {"tenant": tenant, "id": id_})).rowcount == 1
 
 
 async def asked_of(tenant: str, db: Connection, id_: str, run: str) -> None:

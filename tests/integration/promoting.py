@@ -18,7 +18,7 @@ from ml import registry, versions
 from tasks import promote as promoting
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError
+from tonewatch.errors import ModelError, TonewatchError
 from tonewatch.settings import load_profile
 from warehouse import settings_versions, validations
 from warehouse.database import Warehouse
@@ -112,6 +112,17 @@ def promote_once(url: str, uri: str, tenant: str, family: str, wanted: str, toge
         return ""
 
     told.put((wanted, asyncio.run(main())))
+
+
+def promote_slowly(url: str, uri: str, tenant: str, family: str, wanted: str, idle_s: int, told: Any) -> None:
+    """Promote in a process of its own, whose transactions may be idle for so long; tells what it raised, or nothing."""
+    warehouse = Warehouse(url, idle_s=idle_s)
+    try:
+        asyncio.run(promoting.promote(tenant, warehouse, uri, family, wanted, who="ann", reason="", now=at(100)))
+    except TonewatchError as error:
+        told.put(f"{type(error).__name__}: {error}")
+    else:
+        told.put("")
 
 
 def promote_and_die(url: str, uri: str, tenant: str, family: str, wanted: str, moment: str) -> None:

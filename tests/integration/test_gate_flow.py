@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from flows.gate import held_by_cases
+from flows.promotion import promote_due
 from ml import registry, versions
 from tasks.keep import entity_document
 from tasks.keep_cases import ADDED, SOURCE
-from tests.conftest import Database
+from tests.conftest import Database, new_tenant
+from tests.integration.promoting import better
 from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_validation_flow import registered
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
@@ -26,7 +28,7 @@ from tonewatch.keeping import ENTITIES, Keeper
 from tonewatch.records import Entity, Label, Sample
 from tonewatch.settings import Settings, load_profile
 from tonewatch.watched import watched
-from warehouse import calibrations, labels
+from warehouse import audit, calibrations, labels, promotions
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -40,6 +42,7 @@ A_LITTLE = 0.6
 FLOW = """
 import asyncio, json, sys
 from datetime import datetime
+from prefect.client.orchestration import get_client
 from flows.gate import replay_gate
 from tonewatch.errors import ModelError
 tenant, moment, *challengers = sys.argv[1:]
@@ -49,7 +52,12 @@ for challenger in challengers:
         told.append(asyncio.run(replay_gate("transcode", challenger, [tenant], datetime.fromisoformat(moment))))
     except ModelError as error:
         told.append({"failed": str(error)})
-print(json.dumps(told))
+
+async def tables():
+    async with get_client() as client:
+        return [[each.description, each.data] for each in await client.read_artifacts() if each.key == "replay-gate"]
+
+print(json.dumps([*told, asyncio.run(tables())]))
 """
 
 
@@ -189,11 +197,55 @@ async def test_the_flow_tags_the_version_with_what_the_cases_say(
         TONEWATCH_STATE_DIR=str(tmp_path),
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
     )
-    passed, refused, same = told
-    assert (passed["verdict"], passed["cases"][0]["why"]) == ("passed", "2 cases, 0 get worse, 0 better")
-    assert (refused["verdict"], [each["case"] for each in refused["cases"]]) == ("refused", ["", "lagging"])
+    passed, refused, same, tables = told
+    assert (passed["verdict"], passed["worse"]) == ("passed", {tenant: {}})
+    assert (refused["verdict"], list(refused["worse"][tenant])) == ("refused", ["lagging"])
     assert "is the champion already" in same["failed"]
     tags = [versions.one(mlflow.url, "transcode", each).tags for each in (good, deaf)]
     assert [each[versions.REPLAY_GATE] for each in tags] == ["passed", "refused"]
-    assert f"{tenant}/lagging: found after" in tags[1][versions.REPLAY_GATE_REASON]
+    reasons = [each[versions.REPLAY_GATE_REASON] for each in tags]
+    assert reasons == [
+        f"{words} than by {champion}" for words in ("none of 2 cases gets worse", "1 of 2 cases get worse")
+    ]
     assert json.dumps(told).count("-> missed") == 1
+    assert len(tables) == 2
+    assert "lagging" not in json.dumps(tables)
+
+
+@pytest.mark.timeout(600)
+async def test_what_the_cases_hold_is_told_to_their_tenant_alone_and_waits_no_longer(
+    warehouse: Warehouse,
+    tenant: str,
+    mlflow: Mlflow,
+    library: Path,
+    contenders: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    champion, _, deaf, _ = contenders
+    chosen = Settings(state_dir=tmp_path, mlflow_tracking_uri=mlflow.url)
+    whose = [tenant, await new_tenant(warehouse)]
+    await asyncio.to_thread(versions.challenge, mlflow.url, "transcode", deaf)
+    made = await better(warehouse, whose, "transcode", champion, deaf)
+    with monkeypatch.context() as broken:
+
+        def away(*_: object) -> None:
+            raise ModelError("the registry went away")
+
+        broken.setattr("ml.versions.dismiss", away)
+        told, failed = await promote_due(whose, warehouse, chosen, LATER)
+        assert (told[made.id], len(failed)) == ("the registry went away", 1)
+    assert await promote_due(whose, warehouse, chosen, LATER) == ({made.id: "no: recorded incidents get worse"}, [])
+    assert await promote_due(whose, warehouse, chosen, LATER) == ({}, [])
+    words = []
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            (row,) = await promotions.listed(each, db)
+            (line,) = await audit.read(each, db, 10)
+        words.append((row.state, row.told, line.what, line.reason))
+    assert [each[::2] for each in words] == [("refused", "model.refused")] * 2
+    assert all(each.startswith("recorded incidents get worse: lagging: found") for each in words[0][1::2])
+    assert words[1][1::2] == ("recorded incidents get worse",) * 2
+    tag = versions.one(mlflow.url, "transcode", deaf).tags[versions.VALIDATION]
+    assert tag == f"better, and not promoted: recorded incidents get worse; promotion {row.id}"
+    assert registry.challenger_versions(mlflow.url).get("transcode") != deaf, "no other has its turn"

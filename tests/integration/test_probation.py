@@ -228,6 +228,29 @@ async def test_a_run_that_died_between_rollback_and_row_is_finished_by_the_next(
     assert (await watched(warehouse, tenant)).state is Stage.TAKEN_BACK
 
 
+async def test_a_champion_that_another_run_is_taking_back_is_not_called_superseded(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False)
+    spoil(mlflow.folder)
+    with monkeypatch.context() as broken:
+
+        async def died(*_: object, **__: object) -> None:
+            raise ModelError("the process died here")
+
+        broken.setattr("tasks.promote._landed", died)
+        await look([tenant], warehouse, chosen, NOON + when(1))
+    async with warehouse.as_tenant(tenant) as turn:
+        assert await promotions.take_turn(tenant, turn, FAMILY)
+        rows, failed = await look([tenant], warehouse, chosen, NOON + when(1))
+        assert (rows, len(failed)) == ([], 1)
+        assert "back at this moment" in failed[0]
+    assert (await watched(warehouse, tenant)).state is Stage.PROBATION
+    (row,), failed = await look([tenant], warehouse, chosen, NOON + when(2))
+    assert (failed, row["answer"]) == ([], "taken back")
+    assert (await watched(warehouse, tenant)).state is Stage.TAKEN_BACK
+
+
 async def test_a_registry_that_is_away_leaves_the_champion_and_is_told(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
 ) -> None:
@@ -288,6 +311,7 @@ async def test_a_probation_ends_where_there_is_nothing_to_hold_the_champion_agai
     (row,), failed = await look([tenant], warehouse, chosen, NOON + when(1))
     assert (failed, row["answer"]) == ([], "kept")
     assert "there is nothing to hold it against any more" in (await watched(warehouse, tenant)).told
+    assert tenant not in (await watched(warehouse, tenant)).told, "where several take part each reads of the others"
     assert registry.champion_versions(mlflow.url)[FAMILY] == both[1]
     assert await look([tenant], warehouse, chosen, NOON + when(2)) == ([], [])
 

@@ -9,16 +9,20 @@ import asyncio
 import json
 import multiprocessing
 import re
+import select
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from console.cli import app
@@ -36,16 +40,17 @@ from tests.integration import promoting
 from tests.integration.furnished import LINEAGE
 from tests.integration.promoting import asks, better, version
 from tests.integration.servers import Mlflow
+from tests.integration.stalling import door_before
 from tests.unit.transcoders import NOON, at
 from tonewatch import secrets
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, ModelError
 from tonewatch.settings import Settings
-from warehouse import answers, audit, lineage, notices, promotions, validations
+from warehouse import answers, audit, lineage, notices, promotions, settings_versions, validations
 from warehouse.answers import Answer
 from warehouse.audit import AuditLine
 from warehouse.cache import Cache
-from warehouse.database import Warehouse
+from warehouse.database import IDLE_S, Warehouse
 from warehouse.promotions import Promotion, Stage
 
 pytestmark = pytest.mark.timeout(300)
@@ -203,6 +208,107 @@ async def test_a_registry_that_is_away_leaves_everything_as_it_was(
     assert await due(warehouse, chosen, 200) == "yes"
 
 
+# A registry that stalls
+
+
+async def idle_for(database: Database, seconds: int) -> None:
+    """Come back when PostgreSQL has ended a transaction that was idle for so long, and began after this call."""
+
+    def ended() -> None:
+        with closing(psycopg.connect(database.app_url.replace("+psycopg", ""))) as idle:
+            idle.execute(f"set idle_in_transaction_session_timeout = '{seconds}s'")
+            assert select.select([idle.fileno()], [], [], 60)[0], "it was not ended"
+
+    await asyncio.to_thread(ended)
+
+
+@asynccontextmanager
+async def stalled(
+    told: tuple[str, str, str, str, str], marked: str, *, idle_s: int = IDLE_S, answer: bool = False
+) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """A promotion in a process of its own whose registry stalls at that word; gives how to let it go on, and what it
+    raised then. told: the warehouse, the registry, tenant, family, version.
+    """
+    context = multiprocessing.get_context("spawn")
+    raised = context.Queue()
+    async with door_before(told[1], f'"{marked}"'.encode(), answer=answer) as door:
+        about = (told[0], door.url, *told[2:], idle_s, raised)
+        process = context.Process(target=promoting.promote_slowly, args=about)
+        process.start()
+
+        async def go_on() -> str:
+            door.go.set()
+            return str(await asyncio.to_thread(raised.get, True, 120))
+
+        try:
+            await asyncio.wait_for(door.held.wait(), 120)
+            yield go_on
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.join, 60)
+
+
+async def test_a_promotion_keeps_its_turn_while_the_registry_stalls(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], mlflow: Mlflow, database: Database
+) -> None:
+    third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+    about = (database.app_url, mlflow.url, tenant, family, pair[1])
+    async with stalled(about, "champion", idle_s=1) as go_on:
+        await idle_for(database, 2)
+        with pytest.raises(ModelError, match="is under way and comes first"):
+            await promote(tenant, warehouse, mlflow.url, family, third, who="bob", reason="", now=at(110))
+        assert await go_on() == ""
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.moved, champion(mlflow, family)) == (Stage.PROBATION, at(100), pair[1])
+    assert [(line.what, line.who) for line in await lines(warehouse, tenant)] == [("model.promote", "ann")]
+
+
+async def lose_turn(warehouse: Warehouse, tenant: str, family: str) -> None:
+    """End the session that has the family's turn, as an outage of PostgreSQL would."""
+    holder = text("""
+        select pg_terminate_backend(l.pid, 10000) from pg_locks l
+        cross join hashtextextended('promotion ' || cast(:family as text), 0) as key
+        where l.locktype = 'advisory' and (l.classid::bigint << 32 | l.objid::bigint) = key
+    """)
+    async with warehouse.as_tenant(tenant) as db:
+        assert (await db.execute(holder, {"family": family})).scalars().all() == [True]
+
+
+@pytest.mark.parametrize("answer", [False, True], ids=["request", "answer"])
+async def test_a_promotion_that_lost_its_turn_meanwhile_is_audited_once_and_on_probation(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    mlflow: Mlflow,
+    database: Database,
+    answer: bool,
+) -> None:
+    about = (database.app_url, mlflow.url, tenant, family, pair[1])
+    async with stalled(about, "champion", answer=answer) as go_on:
+        await lose_turn(warehouse, tenant, family)
+        (told,) = await settle([tenant], warehouse, mlflow.url, at(110))
+        assert ("before the alias had moved" in told) != answer
+        assert "WarehouseAway" in await go_on()
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.ended, champion(mlflow, family)) == (Stage.PROBATION, None, pair[1])
+    assert [(line.what, line.who) for line in await lines(warehouse, tenant)] == [("model.promote", "ann")]
+
+
+async def test_a_promotion_that_lost_its_turn_overwrites_none_that_was_made_meanwhile(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], mlflow: Mlflow, database: Database
+) -> None:
+    third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+    async with stalled((database.app_url, mlflow.url, tenant, family, pair[1]), "previous") as go_on:
+        await lose_turn(warehouse, tenant, family)
+        await promote(tenant, warehouse, mlflow.url, family, third, who="bob", reason="", now=at(110))
+        assert await go_on() != ""
+    assert champion(mlflow, family) == third
+    states = {row.version: row.state for row in await kept(warehouse, tenant)}
+    assert states == {third: Stage.PROBATION, pair[1]: Stage.SUPERSEDED}
+    assert [line.who for line in await lines(warehouse, tenant)] == ["bob"]
+
+
 # By itself
 
 
@@ -242,7 +348,8 @@ async def test_a_version_that_was_taken_back_is_not_promoted_again_by_itself(
         (first, *_) = [row for row in await promotions.listed(tenant, db) if row.version == moved.version]
         await promotions.change(tenant, db, first.id, Stage.TAKEN_BACK, at(20), "it pages")
     await better(warehouse, [tenant], family, *pair)
-    assert await due(warehouse, chosen, 100) == "no: it was champion before and was taken back: it pages"
+    assert await due(warehouse, chosen, 100) == "no: it was champion before and was taken back"
+    assert "it pages" in (await kept(warehouse, tenant))[0].told
     assert champion(mlflow, family) == pair[0]
     await promote(tenant, warehouse, mlflow.url, family, pair[1], who="ann", reason="all the same", now=at(300))
     assert champion(mlflow, family) == pair[1]
@@ -296,16 +403,47 @@ async def test_the_no_of_one_tenant_is_a_no_for_all(
     warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
 ) -> None:
     whose = [tenant, await new_tenant(warehouse)]
-    await asks(warehouse, tenant)
+    for each in whose:
+        await asks(warehouse, each)
     await better(warehouse, whose, family, *pair)
     await due(warehouse, chosen, 100, whose)
     waiting = await answers.waiting(tenant, warehouse, family, pair[1])
     await answers.answer(tenant, warehouse, Answer(waiting.id, False, "ann", "not this week"), at(110))
-    assert await due(warehouse, chosen, 200, whose) == "no: ann said no: not this week"
+    assert await due(warehouse, chosen, 200, whose) == "no: a person said no"
     assert {(await kept(warehouse, each))[0].state for each in whose} == {Stage.REFUSED}
     assert champion(mlflow, family) == pair[0]
     with pytest.raises(ActRefused, match="does not wait for an answer; the last promotion of it: refused"):
         await answers.waiting(tenant, warehouse, family, pair[1])
+    told = []
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            mails = [mail.body for mail in await notices.of_incident(each, db, f"promotion:{waiting.id}")]
+        refused = [line.reason for line in await lines(warehouse, each) if line.what == "model.refused"]
+        told.append([(await kept(warehouse, each))[0].told, *refused, mails[-1]])
+    assert all("ann said no: not this week" in words for words in told[0])
+    assert all("a person said no" in words for words in told[1])
+    tag = versions.one(mlflow.url, family, pair[1]).tags[versions.VALIDATION]
+    assert tag == f"better, and not promoted: a person said no; promotion {waiting.id}"
+    assert not any(word in f"{tag}{told[1]}" for word in ("ann", "this week"))
+
+
+async def test_a_tenant_whose_settings_cannot_be_read_holds_up_no_other_model(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    other = [await asyncio.to_thread(version, mlflow.url, tenant, f"{family}2", seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, f"{family}2", other[0])
+    shared = await better(warehouse, whose, family, *pair)
+    alone = await better(warehouse, [tenant], f"{family}2", other[0], other[1])
+    async with warehouse.as_tenant(whose[1]) as db:
+        held = await settings_versions.current(whose[1], db)
+        wish = {"profile": held.profile, "settings": {"of_an_older_version": 1}, "over": held.version}
+        await settings_versions.put(whose[1], db, **wish, who="ann", reason="", at=NOON)  # type: ignore[arg-type]
+    told, failed = await promote_due(whose, warehouse, chosen, ASKED)
+    assert told[alone.id] == "yes"
+    assert told[shared.id].startswith(f"the settings of {whose[1]} cannot be read")
+    assert len(failed) == 1
+    assert champion(mlflow, family) == pair[0], "nobody knows whether the other wants to be asked"
 
 
 async def test_what_is_retired_before_it_is_champion_is_refused(
@@ -411,9 +549,9 @@ async def test_a_link_in_the_notice_answers_it_once(
         again = [await door.post(address), await door.get(address), await door.post(other), await door.get(other)]
     assert [answer.status_code for answer in again] == [409] * 4
     later = (clock.now() - NOON).total_seconds()
-    assert await due(warehouse, chosen, later) == (
-        "yes" if yes else "no: op@example.org said no: by a link in a notice"
-    )
+    assert await due(warehouse, chosen, later) == ("yes" if yes else "no: a person said no")
+    told = f"op@example.org said {'yes' if yes else 'no'}: by a link in a notice"
+    assert (await kept(warehouse, tenant))[0].told == told
     assert champion(mlflow, family) == pair[int(yes)]
 
 

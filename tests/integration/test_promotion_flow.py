@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,59 @@ async def main():
             await warehouse.close()
         last = await promotion(whose)
         over = await client.read_flow_run(asked.id)
+        tables = [[each.description, each.data] for each in await client.read_artifacts()]
+        typed = await client.filter_flow_run_input(asked.id, "suspended-answer-response", 1, set())
     print(json.dumps({
+        "tables": tables, "typed": len(typed),
         "first": first, "waiting": waiting.state_name, "last": last, "over": [over.state_name, over.state.message],
     }))
+
+asyncio.run(main())
+"""
+#: A person types what is no name, twice, and answers while the warehouse is away.
+LOST = """
+import asyncio, json, os, sys
+from contextlib import suppress
+from prefect.exceptions import Pause
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow_async
+from prefect.flow_runs import aresume_flow_run
+from flows.promotion import promotion
+tenant, url = sys.argv[1], "TONEWATCH_DATABASE_URL"
+
+async def begun(client, run):
+    run = await client.read_flow_run(run)
+    with suppress(Pause):  # which a worker's process ends by
+        await run_flow_async(flow=promotion, flow_run=run, parameters=run.parameters, return_type="state")
+    return (await client.read_flow_run(run.id)).state_name
+
+async def asking(client):
+    return [run.id for run in await client.read_flow_runs() if "approval" in run.tags]
+
+async def typed(run, who):
+    try:
+        await aresume_flow_run(run, run_input={"approve": True, "who": who, "reason": "finds more"})
+    except Exception as error:
+        return type(error).__name__
+    return "taken"
+
+async def main():
+    told = []
+    deployment = await promotion.ato_deployment("promotion")
+    await deployment.aapply()
+    await promotion([tenant])
+    async with get_client() as client:
+        (first,) = await asking(client)
+        told += [await begun(client, first), await typed(first, ""), (await client.read_flow_run(first)).state_name]
+        told += [await typed(first, "no\\nname"), await begun(client, first)]
+        (second,) = set(await asking(client)) - {first}
+        told += [await begun(client, second)]
+        there, os.environ[url] = os.environ[url], "postgresql+psycopg://nobody@127.0.0.1:9/nothing"
+        told += [await typed(second, "ann"), await begun(client, second)]
+        os.environ[url] = there
+        last = await promotion([tenant])
+        told += [len(await asking(client)), last[0]["promoted"]]
+    print(json.dumps(told))
 
 asyncio.run(main())
 """
@@ -91,10 +142,41 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
         assert lines == [("model.approve", "ann"), ("model.promote", "validation")]
         assert registry.champion_versions(mlflow.url)[family] == second
     else:
-        assert told["over"] == ["Cancelled", "bob said no: not now"]
-        assert told["last"][0]["promoted"] == "no: bob said no: not now"
+        assert told["over"] == ["Cancelled", f"rejected: promotion {row.id}"]
+        assert told["last"][0]["promoted"] == "no: a person said no"
+        assert row.told == "bob said no: not now"
         assert (row.state, lines) == ("refused", [("model.reject", "bob"), ("model.refused", "validation")])
         assert registry.champion_versions(mlflow.url)[family] == first
+    assert told["typed"] == 0, "what a person typed stays in Prefect"
+    assert not any(word in json.dumps(told["tables"]) for word in ("ann", "bob", "finds more", "not now"))
+
+
+@pytest.mark.timeout(300)
+async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_run_fails(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    family = f"prefect{tenant.rpartition('-')[2]}x"
+    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], family, first, second)
+    told = await flow_told(
+        LOST,
+        tenant,
+        database=database,
+        folder=tmp_path,
+        TONEWATCH_TENANT=tenant,
+        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+    )
+    suspended, refused, still, taken, ended, again, answered, failed, runs, last = told
+    assert (suspended, refused != "taken", still) == ("Suspended", True, "Suspended"), "the form takes an empty name"
+    assert (taken, ended, again) == ("taken", "Completed", "Suspended"), "nobody is asked any more"
+    assert (answered, failed, runs, last) == ("taken", "Failed", 2, "yes"), "the answer is lost"
+    async with warehouse.as_tenant(tenant) as db:
+        (row,) = await promotions.listed(tenant, db)
+        lines = [(line.what, line.who, line.reason) for line in await audit.read(tenant, db, 10)][::-1]
+    assert (row.state, row.answered_by) == ("probation", "ann")
+    assert lines[0] == ("model.approve", "ann", "finds more")
 
 
 @pytest.mark.timeout(300)
