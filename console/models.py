@@ -69,7 +69,9 @@ def list_(
         )
     for one in sets:
         print(_of_series(one, whose))
-    if not found and family != SERIES_SETS:
+    if family == SERIES_SETS and not sets:
+        print(f"single series of {whose} have no thresholds yet: a training of all families sets them in calm")
+    elif not found and family != SERIES_SETS:
         print("no model is registered yet: `tonewatch train` makes one for each family")
 
 

@@ -262,7 +262,7 @@ async def ruled_settings(
     champions and MLflow is away; WarehouseAway.
     """
     if _seen(before) == _seen(after):
-        return Ruling(note="no recorded case could tell the difference")
+        return Ruling()
     kept = folders(settings.cases_dir / tenant)
     if not kept:
         return Ruling(note=f"no case of {tenant} is kept in {settings.cases_dir / tenant}: nothing was replayed")
