@@ -18,6 +18,7 @@ from console.commands import Author, Json, StateDir, Tenant, as_json_text, own_t
 if TYPE_CHECKING:
     from console.tenancy import Change
     from policy.advice import Advice
+    from warehouse.database import Warehouse
 
 app = typer.Typer(
     name="connect",
@@ -213,14 +214,19 @@ def _write(change: Callable[[], Change], question: str, reason: str, wanted: _Wa
     if not agreed:
         print("nothing was written", file=sys.stderr)
         return
-    from console.tenancy import Tenancy
+    from console.commands import connected_settings, say
+    from console.tenancy import Changed, Tenancy, recorded
 
-    who = wanted.author or user()
-    written = run(
-        wanted.state_dir,
-        lambda warehouse: Tenancy(warehouse).change(wanted.tenant, change(), who, reason),
-    )
+    who, settings = wanted.author or user(), connected_settings(wanted.state_dir)
+
+    async def make(warehouse: Warehouse) -> Changed:
+        gate = recorded(settings, warehouse, say)
+        return await Tenancy(warehouse).change(wanted.tenant, change(), who, reason, gate=gate)
+
+    written = run(wanted.state_dir, make)
     print("\n".join(written.lines()), file=sys.stderr)
+    if written.refused:
+        raise typer.Exit(1)
     _tell_remarks(wanted.tenant, wanted.state_dir)
 
 

@@ -26,6 +26,7 @@ from console.commands import (
 
 if TYPE_CHECKING:
     from ml.versions import Moved, Version
+    from tasks.series_sets import SeriesSet, TakenBack
     from warehouse.database import Warehouse
 
 app = typer.Typer(
@@ -40,21 +41,35 @@ _MODEL = Annotated[
     str, typer.Argument(metavar="MODEL", help="A family (its champion), or a version: edge/3, edge/row-ensemble/2.")
 ]
 _FAMILY = Annotated[str, typer.Argument(metavar="FAMILY", help="A family, e.g. edge.")]
+_FAMILY_OR_SERIES = Annotated[
+    str, typer.Argument(metavar="FAMILY", help="A family, e.g. edge; series: the thresholds of single series.")
+]
 _WHY = Annotated[str, typer.Option("--reason", help="Why; it stands in the audit.")]
 
 
 @app.command(name="list")
 def list_(
-    family: Annotated[str | None, typer.Option(help="Of this family alone.", show_default=False)] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Of this family alone; series: of single series.", show_default=False)
+    ] = None,
+    tenant: Tenant = None,
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """List every version: its standing, what the gate said, when and from whose calm it was made."""
-    from ml import versions
+    """List every version: its standing, what the gate said, when and from whose calm it was made.
 
-    found = versions.listed(_registry(state_dir), family)
+    Single series have no model: what each training has set for the tenant are thresholds, listed as `series`.
+    """
+    from ml import versions
+    from tasks.series_sets import SERIES_SETS, series_sets
+
+    whose = tenant or own_tenant()
+    found = [] if family == SERIES_SETS else versions.listed(_registry(state_dir), family)
+    sets = []
+    if family in (None, SERIES_SETS):
+        sets = run(state_dir, lambda warehouse: series_sets(whose, warehouse))
     if as_json:
-        print(as_json_text(found))
+        print(as_json_text([*found, *sets]))
         return
     for each in found:
         standing = "judges" if each.judges else ",".join(each.aliases) or "-"
@@ -63,7 +78,11 @@ def list_(
             f"{each.family:<11}{each.kind:<18}{each.version:<18}{standing:<12}{gate:<9}"
             f"{each.made:%Y-%m-%d %H:%M}Z  {each.tags.get('tenant', '')}"
         )
-    if not found:
+    for one in sets:
+        print(_of_series(one, whose))
+    if family == SERIES_SETS and not sets:
+        print(f"single series of {whose} have no thresholds yet: a training of all families sets them in calm")
+    elif not found and family != SERIES_SETS:
         print("no model is registered yet: `tonewatch train` makes one for each family")
 
 
@@ -154,18 +173,27 @@ def promote(
 
 @app.command()
 def rollback(
-    family: _FAMILY,
+    family: _FAMILY_OR_SERIES,
     reason: _WHY = "",
     author: Author = None,
     tenant: Tenant = None,
     as_json: Json = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Make the version that was champion before the champion again. Done twice, all is as it was."""
+    """Make the version that was champion before the champion again. Done twice, all is as it was.
+
+    `series`: the thresholds of the tenant's single series that held before the newest were set judge again.
+    """
+    from tasks.series_sets import SERIES_SETS, rollback_series
     from tonewatch.clock import SYSTEM
 
-    registry = _registry(state_dir)
     whose, by = tenant or own_tenant(), author or user()
+    if family == SERIES_SETS:
+        now = SYSTEM.now()
+        done = run(state_dir, lambda warehouse: rollback_series(whose, warehouse, who=by, reason=reason, now=now))
+        print(as_json_text(done) if as_json else _taken_back(done))
+        return
+    registry = _registry(state_dir)
 
     async def work(warehouse: Warehouse) -> Moved:
         from tasks.promote import rollback as back
@@ -238,6 +266,19 @@ def _tell(state_dir: Path | None, work: Callable[[Warehouse], Awaitable[Moved]],
         return
     before = "there was none before" if moved.before is None else f"{moved.before} before"
     print(f"{moved.family}: {moved.version} is champion ({before}); watchers take it up within a minute")
+
+
+def _of_series(of: SeriesSet, tenant: str) -> str:
+    standing = f"judges {of.judging}" if of.judging else "-"
+    return (
+        f"{of.family:<11}{'thresholds':<18}{f'{len(of.thresholds)} metrics':<18}{standing:<21}"
+        f"{of.made:%Y-%m-%d %H:%M}Z  {tenant}"
+    )
+
+
+def _taken_back(done: TakenBack) -> str:
+    kept = f"; {len(done.kept)} had none before and keep theirs" if done.kept else ""
+    return f"{done.family}: {len(done.thresholds)} thresholds as before{kept}; watchers take them up within a minute"
 
 
 def _registry(state_dir: Path | None) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tonewatch.clock import SYSTEM, Clock
-from tonewatch.errors import ActRefused, SettingsError
+from tonewatch.errors import ActRefused, ModelError, SettingsError
 from tonewatch.records import TENANT_SLUG, Tenant
 from tonewatch.settings import Profile, load_profile, profile_of
 from warehouse import audit, settings_versions, tenants
 from warehouse.database import Warehouse
 from warehouse.settings_versions import SettingsVersion
+
+if TYPE_CHECKING:
+    from flows.gate import Ruling  # its module imports what replays
+    from tonewatch.settings import Settings
+
+#: What a change is held against before it is made: the tenant, how it is watched, and how it would be.
+Gate = Callable[[str, Profile, Profile], Awaitable["Ruling"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +43,40 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a change did. `keys`: dotted key -> (value before, value now) of the settings in force."""
+    """What a change did. `keys`: dotted key -> (value before, value now) of the settings in force.
+
+    worse: recorded case -> why, where some get worse: then nothing was changed, and `version` and `profile` are as they
+    were; cases: that were replayed; note: why none was.
+    """
 
     tenant: str
     version: int
     profile: str
     keys: Mapping[str, tuple[Any, Any]]
+    worse: Mapping[str, str] = field(default_factory=dict)
+    cases: int = 0
+    note: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the recorded cases kept it from being made."""
+        return bool(self.worse)
 
     def lines(self) -> list[str]:
         """For people."""
         told = [f"settings of {self.tenant}: version {self.version}, over profile {self.profile}"]
         told += [f"  {key}: {before!r} -> {now!r}" for key, (before, now) in self.keys.items()]
+        if self.refused:
+            return [
+                *(f"worse   {case}: {why}" for case, why in self.worse.items()),
+                f"refused: {len(self.worse)} of {self.cases} recorded cases get worse, and the settings of "
+                f"{self.tenant} stay at version {self.version}; `tonewatch tenants settings --unproven --reason WHY` "
+                "makes the change all the same",
+            ]
+        if self.cases:
+            told.append(f"  none of {self.cases} recorded cases gets worse")
+        if self.note:
+            told.append(f"  {self.note}")
         return told if self.keys else [*told, "  nothing reads differently now"]
 
 
@@ -117,25 +147,38 @@ class Tenancy:
         async with self.warehouse.as_tenant(slug) as db:
             return await settings_versions.history(slug, db)
 
-    async def change(self, slug: str, change: Change, who: str, reason: str) -> Changed:
-        """Make the change, or raise and leave everything as it was.
+    async def change(
+        self, slug: str, change: Change, who: str, reason: str, *, gate: Gate | None = None, unproven: bool = False
+    ) -> Changed:
+        """Make the change, or leave everything as it was and say why.
 
-        Raises UnknownTenant; SettingsError: a key, value or version that is none; ActRefused: somebody was quicker.
+        gate: what it is held against first, None: nothing; what takes a version back is not, as it must be quick.
+        unproven: whatever the gate would say, which stands in the audit with the reason. Raises UnknownTenant;
+        SettingsError: a key, value or version that is none, or nothing proven and no reason; ActRefused: somebody was
+        quicker; ModelError: the gate cannot tell.
         """
-        now = self.clock.now()
+        if unproven and not reason:
+            raise SettingsError("what is not proven by recorded cases needs its reason: --reason WHY")
         async with self.warehouse.as_tenant(slug) as db:
             before = await settings_versions.current(slug, db)
             versions = await settings_versions.history(slug, db) if change.revert is not None else []
-            own, profile = settings_after(change, before, versions)
-            was, now_is = profile_of(before.profile, before.settings), profile_of(profile, own)
+        own, profile = settings_after(change, before, versions)
+        was, now_is = profile_of(before.profile, before.settings), profile_of(profile, own)
+        keys, worse, cases, note = differing(was, now_is), {}, 0, ""
+        if gate is not None and not unproven and change.revert is None:
+            ruling = await gate(slug, was, now_is)
+            worse, cases, note = dict(ruling.worse), ruling.cases, ruling.note
+        if worse:
+            return Changed(slug, before.version, before.profile, keys, worse, cases, note)
+        now = self.clock.now()
+        async with self.warehouse.as_tenant(slug) as db:
             version = await settings_versions.put(
                 slug, db, profile=profile, settings=own, over=before.version, who=who, reason=reason, at=now
             )
-            keys = differing(was, now_is)
             told = [{key: each[side] for key, each in keys.items()} for side in (0, 1)]
             if profile != before.profile:
                 told = [told[0] | {"profile": before.profile}, told[1] | {"profile": profile}]
-            after = told[1] | {"version": version}
+            after = told[1] | {"version": version} | ({"unproven": True} if unproven else {})
             await audit.write(
                 slug,
                 db,
@@ -147,7 +190,24 @@ class Tenancy:
                 reason=reason,
                 at=now,
             )
-        return Changed(slug, version, profile, keys)
+        return Changed(slug, version, profile, keys, worse, cases, note)
+
+
+def recorded(settings: Settings, warehouse: Warehouse, say: Callable[[str], None], clock: Clock = SYSTEM) -> Gate:
+    """The gate of a change of settings: the tenant's recorded cases. say: how far it is, as it takes a while."""
+
+    async def gate(slug: str, was: Profile, now_is: Profile) -> Ruling:
+        from flows.gate import ruled_settings  # imports what replays: seconds that showing settings does not pay
+
+        try:
+            return await ruled_settings(slug, settings, warehouse, was, now_is, clock.now(), say)
+        except ModelError as error:
+            raise ModelError(
+                f"the recorded cases of {slug} cannot be asked, and nothing was changed; --unproven makes the change "
+                f"all the same ({error})"
+            ) from error
+
+    return gate
 
 
 def settings_after(

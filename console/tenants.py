@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: As of `tonewatch cases compare`.
+REFUSED = 1
 Slug = Annotated[str, typer.Argument(help="The tenant's short name: 1 to 40 of a-z, 0-9 and -.")]
 Why = Annotated[str, typer.Option("--reason", help="Why; it stands in the audit and with the version.")]
 
@@ -80,6 +82,9 @@ def settings(
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Show every version: who, when, why.")] = False,
     profile: Annotated[str | None, typer.Option(help="Watch by this profile from now on.", show_default=False)] = None,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Whatever the recorded cases say; needs --reason.")
+    ] = False,
     reason: Why = "",
     author: Author = None,
     as_json: Json = False,
@@ -87,18 +92,28 @@ def settings(
 ) -> None:
     """Show by which settings a tenant is watched, or change them: checked first, and in force with the next tick.
 
-    Each change is a version of its own with author and reason, and can be taken back.
+    What can change what is found or done is held against the tenant's recorded cases (`tonewatch cases`): where one
+    gets worse nothing is changed, and the exit status is 1, with the list. Each change is a version of its own with
+    author and reason, and can be taken back; --revert asks no case.
     """
-    from console.tenancy import Change, Tenancy
+    from console.commands import connected_settings, say
+    from console.tenancy import Change, Changed, Tenancy, recorded
 
     if history:
         _tell_history(run(state_dir, lambda warehouse: Tenancy(warehouse).history(tenant)), as_json)
         return
     change = Change(tuple(set_ or ()), tuple(unset or ()), file, revert, profile)
     if change.wanted:
-        by = (author or user(), reason)
-        told = run(state_dir, lambda warehouse: Tenancy(warehouse).change(tenant, change, *by))
+        by, asked = (author or user(), reason), connected_settings(state_dir)
+
+        async def make(warehouse: Warehouse) -> Changed:
+            gate = recorded(asked, warehouse, say)
+            return await Tenancy(warehouse).change(tenant, change, *by, gate=gate, unproven=unproven)
+
+        told = run(state_dir, make)
         print(as_json_text(told) if as_json else "\n".join(told.lines()))
+        if told.refused:
+            raise typer.Exit(REFUSED)
         return
     shown = run(state_dir, lambda warehouse: Tenancy(warehouse).show(tenant))
     print(as_json_text(shown) if as_json else shown.text())

@@ -48,6 +48,14 @@ PASSED, REFUSED = "passed", "refused"
 #: What of a recording's own is how it was read. The rest is judgement: a change of the profile may change it.
 READ = ("tick_seconds", "scrape_seconds", "probe_seconds")
 
+#: Settings that no replay of a tenant's cases sees: whom people are told through, what is kept, how models are trained
+#: and promoted, what single series tell (their past is in no case that was kept by itself), what comes in at the door.
+UNSEEN: dict[str, Any] = {
+    **dict.fromkeys(("description", "shift_seconds", "slo", "sessions_days", "escalation", "channels", "people"), True),
+    **dict.fromkeys(("light", "models", "search", "approve_models", "followed_series", "quotas", "naming"), True),
+    "sources": {"prometheus"},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Judges:
@@ -256,6 +264,36 @@ async def ruled(
     return await asyncio.to_thread(hold, kept, *sides, now, log.info, opinion, owed)
 
 
+async def ruled_settings(
+    tenant: str, settings: Settings, warehouse: Warehouse, before: Profile, after: Profile, now: datetime, say: Say
+) -> Ruling:
+    """What the tenant's recorded cases say of settings that are to take others' place; its champions judge by either.
+
+    Where nothing that a replay can see differs no case is replayed. say: how far it is. Raises ModelError: there are
+    champions and MLflow is away; WarehouseAway.
+    """
+    if _seen(before) == _seen(after):
+        return Ruling()
+    kept = folders(settings.cases_dir / tenant)
+    if not kept:
+        return Ruling(note=f"no case of {tenant} is kept in {settings.cases_dir / tenant}: nothing was replayed")
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await calibrations.newest(tenant, db)
+        retired = await lineage.retired(tenant, db)
+        opinion = await opinion_of(tenant, db)
+    say(f"{len(kept)} recorded cases of {tenant} are replayed, by the settings as they are and as they would be")
+    champions: Mapping[str, Champion] = {}
+    if settings.mlflow_tracking_uri:
+        champions = await asyncio.to_thread(Bench(tenant, settings.mlflow_tracking_uri).champions, mine, retired)
+    was, is_now = (Judges(champions, profile) for profile in (before, after))
+    return await asyncio.to_thread(hold, kept, was, is_now, now, say, opinion)
+
+
+def _seen(profile: Profile) -> dict[str, Any]:
+    """What a replay judges by."""
+    return profile.model_dump(mode="json", exclude=dict.fromkeys(READ, True) | UNSEEN)
+
+
 def _passed(tenant: str, note: str) -> Ruling:
     log.warning("no case of %s was replayed: %s", tenant, note)
     return Ruling(note=note)
@@ -320,7 +358,7 @@ def hold(
 def _both(
     folder: Path, before: Judges, after: Judges, now: datetime, opinion: Opinion | None, owed: str
 ) -> tuple[Outcome, Outcome] | str | None:
-    """What either makes of a case; in words, why the challenger is worse whatever was before; None: it does not count.
+    """What either makes of a case; in words, why what is new is worse whatever was before; None: it does not count.
     Raises RecordingError: it cannot be replayed.
     """
     case = open_case(folder)
@@ -336,8 +374,8 @@ def _both(
         raise RecordingError(str(error)) from error
     try:
         is_now = judge_case(case, after)
-    except Exception as error:  # noqa: BLE001 - whatever a challenger raises, it is the challenger's fault
-        return f"the challenger fails on it: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - a model's own code: whatever a challenger raises is its fault
+        return f"what is new fails on it: {type(error).__name__}: {error}"
     if is_now.found_s is None and _is_of(case, owed):
         return "missed, as it is without a champion"
     return was, is_now

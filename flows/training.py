@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from feature_store.definitions import FAMILIES
 from ml.calibration import Calibration
 from ml.kinds import DEFAULT, kind_of
-from policy.retraining import Why
+from policy.retraining import RESTLESS, Why
 from tasks.calibrate_series import SeriesLesson, calibrated_together, learn_series
 from tasks.judge import unrest_of
 from tasks.prove import Verdict, beside, prove, rival_of
@@ -127,7 +127,8 @@ async def _crown(
             failed |= {lesson.family: str(error) for lesson in lessons} or {SERIES_NAME: str(error)}
             return []
     if series is not None:
-        await attempted(SERIES_NAME, told_series(warehouse, settings, stretch, series, calibration, now), failed)
+        telling = told_series(warehouse, settings, stretch, series, calibration, platform, now)
+        await attempted(SERIES_NAME, telling, failed)
     if calibration is None:
         return []
     if len(lessons) < families:
@@ -173,12 +174,18 @@ async def told_series(
     stretch: Stretch,
     series: SeriesLesson,
     calibration: Calibration | None,
+    platform: Topology,
     now: datetime,
 ) -> None:
-    """Their thresholds in force, and an artifact that says which families have one, and why others have none."""
+    """Their thresholds held against those in force, and in force if they pass; an artifact says what they are, and why
+    others have none.
+    """
     uri = settings.mlflow_tracking_uri or ""
-    lines = await publish_series(warehouse, uri, stretch, series, calibration, now=now)
+    verdict, lines = await publish_series(warehouse, uri, stretch, series, calibration, platform, now=now)
     words = f"{len(series.names)} single series, {len(series.ready())} of {len(series.judged)} families calibrated."
+    if not verdict.passed:
+        words = f"{words} Refused by the gate, so that the thresholds before hold: {verdict.reason}."
+        get_run_logger().warning("single series keep the thresholds that they have: %s", verdict.reason)
     await acreate_table_artifact(lines, key="training-series", description=words)
 
 
@@ -291,7 +298,7 @@ async def _stretch(
     unrest = await unrest_of(tenant, warehouse, start, end)
     if unrest.restless:
         get_run_logger().warning("%s to %s is not all calm: %s", start, end, unrest)
-    return Stretch(tenant, start, end, profile, unrest.real, str(unrest), why, _run())
+    return Stretch(tenant, start, end, profile, unrest.real, str(unrest), why, _run(), unrest.told(RESTLESS))
 
 
 def refuse_unknown(models: Mapping[str, str]) -> None:

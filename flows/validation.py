@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import RETIRED, promote_due
+from flows.promotion import promote_due
 from ml.ab_plan import Answer, Judged
 from tasks.adopt import adopt
 from tasks.fetch import fetch, judge_for, own_of
+from tasks.propose import RETIRED
 from tasks.shadow import Pair, piece_of
 from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
 from tonewatch.clock import SYSTEM

@@ -18,7 +18,8 @@ from enum import StrEnum
 FIRST_REST, LONGEST_REST = 1, 32
 #: A platform has a week: a model that has not seen the last one is old, in days of the platform.
 OLD = 7
-#: An old model waits for calm as long again, and is then trained on what there is: the gate stands before it.
+#: An old model waits for calm as long again, and is then trained on what there is: the gate stands before it. Single
+#: series keep the thresholds that they have (tasks/prove_series.py).
 PATIENCE = 7
 #: So many incidents must have been settled since: more than people see in a month at two pages a week. At the budget
 #: the schedule comes first; where models wake people daily, labels do.

@@ -31,6 +31,7 @@ from tasks.follow import Floats, Follower, Heard, family_of
 from tasks.recall import by_round, rounds_of, told_of
 from tasks.rounds import from_seconds
 from tasks.train import Lesson, Stretch, calibrated, chains_of
+from tasks.try_series import Tried, tried
 from tonewatch.records import Change, Sample, Series
 from tonewatch.topology import Topology
 from warehouse import changes
@@ -42,6 +43,8 @@ from warehouse.database import Warehouse
 LEAST_ROUNDS = 10 * QUIET
 #: Rounds that are read at once.
 READ_ROUNDS = 60
+#: So many of these pieces of the second half are heard once more, with made anomalies in them.
+TRIALS = 16
 Flags = npt.NDArray[np.bool_]
 
 
@@ -51,7 +54,8 @@ class SeriesLesson:
 
     names: of the rows; scores: confirmed, (series, windows) of the second half, the forests' windows, NaN: not judged;
     disturbed: the same shape; judged: rounds of the second half in which each family was, COURSE among them; rounds: of
-    both halves; data_hash: of the samples; course: the course's scores, as `scores`; None: it judged nothing.
+    both halves; data_hash: of the samples; course: the course's scores, as `scores`; None: it judged nothing; tried:
+    what was told of made anomalies in copies of the second half.
     """
 
     names: tuple[Series, ...]
@@ -61,6 +65,7 @@ class SeriesLesson:
     rounds: int
     data_hash: str
     course: Floats | None = None
+    tried: Sequence[Tried] = ()
 
     def ready(self) -> list[str]:
         """The families that were judged for long enough, by name."""
@@ -96,12 +101,22 @@ async def learn_series(warehouse: Warehouse, stretch: Stretch, platform: Topolog
         known = await changes.read(tenant, db, stretch.start, stretch.end)
     playing = _Playing(stretch, platform)
     playing.follower.announce(known)
+    trials = _spread([at for at in range(0, len(ends), READ_ROUNDS) if ends[at] > stretch.middle.timestamp()])
     for at in range(0, len(ends), READ_ROUNDS):
         some = ends[at : at + READ_ROUNDS]
         read = await told_of(tenant, warehouse, first, from_seconds(some[-1]), platform)
-        await asyncio.to_thread(playing.play, by_round(read, some))
+        rounds = list(by_round(read, some))
+        if at in trials:
+            await asyncio.to_thread(playing.try_, rounds)
+        await asyncio.to_thread(playing.play, rounds)
         first = from_seconds(some[-1]) + timedelta(microseconds=1)
     return await asyncio.to_thread(playing.lesson, known)
+
+
+def _spread(pieces: Sequence[int]) -> frozenset[int]:
+    """TRIALS of them, evenly; all where there are no more."""
+    places = np.linspace(0, len(pieces) - 1, min(TRIALS, len(pieces))).astype(int)
+    return frozenset(pieces[place] for place in places)
 
 
 class _Playing:
@@ -117,6 +132,11 @@ class _Playing:
         self.judged: list[Flags] = []
         self.confirmed: list[tuple[int, int, float]] = []
         self.strayed: list[npt.NDArray[np.float32]] = []
+        self.tried: list[Tried] = []
+
+    def try_(self, rounds: Sequence[tuple[datetime, list[Sample]]]) -> None:
+        """Rounds that are to be played next, with made anomalies in them: a copy of the follower hears those."""
+        self.tried += tried(self.stretch.tenant, self.follower, rounds, self.platform, self.stretch.profile)
 
     def play(self, rounds: Iterable[tuple[datetime, list[Sample]]]) -> None:
         """Rounds in order, each with what was heard in it."""
@@ -161,6 +181,7 @@ class _Playing:
             self.rounds,
             self.content.hexdigest(),
             in_windows(course.astype(np.float64), ends, windows, tick) if strayed.any() else None,
+            tuple(self.tried),
         )
 
     def _take(self, heard: Heard, end: datetime) -> None:

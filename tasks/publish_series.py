@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,11 @@ from ml.ensemble import Ensemble, default_ensemble
 from ml.fingerprint import fingerprint, fingerprint_of_course
 from tasks import plot
 from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson, rows_of
+from tasks.prove import Verdict
+from tasks.prove_series import prove_series
+from tasks.tell import thresholds_of
 from tasks.train import Stretch, budget_of
+from tonewatch.topology import Topology
 from warehouse import calibrations
 from warehouse.calibrations import COURSE, Calibrated
 from warehouse.database import Warehouse
@@ -29,27 +34,35 @@ async def publish_series(
     stretch: Stretch,
     lesson: SeriesLesson,
     calibration: Calibration | None,
+    platform: Topology,
     *,
     now: datetime,
-) -> list[dict[str, Any]]:
-    """Log the run, then keep the thresholds; a line for each family, of those without one the reason.
+) -> tuple[Verdict, list[dict[str, Any]]]:
+    """Hold the thresholds against those in force, log the run, and keep what passed; refused, those before stay.
 
-    calibration: None: no family had enough calm. The run comes first: a threshold that nothing explains is worse than
-    an old one. Raises ModelError: MLflow is away or refuses; WarehouseAway.
+    calibration: None: no family had enough calm. Gives the verdict and a line for each family: its threshold, or why it
+    has none. The run comes first: a threshold that nothing explains is worse than an old one. Raises ModelError: MLflow
+    is away or refuses; WarehouseAway.
     """
     from ml import registry  # imports mlflow: seconds that learning alone does not pay
 
     version = fingerprint(default_ensemble())
-    rows = rows_of(stretch, calibration, version, now) if calibration else []
-    told = await asyncio.to_thread(_run, stretch, lesson, calibration, rows, version)
-    await asyncio.to_thread(registry.log_calibration, tracking_uri, NAME, told)
     async with warehouse.as_tenant(stretch.tenant) as db:
-        await calibrations.put(stretch.tenant, db, rows)
-    return table(lesson, rows)
+        held = thresholds_of(await calibrations.newest(stretch.tenant, db))
+    verdict = await asyncio.to_thread(prove_series, lesson, calibration, held, platform, stretch)
+    rows = rows_of(stretch, calibration, version, now) if calibration else []
+    rows = [replace(row, reason=f"{row.reason}; {verdict.reason}") for row in rows]
+    told = await asyncio.to_thread(_run, stretch, lesson, calibration, rows, version, verdict)
+    await asyncio.to_thread(registry.log_calibration, tracking_uri, NAME, told)
+    if verdict.passed:
+        async with warehouse.as_tenant(stretch.tenant) as db:
+            await calibrations.put(stretch.tenant, db, rows)
+    return verdict, table(lesson, rows, verdict)
 
 
-def table(lesson: SeriesLesson, rows: list[Calibrated]) -> list[dict[str, Any]]:
-    """A line for each family: its threshold and rounds, or why it has none."""
+def table(lesson: SeriesLesson, rows: list[Calibrated], verdict: Verdict | None = None) -> list[dict[str, Any]]:
+    """A line for each family: its threshold and rounds, or why it has none, or why it is refused."""
+    refused = {} if verdict is None or verdict.passed else {"refused": verdict.reason}
     found = [
         {
             "family": row.family,
@@ -58,6 +71,7 @@ def table(lesson: SeriesLesson, rows: list[Calibrated]) -> list[dict[str, Any]]:
             "threshold": f"{row.threshold:.4g}",
             "calm_highest": f"{row.highest:.4g}",
             "calm_rate": f"{row.rate:.4g}",
+            **refused,
         }
         for row in rows
     ]
@@ -65,9 +79,15 @@ def table(lesson: SeriesLesson, rows: list[Calibrated]) -> list[dict[str, Any]]:
 
 
 def _run(
-    stretch: Stretch, lesson: SeriesLesson, calibration: Calibration | None, rows: list[Calibrated], version: str
+    stretch: Stretch,
+    lesson: SeriesLesson,
+    calibration: Calibration | None,
+    rows: list[Calibrated],
+    version: str,
+    verdict: Verdict,
 ) -> Backtest:
-    from ml.registry import Backtest
+    from ml import versions
+    from ml.registry import LONGEST_TAG, Backtest
 
     ensemble, profile = default_ensemble(), stretch.profile
     names = ("rate", "aim", "seen")
@@ -81,6 +101,9 @@ def _run(
             "data_hash": lesson.data_hash,
             "fingerprint": version,
             "course_fingerprint": fingerprint_of_course(),
+            "unrest": stretch.unrest,
+            versions.GATE: verdict.word,
+            versions.GATE_REASON: verdict.reason[:LONGEST_TAG],
         },
         params={
             **_looks(ensemble),
@@ -99,6 +122,7 @@ def _run(
             "families": float(len(lesson.judged.keys() - {COURSE})),
             "families_calibrated": float(len(rows)),
             **figures,
+            **verdict.figures,
         },
         files={"thresholds.png": plot.thresholds({row.family: (row.highest, row.threshold) for row in rows})},
     )

@@ -47,7 +47,8 @@ class Stretch:
     """Whose calm telemetry is learned from, and when: start <= time <= end.
 
     real: (onset, end) in seconds of incidents in it that are settled as real (tasks/judge.py): they are no calm;
-    unrest: what of it may not be calm, in words; why: what asked for the training; run: Prefect's.
+    unrest: what of it may not be calm, in words; why: what asked for the training; run: Prefect's; restless: why it is
+    hardly calm, empty: it is calm.
     """
 
     tenant: str
@@ -58,6 +59,7 @@ class Stretch:
     unrest: str = ""
     why: str = ""
     run: str = ""
+    restless: str = ""
 
     @property
     def middle(self) -> datetime:

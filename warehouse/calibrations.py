@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 
 from warehouse.database import Connection
-from warehouse.rows import packed, row
+from warehouse.rows import packed, row, utc
 
 COLUMNS = "family, version, made, threshold, low, high, highest, rate, tail, source, reason"
 PUT = text(f"""
@@ -21,8 +21,14 @@ PUT = text(f"""
     on conflict do nothing
 """)  # noqa: S608 - constants
 NEWEST = text(f"""
-    select distinct on (family, version) {COLUMNS} from calibration where tenant = :tenant
+    select distinct on (family, version) {COLUMNS} from calibration
+    where tenant = :tenant and (cast(:before as timestamptz) is null or made < :before)
     order by family, version, made desc
+""")  # noqa: S608 - constants
+OF_SERIES = text(f"""
+    select {COLUMNS} from calibration
+    where tenant = :tenant and source = 'training' and (family = 'course' or family like 'series:%')
+    order by made desc, family
 """)  # noqa: S608 - constants
 # Of an incident that a rule had part in it is not known what people meant. Who judged it judged what he saw: what
 # joined afterwards is not his word.
@@ -106,10 +112,15 @@ async def put(tenant: str, db: Connection, made: Sequence[Calibrated]) -> None:
     await db.execute(PUT, {"tenant": tenant, "rows": packed(row(each) for each in made)})
 
 
-async def newest(tenant: str, db: Connection) -> list[Calibrated]:
-    """Of each family and version the calibration that holds."""
-    found = (await db.execute(NEWEST, {"tenant": tenant})).mappings()
-    return [Calibrated(**{**each, "source": Source(each["source"])}) for each in found]
+async def newest(tenant: str, db: Connection, before: datetime | None = None) -> list[Calibrated]:
+    """Of each family and version the calibration that holds; before: that held until then."""
+    values = {"tenant": tenant, "before": None if before is None else utc(before)}
+    return [_calibrated(each) for each in (await db.execute(NEWEST, values)).mappings()]
+
+
+async def of_series(tenant: str, db: Connection) -> list[Calibrated]:
+    """What trainings have set for single series and their course, of any version, the newest first."""
+    return [_calibrated(each) for each in (await db.execute(OF_SERIES, {"tenant": tenant})).mappings()]
 
 
 async def told(tenant: str, db: Connection, incidents: Sequence[str]) -> list[Told]:
@@ -123,3 +134,7 @@ async def trained(tenant: str, db: Connection, of: Calibrated) -> float:
     found = await db.execute(TRAINED, {"tenant": tenant, "family": of.family, "version": of.version})
     value: float | None = found.scalar_one_or_none()
     return of.threshold if value is None else value
+
+
+def _calibrated(each: RowMapping) -> Calibrated:
+    return Calibrated(**{**each, "source": Source(each["source"])})

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from console.tenancy import Change, Tenancy
+from console.tenancy import Change, Tenancy, recorded
 from tests.conftest import BEGINNING, Database, new_tenant
+from tests.unit.flows.test_gate import LATER, make_library
+from tests.unit.flows.test_replay import DOWN
 from tonewatch.clock import ManualClock
-from tonewatch.errors import ActRefused, SettingsError, UnknownTenant
+from tonewatch.errors import ActRefused, ModelError, SettingsError, UnknownTenant
 from tonewatch.settings import Settings, addressed, load_profile
 from warehouse import audit, tenants
 from warehouse.database import Warehouse
@@ -195,3 +197,65 @@ def test_the_command_line_adds_lists_shows_and_changes(database: Database, tmp_p
     refused = tonewatch("settings", "cli", "--set", "silence_second=4", "--as", "ann")
     assert refused.returncode == 2
     assert "unknown key" in refused.stderr
+
+
+#: With so much patience the recorded crash is not told.
+PATIENT = Change(set=(f"scrapes_failed={1 + len(DOWN)}",))
+
+
+async def test_a_change_by_which_a_recorded_incident_is_missed_is_refused_and_can_be_made_unproven(
+    tenancy: Tenancy, warehouse: Warehouse, tenant: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    gate = recorded(Settings(state_dir=tmp_path), warehouse, said.append, ManualClock(LATER))
+    free = await tenancy.change(tenant, FEWER, "ann", "", gate=gate)
+    assert (free.version, free.refused, free.cases) == (2, False, 0)
+    assert free.note.startswith(f"no case of {tenant} is kept")
+    make_library(tmp_path / "cases" / tenant)
+    refused = await tenancy.change(tenant, PATIENT, "ann", "fewer findings", gate=gate)
+    assert (refused.version, refused.refused, refused.cases) == (2, True, 2)
+    assert list(refused.worse) == ["crash"]
+    assert refused.worse["crash"].endswith("-> missed")
+    assert any(line.startswith("2 recorded cases") for line in said)
+    assert (await tenancy.show(tenant)).version.version == 2
+    heard = len(said)
+    told = await tenancy.change(tenant, Change(set=("channels.alert_channels=[]",)), "ann", "", gate=gate)
+    assert (told.version, told.note, len(said)) == (3, "", heard), "no case could tell it"
+    passed = await tenancy.change(tenant, Change(set=("silence_seconds=4",)), "ann", "", gate=gate)
+    assert (passed.version, passed.refused, passed.cases) == (4, False, 2)
+    with pytest.raises(SettingsError, match="--reason"):
+        await tenancy.change(tenant, PATIENT, "ann", "", gate=gate, unproven=True)
+    made = await tenancy.change(tenant, PATIENT, "ann", "the crash was planned", gate=gate, unproven=True)
+    assert made.version == 5
+    async with warehouse.as_tenant(tenant) as db:
+        line = (await audit.read(tenant, db, 1))[0]
+    assert (line.reason, line.after["unproven"], line.after["version"]) == ("the crash was planned", True, 5)
+    assert (await tenancy.change(tenant, Change(revert=1), "ann", "", gate=gate)).cases == 0, "taken back at once"
+
+
+async def test_a_change_of_settings_waits_where_the_champions_cannot_be_asked(
+    tenancy: Tenancy, warehouse: Warehouse, tenant: str, tmp_path: Path
+) -> None:
+    make_library(tmp_path / "cases" / tenant)
+    away = Settings(state_dir=tmp_path, mlflow_tracking_uri="http://127.0.0.1:9")
+    gate = recorded(away, warehouse, lambda _: None, ManualClock(LATER))
+    with pytest.raises(ModelError, match="cannot be asked, and nothing was changed"):
+        await tenancy.change(tenant, FEWER, "ann", "", gate=gate)
+    assert (await tenancy.show(tenant)).version.version == 1
+
+
+def test_a_settings_command_that_is_refused_lists_the_cases_and_fails(database: Database, tmp_path: Path) -> None:
+    environment = os.environ | {"TONEWATCH_DATABASE_URL": database.app_url, "TONEWATCH_STATE_DIR": str(tmp_path)}
+
+    def tonewatch(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "console.cli", "tenants", *words]
+        return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+    assert tonewatch("add", "gated", "--profile", "demo", "--as", "ann").returncode == 0
+    make_library(tmp_path / "cases" / "gated")
+    refused = tonewatch("settings", "gated", "--set", *PATIENT.set, "--as", "ann", "--json")
+    assert (refused.returncode, list(json.loads(refused.stdout)["worse"])) == (1, ["crash"])
+    assert "2 recorded cases of gated are replayed" in refused.stderr
+    assert "worse   crash: found after" in tonewatch("settings", "gated", "--set", *PATIENT.set, "--as", "ann").stdout
+    all_the_same = ("--unproven", "--reason", "planned", "--as", "ann")
+    assert tonewatch("settings", "gated", "--set", *PATIENT.set, *all_the_same).returncode == 0

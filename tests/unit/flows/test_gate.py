@@ -120,7 +120,7 @@ def test_a_challenger_that_crashes_on_a_case_is_held_by_it(cases: list[Case]) ->
     after = Judges({"transcode": Champion("transcode", broken, 0.5, 0.1)})
     ruling = held(cases[0].folder.parent, after)
     assert ruling.worse
-    assert all(why.startswith("the challenger fails on it") for why in ruling.worse.values())
+    assert all(why.startswith("what is new fails on it") for why in ruling.worse.values())
 
 
 STEADIER: dict[str, Any] = {"guardrails": {"steady_readings": 50}}
