@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from feature_store.views import view
 from feature_store.windows import FeatureFrame
 from ml.calibration import Calibration, Calm, calibrate, refuse_short
+from ml.champion import scoring
 from ml.detectors.family import FamilyDetector
 from ml.kinds import parsed
 from tasks.calibrate import fit_of
@@ -93,12 +94,7 @@ async def _fit(
     refuse_broken(view(family, stretch.profile), (frame,), stretch.end)
     chains = chains_of(platform, known[family])
     families = len(known) + bool(stretch.profile.followed_series)  # all single series are one more
-    try:
-        found = await asyncio.to_thread(_calibrated, registered.detector, family, frame, chains, stretch, families)
-    except ModelError:
-        raise
-    except Exception as error:  # a model's own code, on rows of a platform that it has never seen
-        raise ModelError(f"it fails on this platform's rows ({type(error).__name__}: {error})") from error
+    found = await asyncio.to_thread(_calibrated, registered.detector, family, frame, chains, stretch, families)
     reason = f"calm telemetry of {stretch.start.isoformat()} to {stretch.end.isoformat()}, in which: {stretch.unrest}"
     return replace(fit_of(stretch, family, version, found, stretch.end), source=Source.CALM, reason=reason)
 
@@ -112,10 +108,11 @@ def _calibrated(
     families: int,
 ) -> Calibration:
     """At an equal share of the budget, as families have that keep their champion in a training."""
-    scores = score_matrix(detector, frame, stretch.phases)
+    with scoring(family, detector.version):  # on rows of a platform that it has never seen
+        scores, notable = score_matrix(detector, frame, stretch.phases), notable_matrix(detector, frame)
     refuse_short(family, scores)
     groups: Sequence[int] = [chains[entity] for entity in dict.fromkeys(frame.entities)]
-    calm = {family: Calm(scores, notable_matrix(detector, frame), groups)}
+    calm = {family: Calm(scores, notable, groups)}
     return calibrate(calm, budget_of(stretch.profile, 1 / families), phases=stretch.phases)
 
 

@@ -91,8 +91,7 @@ def prove(
     *,
     seed: int,
 ) -> Verdict:
-    """Hold what was learned of a family against its champion; one that fails is no rival, and what passes takes its
-    place.
+    """Hold what was learned of a family against its champion; one that fails is no rival (`beside`).
 
     groups: as in ml.calibration.Calm, of the lesson's entities; families: how many share the budget. Judged is the
     detector that has not seen the held-out half; a champion may have: that is to its advantage.

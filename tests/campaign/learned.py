@@ -56,6 +56,8 @@ AFTER_DAYS = 14.0
 #: Every so many hours of the compressed day deployments are started: each run is a process that takes seconds to begin.
 #: A training learns from the two days before it: it comes when there are two days of the new shape.
 TURN_HOURS = 48.0
+#: Altogether at most: what was not reached by then is said, and what was is kept.
+MINUTES = 130.0
 #: The demo comes up and learns for two days before it gives its result.
 UP_S = 900.0
 LOOK_S = 3.0
@@ -78,6 +80,7 @@ class Options:
     promoted_days: float = PROMOTED_DAYS
     after_days: float = AFTER_DAYS
     turn_hours: float = TURN_HOURS
+    minutes: float = MINUTES
     changed: Sequence[str] = CHANGED
     keep: Path | None = None
     out: Path = RESULTS
@@ -182,14 +185,18 @@ async def _in_time(options: Options, live: Live) -> Told:
             await live.prefect.default(each, longest_days=LONGEST_DAYS)
     live.steps.say(f"in time, at most every {options.turn_hours:g} h: {', '.join(each.name for each in scheduled)}")
     live.steps.say(f"left out: {'; '.join(f'{name} ({why})' for name, why in LEFT_OUT.items())}")
-    chain = asyncio.create_task(_chain(options, live))
+    moments: dict[str, datetime] = {}
+    chain = asyncio.create_task(_chain(options, live, moments))
     going = [asyncio.create_task(each) for each in (live.eyes.go_on(), live.keeper.go_on(scheduled))]
     try:
-        await asyncio.wait([chain, *going], return_when=asyncio.FIRST_COMPLETED)
-        for task in going:
+        left = options.minutes * 60 - (SYSTEM.now() - live.steps.began).total_seconds()
+        await asyncio.wait([chain, *going], return_when=asyncio.FIRST_COMPLETED, timeout=max(left, 0.0))
+        for task in (chain, *going):
             if task.done():
-                task.result()  # these end by an error alone
-        return await _gathered(live, await chain)
+                task.result()  # going end by an error alone
+        if not chain.done():
+            live.steps.miss("time", f"{options.minutes:g} minutes are over")
+        return await _gathered(live, {**moments, "end": SYSTEM.now()})
     finally:
         for task in (chain, *going):
             task.cancel()
@@ -220,9 +227,9 @@ async def _gathered(live: Live, moments: dict[str, datetime]) -> Told:
     return replace(told, missed=steps.missed)
 
 
-async def _chain(options: Options, live: Live) -> dict[str, datetime]:
-    """Every step in its order; the moments between which pages are counted."""
-    moments = {"champions": await _champions(live)}
+async def _chain(options: Options, live: Live, moments: dict[str, datetime]) -> None:
+    """Every step in its order; into `moments` goes between which pages are counted."""
+    moments["champions"] = await _champions(live)
     await _calm(options, live)
     moments["changed"] = await _changed(options, live)
     drifted = await _drifted(live, moments["changed"])
@@ -231,8 +238,6 @@ async def _chain(options: Options, live: Live) -> dict[str, datetime]:
         await _taken_up(live, promoted, moments)
         await _sabotaged(live, promoted.of.family)
         await _counted(options, live, moments)
-    moments["end"] = SYSTEM.now()
-    return moments
 
 
 async def _calm(options: Options, live: Live) -> None:
@@ -439,13 +444,14 @@ def main() -> int:
     parser.add_argument("--promoted-days", type=float, default=PROMOTED_DAYS, help="a promotion is waited for so long")
     parser.add_argument("--after-days", type=float, default=AFTER_DAYS, help="pages are counted so long after it")
     parser.add_argument("--turn-hours", type=float, default=TURN_HOURS, help="compressed hours between two turns")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="it ends after so many, whatever was reached")
     parser.add_argument("--changed", default=" ".join(CHANGED), help="the change: words of `soundstage audience`")
     parser.add_argument("--keep-logs", type=Path, help="folder into which the stack's logs are copied")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of lifecycle_live.json and its page")
     given = parser.parse_args()
-    days = (given.calm_days, given.promoted_days, given.after_days, given.turn_hours)
+    days = (given.calm_days, given.promoted_days, given.after_days, given.turn_hours, given.minutes)
     if min(days) <= 0:
-        parser.error("days and hours must be above 0")
+        parser.error("days, hours and minutes must be above 0")
     return run(Options(given.seed, *days, given.changed.split(), given.keep_logs, given.out))
 
 

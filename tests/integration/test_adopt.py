@@ -51,7 +51,8 @@ async def test_a_threshold_is_set_once_and_a_model_that_fails_keeps_no_other_fro
     (made,) = await adopt(other, warehouse, mlflow.url, held, NOW)
     assert (made.version, made.source, made.made) == (good, Source.CALM, NOW)
     assert 0 < made.threshold < 1
-    assert f"{other} has no threshold for {FAMILY} {brittle} yet: it fails on this platform's rows" in caplog.text
+    why = f"the model {brittle} of {FAMILY} fails: "
+    assert f"{other} has no threshold for {FAMILY} {brittle} yet: {why}" in caplog.text
     assert await adopt(other, warehouse, mlflow.url, [(FAMILY, good)], NOW) == []
     assert await rows(warehouse, other) == [made]
     assert await rows(warehouse, tenant) == []
