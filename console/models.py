@@ -62,12 +62,18 @@ def list_(
     """
     from ml import versions
     from tasks.series_sets import SERIES_SETS, series_sets
+    from tonewatch.errors import WarehouseError
 
     whose = tenant or own_tenant()
     found = [] if family == SERIES_SETS else versions.listed(_registry(state_dir), family)
     sets = []
     if family in (None, SERIES_SETS):
-        sets = run(state_dir, lambda warehouse: series_sets(whose, warehouse))
+        try:
+            sets = run(state_dir, lambda warehouse: series_sets(whose, warehouse))
+        except WarehouseError as error:
+            if family == SERIES_SETS:
+                raise
+            say(f"the thresholds of single series are not known: {error}")
     if as_json:
         print(as_json_text([*found, *sets]))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from tonewatch.errors import (
 from tonewatch.records import digest
 from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
-from warehouse.calibrations import model_version
+from warehouse.calibrations import Source, model_version
 from warehouse.database import Warehouse
 from warehouse.validations import Looked, Validation
 
@@ -167,24 +167,48 @@ async def _adopted(
     now: datetime,
     failed: dict[str, str],
 ) -> None:
-    """Each tenant's threshold, by its own calm, for every champion and for every challenger that is judged now: a model
-    is judged on all. What is retired for one of them scores for none. Why a tenant's cannot be set goes into `failed`.
+    """Each tenant's threshold, by its own calm, for every challenger that is judged now, and for every champion of a
+    family of which nobody judges for it. What is retired for one of them scores for none. Why a tenant's cannot be set
+    goes into `failed`.
     """
     from ml import registry
 
     uri, gone = settings.mlflow_tracking_uri or "", set[str]()
-    held = set((await asyncio.to_thread(registry.champion_versions, uri)).items())
-    held |= {(family, challenger) for family, (_, challenger) in contests.items()}
+    champions = set((await asyncio.to_thread(registry.champion_versions, uri)).items())
+    held = champions | {(family, challenger) for family, (_, challenger) in contests.items()}
     for tenant in wanted:
         async with warehouse.as_tenant(tenant) as db:
             gone |= await lineage.retired(tenant, db)
     held = {each for each in held if model_version(*each) not in gone}
     for tenant in wanted:
         try:
-            await adopt(tenant, warehouse, uri, held, now)
+            passed_over = await strange(tenant, warehouse, uri, champions)
+            await adopt(tenant, warehouse, uri, held - passed_over, now)
         except TonewatchError as error:
             failed[f"thresholds of {tenant}"] = str(error)
             get_run_logger().error("the thresholds of %s stay as they are: %s", tenant, error)
+
+
+async def strange(
+    tenant: str, warehouse: Warehouse, uri: str, champions: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """The champions in whose place one before them judges for the tenant, which had no part in their promotion."""
+    from ml import registry
+
+    async with warehouse.as_tenant(tenant) as db:
+        mine, gone = await calibrations.newest(tenant, db), await lineage.retired(tenant, db)
+    own = {(each.family, each.version) for each in mine}
+    lacking = {family: version for family, version in champions if (family, version) not in own}
+    found: set[tuple[str, str]] = set()
+    for each in mine:
+        champion = (each.family, lacking.get(each.family, ""))
+        if champion[1] and champion not in found and each.model_version not in gone:
+            try:
+                if await asyncio.to_thread(registry.has_judged, uri, each.family, each.version):
+                    found.add(champion)
+            except ModelError as error:  # a version that the registry has no more judges for nobody
+                log.warning("%s", error)
+    return found
 
 
 async def contest_of(
@@ -399,10 +423,17 @@ async def _dismissed(settings: Settings, family: str, challenger: str, told: Loo
 
 
 async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_days: float) -> Validation:
-    """The validation as it is kept with every tenant that takes part; it begins on what neither model learned from."""
+    """The validation as it is kept with every tenant that takes part; it begins on what neither model learned from, nor
+    any tenant's threshold for one of them that was adopted.
+    """
     champion, challenger = contest.champion.detector.version, contest.challenger.detector.version
-    learned = max(datetime.fromisoformat(each.tags["data_end"]) for each in (contest.champion, contest.challenger))
-    started = min(now, max(learned, now - HOT))
+    learned = [datetime.fromisoformat(each.tags["data_end"]) for each in (contest.champion, contest.challenger)]
+    for tenant in contest.pairs:
+        async with warehouse.as_tenant(tenant) as db:
+            mine = await calibrations.newest(tenant, db)
+        own = [own_of(mine, contest.family, each) for each in (champion, challenger)]
+        learned += [each.made for each in own if each is not None and each.source is Source.CALM]
+    started = min(now, max(*learned, now - HOT))
     plan = plan_for(
         contest.family,
         champion,

@@ -1,7 +1,8 @@
 """Adopts: a tenant's own calm sets its threshold for versions of family models that learned from another tenant.
 
 A model is its family's, whoever trained it. Without a threshold of its own a tenant is neither judged by the champion
-nor takes part in the validation of a challenger.
+nor takes part in the validation of a challenger. Where a tenant is judged already, a champion that it had no part in
+takes no judge's place by this: only promotions do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ml.calibration import Calibration, Calm, calibrate, refuse_short
 from ml.champion import scoring
 from ml.detectors.family import FamilyDetector
 from ml.kinds import parsed
+from policy.retraining import RESTLESS
 from tasks.calibrate import fit_of
 from tasks.fetch import fetch, judge_for
 from tasks.judge import unrest_of, without
@@ -35,10 +37,11 @@ from tasks.train import (
     score_matrix,
 )
 from tonewatch.errors import ModelError
+from tonewatch.settings import Profile
 from tonewatch.topology import Topology
-from warehouse import audit, calibrations, entities, tenants
-from warehouse.calibrations import Calibrated, Source
-from warehouse.database import Warehouse
+from warehouse import audit, calibrations, cursors, entities, tenants
+from warehouse.calibrations import Calibrated, Source, model_version
+from warehouse.database import Connection, Warehouse
 
 log = logging.getLogger(__name__)
 #: Who adopts, in the audit.
@@ -51,22 +54,29 @@ async def adopt(
     """Set the tenant's threshold for each of these (family, version) for which it has none; gives those that were set.
 
     It is set on the two days before `now`, of which the version has seen nothing. A version that cannot score there is
-    told in the log and keeps no other from its turn. Nothing is set for a tenant whose profile has no models, or whose
-    platform is not known for so long. Raises UnknownTenant; SettingsError; WarehouseAway.
+    told in the log, keeps no other from its turn, and is tried again after a day. Nothing is set for a tenant whose
+    profile has no models, whose platform is not known for so long, or where those days were hardly calm: the threshold
+    would be for good. Raises UnknownTenant; SettingsError; WarehouseAway.
     """
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
         start = now - timedelta(seconds=LEARNED_DAYS * profile.day_seconds)
         before = families_of(Topology(await entities.load(tenant, db, start)))
         mine = {(each.family, each.version) for each in await calibrations.newest(tenant, db)}
-    lacking = sorted(each for each in set(versions) - mine if each[0] in before)
+        lacking = [each for each in sorted(set(versions) - mine) if each[0] in before]
+        lacking = [each for each in lacking if not await _tried(tenant, db, each, now, profile)]
     if profile.light or not lacking:
         return []
     unrest = await unrest_of(tenant, warehouse, start, now)
+    if restless := unrest.told(RESTLESS):
+        log.warning("%s has no threshold for %d models yet: %s", tenant, len(lacking), restless)
+        return []
     stretch = Stretch(tenant, start, now, profile, unrest.real, str(unrest))
     platform = await platform_of(warehouse, stretch)
     made = []
     for family, version in lacking:
+        async with warehouse.as_tenant(tenant) as db:
+            await cursors.set(tenant, db, _trial(family, version), {"time": now.isoformat()}, now)
         try:
             fit = await _fit(warehouse, tracking_uri, stretch, platform, family, version)
         except ModelError as error:
@@ -76,6 +86,16 @@ async def adopt(
             await _keep(tenant, warehouse, fit)
             made.append(fit)
     return made
+
+
+def _trial(family: str, version: str) -> str:
+    return f"adopt:{model_version(family, version)}"
+
+
+async def _tried(tenant: str, db: Connection, of: tuple[str, str], now: datetime, profile: Profile) -> bool:
+    """Whether it was tried less than a day of the platform ago: it costs a download and two days of samples."""
+    last = await cursors.get(tenant, db, _trial(*of))
+    return last is not None and now < datetime.fromisoformat(last["time"]) + timedelta(seconds=profile.day_seconds)
 
 
 async def _fit(

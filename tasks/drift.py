@@ -320,7 +320,7 @@ async def _shadowed(tenant: str, db: Connection, view: str, before: Sequence[Ret
     """
     if view != INCIDENTS:
         return await validations.undecided(tenant, db, view, before[-1].asked) if before else None
-    ends = [await validations.undecided(tenant, db, family, EPOCH) for family in FAMILIES]
+    ends = [await validations.undecided(tenant, db, family, EPOCH, whoever=True) for family in FAMILIES]
     return max((each for each in ends if each is not None), default=None)
 
 

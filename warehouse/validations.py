@@ -69,14 +69,16 @@ NEWEST = text("""
     select validation, until, answer, final, estimate, low, high, counted, reasons, guards from validation_verdict
     where tenant = :tenant and validation = :validation order by final desc, until desc limit 1
 """)
-# When the last of those ends at the latest whose challenger was learned since, and that have no final verdict.
+# When the last of those ends at the latest whose challenger got its threshold since, by the tenant's own training or,
+# where it is another's, by its calm; and that have no final verdict.
 UNDECIDED = text("""
     select max(v.started + make_interval(secs => (v.plan->>'longest_s')::double precision)) from validation v
     where v.tenant = :tenant and v.family = :family and v.plan->'probation' is null and v.plan->'anew' is null
       and not exists (select from validation_verdict d
           where d.tenant = :tenant and d.validation = v.id and d.final)
       and exists (select from calibration c where c.tenant = :tenant and c.family = v.family
-          and c.version = v.challenger and c.source = 'training' and c.made > :since)
+          and c.version = v.challenger and c.made > :since
+          and (c.source = 'training' or :whoever and c.source = 'calm'))
 """)
 
 
@@ -155,9 +157,13 @@ async def listed(tenant: str, db: Connection) -> list[Validation]:
     return [Validation(**each) for each in (await db.execute(LISTED, {"tenant": tenant})).mappings()]
 
 
-async def undecided(tenant: str, db: Connection, family: str, since: datetime) -> datetime | None:
-    """Until when a challenger of the family that was learned since then is validated at the latest; None: none is."""
-    values = {"tenant": tenant, "family": family, "since": utc(since)}
+async def undecided(
+    tenant: str, db: Connection, family: str, since: datetime, *, whoever: bool = False
+) -> datetime | None:
+    """Until when a challenger of the family that was learned since then is validated at the latest; None: none is.
+    whoever: also what another tenant's training brought, where it is held against the champion on this one's stream.
+    """
+    values = {"tenant": tenant, "family": family, "since": utc(since), "whoever": whoever}
     found: datetime | None = (await db.execute(UNDECIDED, values)).scalar_one()
     return found
 

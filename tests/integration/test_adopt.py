@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from flows.validation import strange
+from ml import registry
 from tasks.adopt import adopt
 from tests.conftest import new_tenant
+from tests.integration.furnished import incident
 from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
-from tonewatch.records import Entity
+from tonewatch.records import Entity, IncidentState
 from tonewatch.settings import load_profile
-from warehouse import audit, calibrations, entities, samples, tenants
+from warehouse import audit, calibrations, entities, incidents, samples, tenants
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 
@@ -73,3 +77,42 @@ async def test_nothing_is_set_where_none_is_wanted(
     late = NOW + timedelta(days=3)  # a station's days are whole ones
     assert await adopt(other, warehouse, mlflow.url, [(FAMILY, one)], late) == []
     assert "has no threshold" not in caplog.text, "nothing was tried"
+
+
+async def test_a_threshold_is_not_set_on_days_that_were_hardly_calm(
+    warehouse: Warehouse, other: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = await asyncio.to_thread(version, mlflow.url, "theirs", FAMILY, 3)
+    ill = replace(incident(other), onset=NOON, opened=NOON, impact_started=NOON)
+    async with warehouse.as_tenant(other) as db:
+        await incidents.save(other, db, ill)
+    assert await adopt(other, warehouse, mlflow.url, [(FAMILY, one)], NOW) == []
+    assert f"{other} has no threshold for 1 models yet: " in caplog.text
+    async with warehouse.as_tenant(other) as db:
+        await incidents.save(other, db, replace(ill, state=IncidentState.CLOSED, closed=NOON + timedelta(seconds=9)))
+    assert [each.version for each in await adopt(other, warehouse, mlflow.url, [(FAMILY, one)], NOW)] == [one]
+
+
+async def test_a_model_that_fails_is_tried_again_after_a_day_of_the_platform(
+    warehouse: Warehouse, other: str, mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    brittle = await asyncio.to_thread(version, mlflow.url, "theirs", FAMILY, 1, brittle=True)
+    for seconds in (0, 89, 90):
+        await adopt(other, warehouse, mlflow.url, [(FAMILY, brittle)], NOW + timedelta(seconds=seconds))
+    assert caplog.text.count(f"{other} has no threshold for {FAMILY} {brittle} yet") == 2
+
+
+async def test_a_champion_takes_no_judges_place_by_a_threshold_alone(
+    warehouse: Warehouse, other: str, mlflow: Mlflow
+) -> None:
+    """A tenant that had no part in a promotion goes on with who judged before; one that nobody judges for does not."""
+    family = "package"
+    first = await asyncio.to_thread(version, mlflow.url, other, family, 4)
+    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
+    second = await asyncio.to_thread(version, mlflow.url, "theirs", family, 5)
+    champions = {(family, second), (FAMILY, "9")}
+    assert await strange(other, warehouse, mlflow.url, champions) == set()
+    own = Calibrated(family, first, NOW, 0.7, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+    async with warehouse.as_tenant(other) as db:
+        await calibrations.put(other, db, [own])
+    assert await strange(other, warehouse, mlflow.url, champions) == {(family, second)}

@@ -231,13 +231,14 @@ async def test_a_champion_on_probation_keeps_no_drift_from_being_asked_about(war
         assert await validations.undecided(tenant, db, "edge", NOW) == NOW + DAY
 
 
+@pytest.mark.parametrize("source", [Source.TRAINING, Source.CALM])
 async def test_verdicts_that_drift_ask_for_nothing_while_a_challenger_of_any_family_is_validated(
-    warehouse: Warehouse, tenant: str
+    warehouse: Warehouse, tenant: str, source: Source
 ) -> None:
-    """They ask for all families: what they bring would wait behind that, and be old by its turn."""
+    """They ask for all families: what they bring would wait behind that, whoever trained it, and be old by its turn."""
     for days, verdict in ((40, "real"), (10, "false-alarm")):
         await said(warehouse, tenant, days, verdict, 12, by_model=True)
-    learned = Calibrated("edge", "2", NOW - DAY, 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", Source.TRAINING, "drift")
+    learned = Calibrated("edge", "2", NOW - DAY, 0.6, 0.5, 0.7, 0.5, 1.0, "gpd", source, "drift")
     contest = Validation("v", "edge", "1", "2", {"longest_s": 4 * DAY.total_seconds()}, NOW - DAY)
     async with warehouse.as_tenant(tenant) as db:
         await calibrations.put(tenant, db, [learned])

@@ -76,18 +76,19 @@ async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_t
     one, other, late = [await watched(warehouse, seed) for seed in (1, 2, 3)]
     light = await watched(warehouse, 4, "station")
     broken = await watched(warehouse, 5, "no-longer-there")
-    judged, whole = await flow_told(
+    looks = await flow_told(
         FLOW,
         day(2).isoformat(),
         f"{one},{other}",
         day(5).isoformat(),
+        day(7).isoformat(),
         database=database,
         folder=tmp_path / "prefect",
         TONEWATCH_TENANT=one,
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),
     )
-    assert all(told.startswith(f"{broken}: ") and "no-longer-there" in told for told in (judged, whole))
+    assert all(told.startswith(f"{broken}: ") and "no-longer-there" in told for told in looks)
     champion = (await asyncio.to_thread(registry.champion_versions, mlflow.url))[FAMILY]
     challenger = (await asyncio.to_thread(registry.challenger_versions, mlflow.url))[FAMILY]
     plans, sources = [], {}
@@ -95,6 +96,7 @@ async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_t
         async with warehouse.as_tenant(tenant) as db:
             mine = await calibrations.newest(tenant, db)
             (kept,) = await validations.listed(tenant, db)
+            assert kept.started == day(5), "no one is judged on what a threshold was set on"
             looked = await validations.newest(tenant, db, kept.id)
             seen = await validations.observed(tenant, db, kept.id)
             told = [line.subject for line in await audit.read(tenant, db, 20) if line.what == "calibration.adopt"]
