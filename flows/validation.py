@@ -183,6 +183,7 @@ async def _adopted(
     for tenant in wanted:
         try:
             passed_over = await strange(tenant, warehouse, uri, champions)
+            passed_over |= await unasked(tenant, warehouse, contests, wanted)
             await adopt(tenant, warehouse, uri, held - passed_over, now)
         except TonewatchError as error:
             failed[f"thresholds of {tenant}"] = str(error)
@@ -208,6 +209,25 @@ async def strange(
                     found.add(champion)
             except ModelError as error:  # a version that the registry has no more judges for nobody
                 log.warning("%s", error)
+    return found
+
+
+async def unasked(
+    tenant: str, warehouse: Warehouse, contests: Mapping[str, tuple[str, str]], wanted: Sequence[str]
+) -> set[tuple[str, str]]:
+    """The challengers whose promotion the tenant wants to be asked about, and will not be: their validation began
+    without it. With a threshold for one it would be judged by it as soon as the others have promoted it.
+    """
+    async with warehouse.as_tenant(tenant) as db:
+        if not (await tenants.profile(tenant, db)).approve_models:
+            return set()
+    found = set()
+    for family, (champion, challenger) in contests.items():
+        for other in wanted:
+            async with warehouse.as_tenant(other) as db:
+                kept = await validations.get(other, db, id_of(family, champion, challenger))
+            if kept is not None and not takes_part(kept, tenant):
+                found.add((family, challenger))
     return found
 
 

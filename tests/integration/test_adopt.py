@@ -8,12 +8,13 @@ from datetime import timedelta
 
 import pytest
 
-from flows.validation import strange
+from flows.validation import strange, unasked
 from ml import registry
 from tasks.adopt import adopt
+from tasks.validate import begin, id_of, plan_for, written
 from tests.conftest import new_tenant
 from tests.integration.furnished import incident
-from tests.integration.promoting import version
+from tests.integration.promoting import asks, version
 from tests.integration.servers import Mlflow
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
 from tonewatch.records import Entity, IncidentState
@@ -21,6 +22,7 @@ from tonewatch.settings import load_profile
 from warehouse import audit, calibrations, entities, incidents, samples, tenants
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
+from warehouse.validations import Validation
 
 pytestmark = pytest.mark.timeout(300)
 FAMILY = "transcode"
@@ -116,3 +118,18 @@ async def test_a_champion_takes_no_judges_place_by_a_threshold_alone(
     async with warehouse.as_tenant(other) as db:
         await calibrations.put(other, db, [own])
     assert await strange(other, warehouse, mlflow.url, champions) == {(family, second)}
+
+
+async def test_a_tenant_that_wants_to_be_asked_adopts_no_challenger_whose_validation_began_without_it(
+    warehouse: Warehouse, tenant: str, other: str
+) -> None:
+    contests = {FAMILY: ("1", "2")}
+    assert await unasked(other, warehouse, contests, [tenant, other]) == set()
+    plan = plan_for(FAMILY, "1", "2", [tenant], NOW, load_profile("demo"), days=28)
+    made = Validation(id_of(FAMILY, "1", "2"), FAMILY, "1", "2", written(plan), NOW)
+    await begin([tenant], warehouse, made)
+    assert await unasked(other, warehouse, contests, [tenant, other]) == set(), "it does not want to be asked"
+    for name in (tenant, other):
+        await asks(warehouse, name)
+    assert await unasked(other, warehouse, contests, [tenant, other]) == {(FAMILY, "2")}
+    assert await unasked(tenant, warehouse, contests, [tenant, other]) == set(), "it takes part, and is asked"
