@@ -118,7 +118,7 @@ def _pipeline(path: Path) -> Any:
 
     try:
         return skops.io.load(path, trusted=list(TRUSTED))
-    except (TypeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (TypeError, ValueError, KeyError, FileNotFoundError, EOFError, zipfile.BadZipFile) as error:
         raise ModelUnfit(f"the model's files cannot be read: {error}; train it again") from error
 
 

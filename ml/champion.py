@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ml.detectors.family import FamilyDetector
-from tonewatch.errors import ModelFails
+from tonewatch.errors import ModelError, ModelFails
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,15 @@ class Failing:
 
 @contextmanager
 def scoring(family: str, version: str) -> Iterator[None]:
-    """Around what asks a model for scores: whatever its code raises comes out as ModelFails, which says whose it is."""
+    """Around what asks a model for scores: whatever its code raises comes out as ModelFails, which says whose it is.
+
+    Raises ModelError: the machine fails, of which the model can do nothing; the next time it may score.
+    """
     try:
         yield
+    except (MemoryError, OSError) as error:
+        told = f"the model {version} of {family} was not asked: {type(error).__name__}: {error}"
+        raise ModelError(told[:300]) from error
     except Exception as error:  # the code of a model and of its libraries may raise anything, and must end nobody else
         told = f"the model {version} of {family} fails: {type(error).__name__}: {error}"
         raise ModelFails(told[:300], family=family, version=version) from error

@@ -16,7 +16,7 @@ from ml.champion import Champion, Failing, scoring
 from ml.detectors.base import Detector
 from policy import rules
 from policy.conditions import Condition, Conditions, carried_on
-from tonewatch.errors import ModelFails
+from tonewatch.errors import ModelError
 from tonewatch.records import FindingKind
 from tonewatch.settings import Profile
 from tonewatch.topology import Topology
@@ -77,7 +77,7 @@ def anomalies(
         try:
             with scoring(family, champion.version):
                 found = list(_anomalous(frame, champion, profile))
-        except ModelFails as error:
+        except ModelError as error:
             yield failing(Failing(family, champion.version, str(error)), now)
         else:
             yield from found

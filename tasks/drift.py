@@ -27,7 +27,7 @@ from policy.retraining import Asked, Why, retraining
 from tasks.judge import opinion_of
 from tasks.train import LEARNED_DAYS
 from tonewatch.clock import EPOCH, MICROSECOND, microseconds
-from tonewatch.errors import FeatureError, ModelFails
+from tonewatch.errors import FeatureError, ModelError
 from tonewatch.settings import Profile
 from warehouse import audit, drift, entities, lineage, tenants, validations
 from warehouse.database import Connection, Warehouse
@@ -178,7 +178,7 @@ async def _judged(
         if champion is not None and not fails:
             try:
                 scores.append(_hourly(await asyncio.to_thread(_scored, champion, rows), span))
-            except ModelFails as error:
+            except ModelError as error:
                 fails = str(error)
     told = judge(together(data), of.names, floors(of.name))
     if fails:

@@ -77,7 +77,7 @@ class Bench:
         except ModelError as error:
             families = {*self._held, *(kept.judging(self.folder) if self.folder else ())}
             held = {family: self._still(family, mine, retired, away=True) for family in sorted(families)}
-            if not any(held.values()):
+            if not any(held.values()) and not self._held:  # what is held may be retired, and score no more
                 raise
             log.warning("the models that are held score on: %s", error)
             return {family: champion for family, champion in held.items() if champion is not None}

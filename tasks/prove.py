@@ -119,11 +119,13 @@ def _first(lesson: Lesson, calibration: Calibration, stretch: Stretch, *, seed: 
 def _held_against(
     champion: FamilyDetector, lesson: Lesson, stretch: Stretch, groups: Sequence[int], families: int, *, seed: int
 ) -> Verdict:
-    """Raises ModelFails: the champion does."""
+    """Raises ModelFails: the champion does; ModelError: too little calm to set a threshold for one of them."""
     share, run = budget_of(stretch.profile, 1 / max(families, 1)), budget_of(stretch.profile).run
-    mine = _side(lesson.pupil, lesson, stretch, groups, share, seed)
+    told = lesson.scores, notable_matrix(lesson.pupil, lesson.held_out)
+    mine = _side(lesson.pupil, told, lesson, stretch, groups, share, seed)
     with scoring(lesson.family, champion.version):
-        theirs = _side(champion, lesson, stretch, groups, share, seed)
+        scored = score_matrix(champion, lesson.held_out, stretch.phases), notable_matrix(champion, lesson.held_out)
+    theirs = _side(champion, scored, lesson, stretch, groups, share, seed)
     anomalies = _anomalies(lesson, stretch, max(lesson.pupil.looks_back, champion.looks_back), seed=seed)
     if anomalies is None:  # what would replace one must be proved
         return Verdict(False, _nothing_in(run))
@@ -173,10 +175,18 @@ def _count(name: str, pages: float) -> dict[str, float]:
 
 
 def _side(
-    detector: FamilyDetector, lesson: Lesson, stretch: Stretch, groups: Sequence[int], budget: Budget, seed: int
+    detector: FamilyDetector,
+    told: tuple[Floats, gate.Flags],
+    lesson: Lesson,
+    stretch: Stretch,
+    groups: Sequence[int],
+    budget: Budget,
+    seed: int,
 ) -> _Side:
-    scores = lesson.scores if detector is lesson.pupil else score_matrix(detector, lesson.held_out, stretch.phases)
-    calm = {lesson.family: Calm(scores, notable_matrix(detector, lesson.held_out), groups)}
+    """told: what it says of the held-out calm, as score_matrix and notable_matrix have it. Raises ModelError: that is
+    too short to set a threshold on.
+    """
+    calm = {lesson.family: Calm(*told, groups)}
     found = calibrate(calm, budget, phases=stretch.phases, resamples=RESAMPLES, seed=seed)
     return _Side(detector, found.thresholds[lesson.family].value, found.seen)
 

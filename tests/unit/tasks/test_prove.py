@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from feature_store.windows import FeatureFrame, Floats, window_features
@@ -14,6 +16,7 @@ from ml.detectors.isolation_forest import ForestDetector
 from tasks.prove import Verdict, prove
 from tasks.train import Lesson, Stretch, calibrated, learn
 from tests.unit.transcoders import PARTS, at, forest, telemetry
+from tonewatch.errors import ModelError, ModelFails
 from tonewatch.records import Entity
 from tonewatch.settings import load_profile
 from tonewatch.topology import Topology
@@ -46,6 +49,20 @@ class Torn(ForestDetector):
         return super().strangeness(strands)
 
 
+class Choosy(ForestDetector):
+    """It can score a few windows alone."""
+
+    def usable(self, rows: Floats) -> npt.NDArray[np.bool_]:
+        return super().usable(rows) & (np.arange(len(rows)) < 9)
+
+
+class Starved(ForestDetector):
+    """The machine has no room for its scores."""
+
+    def strangeness(self, strands: Floats) -> Floats:
+        raise MemoryError(f"no room for {len(strands)} rows")
+
+
 def proved(learned: tuple[Lesson, Calibration], champion: FamilyDetector | None) -> Verdict:
     lesson, calibration = learned
     return prove(lesson, calibration, champion, CALM, [0, 1], 1, seed=1)
@@ -70,3 +87,14 @@ def test_a_champion_that_fails_is_no_rival(
     assert told == proved(learned, None)
     assert (told.passed, told.standing) == (True, "champion")
     assert "the champion of transcode is no rival: the model 7 of transcode fails" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Choosy, "to calibrate on; at least 20 are needed"), (Starved, "was not asked: MemoryError")])
+def test_too_little_calm_or_room_for_a_champion_is_no_failure_of_its(
+    learned: tuple[Lesson, Calibration], kind: type[ForestDetector], why: str
+) -> None:
+    """Or what was learned would take its place without any comparison."""
+    whole = forest("7")
+    with pytest.raises(ModelError, match=why) as told:
+        proved(learned, kind.restored(whole.pipeline, whole.names, whole.floors, whole.limits, "7"))
+    assert not isinstance(told.value, ModelFails)
