@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import promote_due
+from flows.promotion import everybody, promote_due
 from ml.ab_plan import Answer, Judged
 from tasks.adopt import adopt
 from tasks.fetch import fetch, judge_for, own_of
@@ -58,15 +58,13 @@ class Contest:
         return id_of(self.family, self.champion.detector.version, self.challenger.detector.version)
 
 
-async def everyone(warehouse: Warehouse, failed: dict[str, str]) -> list[str]:
-    """Every tenant whose profile can be read; why one's cannot goes into `failed`, and keeps no other from its turn.
+async def readable(whose: Sequence[str], warehouse: Warehouse, failed: dict[str, str]) -> list[str]:
+    """Those whose profile can be read; why one's cannot goes into `failed`, and keeps no other from its turn.
 
     Raises WarehouseAway.
     """
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
     found = []
-    for slug in slugs:
+    for slug in whose:
         try:
             async with warehouse.as_tenant(slug) as db:
                 await tenants.profile(slug, db)
@@ -101,7 +99,8 @@ async def validation(
     failed: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     try:
-        wanted = tenants or await everyone(warehouse, failed)
+        whose = tenants or await everybody(warehouse)
+        wanted = tenants or await readable(whose, warehouse, failed)
         contests = await _contests(settings, warehouse, challengers, wanted, now)
         await _adopted(settings, warehouse, contests, wanted, now, failed)
         for family, (champion, challenger) in contests.items():
@@ -115,7 +114,7 @@ async def validation(
             except TonewatchError as error:
                 failed[family] = str(error)
                 get_run_logger().error("the validation of %s stays as it is: %s", family, error)
-        promoted, broken = await promote_due(wanted, warehouse, settings, now)
+        promoted, broken = await promote_due(whose, warehouse, settings, now)
     finally:
         await warehouse.close()
     for name, answer in promoted.items():
