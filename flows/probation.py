@@ -17,9 +17,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
 from flows.promotion import everybody
-from flows.validation import Contest, contest_of, final_of, fits, observed, readable
+from flows.validation import Contest, contest_of, final_of, observed, readable
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
+from tasks.fetch import unfit
 from tasks.promote import champion_of, move, settle
 from tasks.propose import tell
 from tasks.validate import BURSTS_PER_DAY, HOT, begin, judged, mask, plan_for, takes_part, written
@@ -130,7 +131,8 @@ async def _looked_at(
     except ModelUncalibrated:  # whose words name every tenant
         return row | await _without_rival(each, warehouse, "no tenant has thresholds for both", now)
     except ModelUnfit as error:
-        if not await fits(settings, of.family, str(of.before)):  # it would be no better
+        uri, before = settings.mlflow_tracking_uri or "", str(of.before)
+        if await asyncio.to_thread(unfit, uri, of.family, before):  # it would be no better
             return row | await _without_rival(each, warehouse, str(error), now)
         await _take_back(each, warehouse, settings, str(error), now)
         return row | {"answer": "taken back", "reasons": str(error)}

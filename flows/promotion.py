@@ -30,8 +30,9 @@ from pydantic import Field, ValidationError
 
 from flows.gate import held_by_cases
 from ml.ab_plan import Answer
+from tasks.fetch import unfit
 from tasks.promote import champion_of, move, settle
-from tasks.propose import AGAIN, RETIRED, UNANSWERED, WORSE, code, end, proposal, propose, tell
+from tasks.propose import AGAIN, RETIRED, UNANSWERED, UNFIT, WORSE, code, end, proposal, propose, tell
 from tasks.validate import takes_part
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ActRefused, ModelError, SettingsError, TonewatchError
@@ -163,11 +164,13 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
     await _nobody_left_out(due, warehouse)
     due = replace(due, profiles=await _profiles(due.tenants, warehouse))
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
-    rows = await _proposed(due, warehouse, settings, now)
+    rows = await _answered(due, due.tenants, warehouse, now)
+    how = await _over(due, rows, champion, warehouse, settings, now)
+    if new := [tenant for tenant in due.tenants if tenant not in rows]:
+        await _proposed(due, new, warehouse, settings, now, over=how is not None)
+        rows |= await _answered(due, new, warehouse, now)
+        how = how or _ending(of, rows, champion, now, retired=False)
     stages = {row.state for row in rows.values()}
-    if Stage.INTENDED in stages:
-        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
-    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
     if how is not None:
         await _ended(due, rows, warehouse, settings, how, now)
         return f"no: {how[1]}"
@@ -204,15 +207,36 @@ async def _profiles(whose: Sequence[str], warehouse: Warehouse) -> dict[str, Pro
     return found
 
 
+async def _over(
+    due: Due,
+    rows: dict[str, Promotion],
+    champion: str | None,
+    warehouse: Warehouse,
+    settings: Settings,
+    now: datetime,
+) -> tuple[Stage, str] | None:
+    """As `_ending`, before anybody is asked anew. A challenger that is to go on is fetched: one that does not fit any
+    more, e.g. since an upgrade, is refused. Raises ModelError, besides: MLflow is away.
+    """
+    of = due.validation
+    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
+    if how is not None or champion == of.challenger:
+        return how
+    why = await asyncio.to_thread(unfit, settings.mlflow_tracking_uri or "", of.family, of.challenger)
+    return (Stage.REFUSED, f"{UNFIT}: {why}") if why else None
+
+
 def _ending(
     of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime, *, retired: bool
 ) -> tuple[Stage, str] | None:
     """How it ends without a move, and why, as everybody may read it; None: it goes on. What judges already is refused
     no more.
 
-    retired: whether the challenger may score no more for one of the tenants.
+    retired: whether the challenger may score no more for one of the tenants. Raises ModelError: another run moves it.
     """
     stages = {row.state for row in rows.values()}
+    if Stage.INTENDED in stages:
+        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
     if champion == of.challenger:
         return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
     if stages & JUDGED:
@@ -235,25 +259,32 @@ async def _retired(due: Due, warehouse: Warehouse) -> bool:
     return False
 
 
-async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> dict[str, Promotion]:
-    """Each tenant's row, made where it is new: what the replay gate holds is rejected, and nobody is asked about it."""
-    name = proposal(due.validation, due.reasons, now, ask=False).id
-    rows = await _rows(due.tenants, warehouse, name)
-    new = [tenant for tenant in due.tenants if tenant not in rows]
-    worse = await _worse(due, new, warehouse, settings, now)
+async def _proposed(
+    due: Due, new: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime, *, over: bool
+) -> None:
+    """Make the row of each of these tenants: what the replay gate holds is rejected, and nobody is asked about it.
+
+    over: it ends anyway: no case is replayed for it, and nobody is asked either. Raises as `held_by_cases`.
+    """
+    worse = {} if over else await _worse(due, new, warehouse, settings, now)
     told = next((code(why) for why in worse.values()), "")
     for tenant in new:
-        made = proposal(due.validation, due.reasons, now, ask=due.profiles[tenant].approve_models and not worse)
+        ask = due.profiles[tenant].approve_models and not worse and not over
+        made = proposal(due.validation, due.reasons, now, ask=ask)
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await propose(tenant, db, made, channels)
             if worse:
-                await promotions.change(tenant, db, name, Stage.REJECTED, now, worse.get(tenant, told))
-    rows = await _rows(due.tenants, warehouse, name)
-    for tenant, row in rows.items():
+                await promotions.change(tenant, db, made.id, Stage.REJECTED, now, worse.get(tenant, told))
+
+
+async def _answered(due: Due, whose: Sequence[str], warehouse: Warehouse, now: datetime) -> dict[str, Promotion]:
+    """The rows that these tenants have, with what was said in Prefect, where those that wait are asked."""
+    name = proposal(due.validation, (), now, ask=False).id
+    for tenant, row in (await _rows(whose, warehouse, name)).items():
         if row.state is Stage.WAITING:
             await _asked(tenant, warehouse, row, now)
-    rows = await _rows(due.tenants, warehouse, name)
+    rows = await _rows(whose, warehouse, name)
     for row in rows.values():
         if row.state is not Stage.WAITING and row.flow_run:
             await _tell_prefect(row)

@@ -15,7 +15,7 @@ from prefect.artifacts import acreate_table_artifact
 from flows.promotion import everybody, promote_due
 from ml.ab_plan import Answer, Judged
 from tasks.adopt import adopt
-from tasks.fetch import fetch, judge_for, own_of
+from tasks.fetch import fetch, judge_for, own_of, unfit
 from tasks.propose import RETIRED
 from tasks.shadow import Pair, piece_of
 from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
@@ -292,19 +292,10 @@ async def validated(
     try:
         contest = await contest_of(settings, warehouse, *pair, wanted)
     except ModelUnfit as error:
-        if await fits(settings, pair[0], pair[2]):
+        if not await asyncio.to_thread(unfit, settings.mlflow_tracking_uri or "", pair[0], pair[2]):
             raise  # it is the champion that does not
         return await _ended(settings, warehouse, pair, wanted, Answer.WORSE, str(error), now)
     return await _validated(settings, warehouse, contest, now, longest_days)
-
-
-async def fits(settings: Settings, family: str, version: str) -> bool:
-    """Whether the version can score here as features are defined now. Raises ModelError: MLflow is away."""
-    try:
-        await asyncio.to_thread(fetch, settings.mlflow_tracking_uri or "", family, version)
-    except ModelUnfit:
-        return False
-    return True
 
 
 async def _retired(warehouse: Warehouse, wanted: Sequence[str], name: str) -> bool:

@@ -43,6 +43,7 @@ from tests.integration.servers import Mlflow
 from tests.integration.stalling import door_before
 from tests.unit.transcoders import NOON, at
 from tonewatch import secrets
+from tonewatch.cases import FILE
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, ModelError
 from tonewatch.settings import Settings
@@ -475,6 +476,60 @@ async def test_what_is_retired_before_it_is_champion_is_refused(
     assert await due(warehouse, chosen, 200, whose) == "nothing is due"
     assert [(await kept(warehouse, each))[0].state for each in whose] == [Stage.REFUSED] * 2
     assert champion(mlflow, family) == pair[0]
+
+
+@pytest.mark.parametrize("how", ["superseded", "retired"])
+async def test_a_promotion_that_nothing_can_come_of_ends_though_cases_cannot_be_replayed(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    how: str,
+) -> None:
+    await asks(warehouse, tenant)
+    damaged = chosen.cases_dir / tenant / "damaged"
+    damaged.mkdir(parents=True)
+    (damaged / FILE).write_text("[]", encoding="utf-8")
+    made = await better(warehouse, [tenant], family, *pair)
+    told, failed = await promote_due([tenant], warehouse, chosen, ASKED)
+    assert ("waits: 1 cases" in told[made.id], len(failed), await kept(warehouse, tenant)) == (True, 1, [])
+    if how == "retired":
+        kind, number = parsed(pair[1])
+        async with warehouse.as_tenant(tenant) as db:
+            gone = replace(LINEAGE, model=model_name(family, kind), version=number)
+            await lineage.retire(tenant, db, [gone], "an erasure", NOON)
+    else:
+        third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+        await asyncio.to_thread(registry.promote, mlflow.url, family, third)
+    why = "it is retired" if how == "retired" else "it was held against"
+    assert (await due(warehouse, chosen, 200)).startswith(f"no: {why}")
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.expires) == (Stage.REFUSED if how == "retired" else Stage.SUPERSEDED, None)
+    assert await due(warehouse, chosen, 300) == "nothing is due"
+    async with warehouse.as_tenant(tenant) as db:
+        assert await notices.of_incident(tenant, db, f"promotion:{row.id}") == [], "nobody was asked"
+
+
+async def test_a_challenger_that_stops_fitting_while_it_waits_is_refused_whoever_said_yes(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, tenant)
+    await better(warehouse, whose, family, *pair)
+    await due(warehouse, chosen, 100, whose)
+    waiting = await answers.waiting(tenant, warehouse, family, pair[1])
+    await answers.answer(tenant, warehouse, Answer(waiting.id, True, "ann"), at(110))
+    await asyncio.to_thread(versions.tag, mlflow.url, family, pair[1], {"fingerprint": "of other features"})
+    told = await due(warehouse, chosen, 200, whose)
+    assert told.startswith("no: it does not fit here any more: ")
+    assert "trained on other feature definitions" in told
+    assert champion(mlflow, family) == pair[0]
+    rows = [(await kept(warehouse, each))[0] for each in whose]
+    assert [(row.state, f"no: {row.told}") for row in rows] == [(Stage.REFUSED, told)] * 2
+    assert told[4:] in versions.one(mlflow.url, family, pair[1]).tags[versions.VALIDATION]
+    assert await due(warehouse, chosen, 300, whose) == "nothing is due"
 
 
 async def test_a_run_that_saw_a_row_before_another_moved_it_moves_nothing(
