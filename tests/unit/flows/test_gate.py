@@ -131,7 +131,7 @@ def failing() -> Champion:
 
 def test_a_model_that_both_have_and_that_fails_on_a_case_decides_nothing_about_the_change(cases: list[Case]) -> None:
     kept, champions = folders(cases[0].folder.parent), {"transcode": failing()}
-    with pytest.raises(ModelFails, match="do not fit the model.s 1 features") as told:
+    with pytest.raises(ModelFails, match="1 features") as told:
         judge_all(cases, Judges(champions))
     assert told.value.family == "transcode"
     assert hold(kept, Judges(champions), Judges(champions), LATER) == Ruling(cases=2)
