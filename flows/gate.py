@@ -33,7 +33,7 @@ from tasks.survey import Sight
 from tasks.train import families_of
 from tonewatch.cases import Case, Expected, folders, open_case
 from tonewatch.clock import SYSTEM
-from tonewatch.errors import ModelError, RecordingError, SettingsError
+from tonewatch.errors import ModelError, ModelFails, RecordingError, SettingsError
 from tonewatch.records import Change, FindingKind
 from tonewatch.settings import Profile, Settings, changed, read
 from tonewatch.topology import Topology
@@ -70,6 +70,10 @@ class Judges:
     series: Mapping[str, Calibrated] | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
 
+    def without(self, family: str) -> Judges:
+        """The others."""
+        return replace(self, champions={name: each for name, each in self.champions.items() if name != family})
+
     def told(self) -> dict[str, Any]:
         """For a record: versions by family, and the whole profile where it is not the cases' own."""
         versions = {family: each.version for family, each in self.champions.items()}
@@ -84,8 +88,8 @@ class Judges:
 def judge_case(case: Case, judges: Judges) -> Outcome:
     """Replay a case, and decide once more what would have been done about it.
 
-    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors, or a
-    model fails on it: what it would have told is not known.
+    Raises RecordingError: it is damaged, or was changed; ModelError: what it knows was learned by other detectors;
+    ModelFails: a model fails on it: what it would have told is not known.
     """
     kept = case.recording()
     recording = replace(kept, watched={name: value for name, value in kept.watched.items() if name in READ})
@@ -96,7 +100,8 @@ def judge_case(case: Case, judges: Judges) -> Outcome:
     anew = _Anew(case.expected, profile, topology, recording.changes)
     found = replay(recording, profile, judges.champions, series=series, followed=followed, beside=anew.decide)
     if fails := [each for each in found.findings if each.symptom == FAILS]:
-        raise ModelError(f"{fails[0].summary} ({fails[0].actual})")
+        name = fails[0].detector.removeprefix("model:")
+        raise ModelFails(f"{fails[0].summary} ({fails[0].actual})", family=name)
     told = pages(found, topology, recording.changes, recording.end, profile)
     return anew.told(outcome(case.name, case.expected, told, topology, len(found.findings), found.hash))
 
@@ -367,18 +372,35 @@ def _both(
     believed = _believed(case, opinion)
     if believed is None:
         return None
-    case = believed
+    told = _judged(believed, before, after)
+    if not isinstance(told, str) and told[1].found_s is None and _is_of(believed, owed):
+        return "missed, as it is without a champion"
+    return told
+
+
+def _judged(case: Case, before: Judges, after: Judges) -> tuple[Outcome, Outcome] | str:
+    """As `_both`. A model that fails on the case judges nothing in it, as in the watch. One that both have says nothing
+    of the change: neither has it then.
+    """
     try:
         was = judge_case(case, before)
+    except ModelFails as error:
+        log.warning("case %s is replayed without the model of %s: %s", case.name, error.family, error)
+        same = _have_one(before, after, error.family)
+        return _judged(case, before.without(error.family), after.without(error.family) if same else after)
     except FAULTS as error:
         raise RecordingError(str(error)) from error
     try:
         is_now = judge_case(case, after)
     except Exception as error:  # noqa: BLE001 - a model's own code: whatever a challenger raises is its fault
+        if isinstance(error, ModelFails) and _have_one(before, after, error.family):
+            return _judged(case, before.without(error.family), after.without(error.family))
         return f"what is new fails on it: {type(error).__name__}: {error}"
-    if is_now.found_s is None and _is_of(case, owed):
-        return "missed, as it is without a champion"
     return was, is_now
+
+
+def _have_one(before: Judges, after: Judges, family: str) -> bool:
+    return before.champions.get(family) is after.champions.get(family)
 
 
 def _is_of(case: Case, family: str) -> bool:

@@ -16,9 +16,11 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.validation import Contest, contest_of, everyone, final_of, fits, observed
+from flows.promotion import everybody
+from flows.validation import Contest, contest_of, final_of, observed, readable
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
+from tasks.fetch import unfit
 from tasks.promote import champion_of, move, settle
 from tasks.propose import tell
 from tasks.validate import BURSTS_PER_DAY, HOT, begin, judged, mask, plan_for, takes_part, written
@@ -40,10 +42,13 @@ WHO = "probation"
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A promotion that is on probation, and the tenants that it was made for."""
+    """A promotion that is on probation, and the tenants that it was made for. read: those whose settings can be read,
+    on whose streams it is judged; what comes of it is written for all.
+    """
 
     promotion: Promotion
     tenants: list[str]
+    read: list[str]
 
     @property
     def since(self) -> datetime:
@@ -65,12 +70,10 @@ async def probation(
     if now.tzinfo is None:
         raise SettingsError(f"no moment: {now}; give it with its zone")
     warehouse = Warehouse.from_settings(settings)
-    unread: dict[str, str] = {}
     try:
-        rows, failed = await look(tenants or await everyone(warehouse, unread), warehouse, settings, now, days=days)
+        rows, failed = await look(tenants or await everybody(warehouse), warehouse, settings, now, days=days)
     finally:
         await warehouse.close()
-    failed += [f"{tenant}: {why}" for tenant, why in unread.items()]
     for why in failed:
         get_run_logger().error("%s", why)
     await acreate_table_artifact(rows, key="probation", description=f"{len(rows)} champions are on probation.")
@@ -84,12 +87,14 @@ async def look(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Look at every champion of these tenants that is on probation: what came of each, and what failed."""
     rows: list[dict[str, Any]] = []
-    failed: list[str] = []
+    unread: dict[str, str] = {}
+    read = await readable(whose, warehouse, unread)
+    failed = [f"{tenant}: {why}" for tenant, why in unread.items()]
     try:
         await settle(whose, warehouse, settings.mlflow_tracking_uri or "", now)
     except ModelError as error:
         failed.append(f"what broke off is not settled: {error}")
-    for each in await _watched(whose, warehouse):
+    for each in await _watched(whose, read, warehouse):
         try:
             rows.append(await _looked_at(each, warehouse, settings, now, days))
         except TonewatchError as error:
@@ -98,13 +103,15 @@ async def look(
     return rows, failed
 
 
-async def _watched(whose: Sequence[str], warehouse: Warehouse) -> list[Watched]:
+async def _watched(whose: Sequence[str], read: Sequence[str], warehouse: Warehouse) -> list[Watched]:
     found: dict[str, Watched] = {}
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
             for each in await promotions.listed(tenant, db, under_way=True):
                 if each.state is Stage.PROBATION:
-                    found.setdefault(each.id, Watched(each, [])).tenants.append(tenant)
+                    watched = found.setdefault(each.id, Watched(each, [], []))
+                    watched.tenants.append(tenant)
+                    watched.read.extend([tenant] if tenant in read else [])
     return sorted(found.values(), key=lambda each: (each.since, each.promotion.id))
 
 
@@ -124,7 +131,8 @@ async def _looked_at(
     except ModelUncalibrated:  # whose words name every tenant
         return row | await _without_rival(each, warehouse, "no tenant has thresholds for both", now)
     except ModelUnfit as error:
-        if not await fits(settings, of.family, str(of.before)):  # it would be no better
+        uri, before = settings.mlflow_tracking_uri or "", str(of.before)
+        if await asyncio.to_thread(unfit, uri, of.family, before):  # it would be no better
             return row | await _without_rival(each, warehouse, str(error), now)
         await _take_back(each, warehouse, settings, str(error), now)
         return row | {"answer": "taken back", "reasons": str(error)}
@@ -145,9 +153,13 @@ async def _looked_at(
 async def _held_against(
     each: Watched, warehouse: Warehouse, settings: Settings, now: datetime, days: float
 ) -> tuple[Validation, Looked | Judged]:
-    """What is known of it beside the one before. Raises ModelError: they cannot be compared, or not at this moment."""
+    """What is known of it beside the one before. Raises ModelError: they cannot be compared, or not at this moment;
+    SettingsError: nobody's settings can be read.
+    """
     of = each.promotion
-    contest = await contest_of(settings, warehouse, of.family, str(of.before), of.version, each.tenants)
+    if not each.read:
+        raise SettingsError("the settings of none of its tenants can be read")
+    contest = await contest_of(settings, warehouse, of.family, str(of.before), of.version, each.read)
     kept = await _begun(each, warehouse, contest, now, days)
     final = await final_of(warehouse, kept, list(contest.pairs))
     if final is not None and final.answer == Answer.WORSE:  # shown once, it stays shown, if nobody could act then
@@ -176,7 +188,7 @@ async def _without_rival(each: Watched, warehouse: Warehouse, why: str, now: dat
 
 async def _until(each: Watched, warehouse: Warehouse, days: float) -> datetime:
     """When its probation is over, whatever was shown."""
-    tenant = each.tenants[0]
+    tenant = each.read[0]
     async with warehouse.as_tenant(tenant) as db:
         profile = await tenants.profile(tenant, db)
     return each.since + timedelta(seconds=days * profile.day_seconds)
@@ -288,10 +300,11 @@ async def _told(
     *,
     state: str,
 ) -> None:
+    """Tell every tenant; where its settings cannot be read, on the channels of the installation."""
     for tenant in each.tenants:
         async with warehouse.as_tenant(tenant) as db:
-            channels = addressed(settings, await tenants.profile(tenant, db)).alert_channels
-            await tell(tenant, db, each.promotion, what, lines, channels, now, state=state)
+            reached = addressed(settings, await tenants.profile(tenant, db)) if tenant in each.read else settings
+            await tell(tenant, db, each.promotion, what, lines, reached.alert_channels, now, state=state)
 
 
 async def _ended(each: Watched, warehouse: Warehouse, stage: Stage, why: str, now: datetime) -> None:

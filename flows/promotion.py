@@ -30,8 +30,10 @@ from pydantic import Field, ValidationError
 
 from flows.gate import held_by_cases
 from ml.ab_plan import Answer
+from tasks.fetch import unfit
 from tasks.promote import champion_of, move, settle
-from tasks.propose import AGAIN, RETIRED, UNANSWERED, WORSE, code, end, proposal, propose, tell
+from tasks.propose import AGAIN, RETIRED, UNANSWERED, UNFIT, WORSE, code, end, proposal, propose, tell
+from tasks.validate import takes_part
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ActRefused, ModelError, SettingsError, TonewatchError
 from tonewatch.settings import Profile, Settings, addressed, read
@@ -80,20 +82,20 @@ async def promotion(
 ) -> list[dict[str, Any]]:
     """Carry every promotion on that is due; `asked`: the id of one for which this run waits for a person's answer.
 
-    tenants: whose (default: the tenant of the settings), all that take part; asked_tenant: whose person is asked, where
-    `asked` is given (default: the first of them). A run that waits holds no process: it is suspended, and begun
-    again by the answer. Raises ModelError at the end, naming what failed.
+    tenants: whose (default: all); what one that is not among them takes part in stays as it is; asked_tenant: whose
+    person is asked, where `asked` is given (default: the first of them, else the tenant of the settings). A run that
+    waits holds no process: it is suspended, and begun again by the answer. Raises ModelError at the end, naming what
+    failed.
     """
     settings = read()
     now = as_of or SYSTEM.now()
     if now.tzinfo is None:
         raise SettingsError(f"no moment: {now}; give it with its zone")
-    whose = tenants or [settings.tenant]
     warehouse = Warehouse.from_settings(settings)
     try:
         if asked is not None:
-            await _heard(asked_tenant or whose[0], whose, warehouse, asked, now)
-        told, failed = await promote_due(whose, warehouse, settings, now)
+            await _heard(asked_tenant or (tenants or [settings.tenant])[0], warehouse, asked, now)
+        told, failed = await promote_due(tenants or await everybody(warehouse), warehouse, settings, now)
     finally:
         await warehouse.close()
     rows = [{"validation": name, "promoted": answer} for name, answer in told.items()]
@@ -101,6 +103,12 @@ async def promotion(
     if failed:
         raise ModelError("; ".join(failed))
     return rows
+
+
+async def everybody(warehouse: Warehouse) -> list[str]:
+    """The name of every tenant, whether its settings can be read or not. Raises WarehouseAway."""
+    async with warehouse.as_dispatcher() as db:
+        return await tenants.slugs(db)
 
 
 async def promote_due(
@@ -130,7 +138,7 @@ async def promote_due(
 
 async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
     """Validations whose final answer is better and that have promoted nothing for one of these tenants, the oldest
-    first, each with all of them that take part: where it judges for one the others can refuse it no more.
+    first, each with all of them that are in its plan: where it judges for one the others can refuse it no more.
     """
     found: dict[str, Due] = {}
     open_ = set()
@@ -143,22 +151,26 @@ async def _due(whose: Sequence[str], warehouse: Warehouse) -> list[Due]:
                 if last is None or not last.final or last.answer != Answer.BETTER:
                     continue
                 open_ |= {each.id} if each.promoted is None else set()
-                found.setdefault(each.id, Due(each, last.reasons, [])).tenants.append(tenant)
+                if each.id not in found:
+                    found[each.id] = Due(each, last.reasons, [one for one in whose if takes_part(each, one)])
     return sorted((found[name] for name in open_), key=lambda each: (each.validation.started, each.validation.id))
 
 
 async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> str:
-    """As far as it goes. Raises ModelError: MLflow is away, another promotion is under way, or the settings of a tenant
-    that takes part cannot be read.
+    """As far as it goes. Raises ModelError: MLflow is away, another promotion is under way, or a tenant that takes part
+    is not asked, or its settings cannot be read.
     """
     of = due.validation
+    await _nobody_left_out(due, warehouse)
     due = replace(due, profiles=await _profiles(due.tenants, warehouse))
     champion = await champion_of(settings.mlflow_tracking_uri or "", of.family)
-    rows = await _proposed(due, warehouse, settings, now)
+    rows = await _answered(due, due.tenants, warehouse, now)
+    how = await _over(due, rows, champion, warehouse, settings, now)
+    if new := [tenant for tenant in due.tenants if tenant not in rows]:
+        await _proposed(due, new, warehouse, settings, now, over=how is not None)
+        rows |= await _answered(due, new, warehouse, now)
+        how = how or _ending(of, rows, champion, now, retired=False)
     stages = {row.state for row in rows.values()}
-    if Stage.INTENDED in stages:
-        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
-    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
     if how is not None:
         await _ended(due, rows, warehouse, settings, how, now)
         return f"no: {how[1]}"
@@ -169,6 +181,16 @@ async def _carried_on(due: Due, warehouse: Warehouse, settings: Settings, now: d
         until = max(row.expires for row in rows.values() if row.expires is not None)
         return f"waits for an answer until {until:%Y-%m-%d %H:%M} UTC"
     return await _moved(due, rows, warehouse, settings, now)
+
+
+async def _nobody_left_out(due: Due, warehouse: Warehouse) -> None:
+    """Raises ModelError: a tenant of the plan, which has not left since, is not among those that are asked now."""
+    there = [tenant for tenant in await everybody(warehouse) if takes_part(due.validation, tenant)]
+    if missing := set(there) - set(due.tenants):
+        raise ModelError(
+            f"{due.validation.challenger} is judged for {len(missing)} more tenants, without whom it is not promoted: "
+            "run it for all of them"
+        )
 
 
 async def _profiles(whose: Sequence[str], warehouse: Warehouse) -> dict[str, Profile]:
@@ -185,15 +207,36 @@ async def _profiles(whose: Sequence[str], warehouse: Warehouse) -> dict[str, Pro
     return found
 
 
+async def _over(
+    due: Due,
+    rows: dict[str, Promotion],
+    champion: str | None,
+    warehouse: Warehouse,
+    settings: Settings,
+    now: datetime,
+) -> tuple[Stage, str] | None:
+    """As `_ending`, before anybody is asked anew. A challenger that is to go on is fetched: one that does not fit any
+    more, e.g. since an upgrade, is refused. Raises ModelError, besides: MLflow is away.
+    """
+    of = due.validation
+    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
+    if how is not None or champion == of.challenger:
+        return how
+    why = await asyncio.to_thread(unfit, settings.mlflow_tracking_uri or "", of.family, of.challenger)
+    return (Stage.REFUSED, f"{UNFIT}: {why}") if why else None
+
+
 def _ending(
     of: Validation, rows: dict[str, Promotion], champion: str | None, now: datetime, *, retired: bool
 ) -> tuple[Stage, str] | None:
     """How it ends without a move, and why, as everybody may read it; None: it goes on. What judges already is refused
     no more.
 
-    retired: whether the challenger may score no more for one of the tenants.
+    retired: whether the challenger may score no more for one of the tenants. Raises ModelError: another run moves it.
     """
     stages = {row.state for row in rows.values()}
+    if Stage.INTENDED in stages:
+        raise ModelError(f"another run moves {of.family} {of.challenger} at this moment")
     if champion == of.challenger:
         return None if stages & JUDGED and not retired else (Stage.SUPERSEDED, RETIRED if retired else OTHERWISE)
     if stages & JUDGED:
@@ -216,25 +259,32 @@ async def _retired(due: Due, warehouse: Warehouse) -> bool:
     return False
 
 
-async def _proposed(due: Due, warehouse: Warehouse, settings: Settings, now: datetime) -> dict[str, Promotion]:
-    """Each tenant's row, made where it is new: what the replay gate holds is rejected, and nobody is asked about it."""
-    name = proposal(due.validation, due.reasons, now, ask=False).id
-    rows = await _rows(due.tenants, warehouse, name)
-    new = [tenant for tenant in due.tenants if tenant not in rows]
-    worse = await _worse(due, new, warehouse, settings, now)
+async def _proposed(
+    due: Due, new: Sequence[str], warehouse: Warehouse, settings: Settings, now: datetime, *, over: bool
+) -> None:
+    """Make the row of each of these tenants: what the replay gate holds is rejected, and nobody is asked about it.
+
+    over: it ends anyway: no case is replayed for it, and nobody is asked either. Raises as `held_by_cases`.
+    """
+    worse = {} if over else await _worse(due, new, warehouse, settings, now)
     told = next((code(why) for why in worse.values()), "")
     for tenant in new:
-        made = proposal(due.validation, due.reasons, now, ask=due.profiles[tenant].approve_models and not worse)
+        ask = due.profiles[tenant].approve_models and not worse and not over
+        made = proposal(due.validation, due.reasons, now, ask=ask)
         channels = addressed(settings, due.profiles[tenant]).alert_channels
         async with warehouse.as_tenant(tenant) as db:
             await propose(tenant, db, made, channels)
             if worse:
-                await promotions.change(tenant, db, name, Stage.REJECTED, now, worse.get(tenant, told))
-    rows = await _rows(due.tenants, warehouse, name)
-    for tenant, row in rows.items():
+                await promotions.change(tenant, db, made.id, Stage.REJECTED, now, worse.get(tenant, told))
+
+
+async def _answered(due: Due, whose: Sequence[str], warehouse: Warehouse, now: datetime) -> dict[str, Promotion]:
+    """The rows that these tenants have, with what was said in Prefect, where those that wait are asked."""
+    name = proposal(due.validation, (), now, ask=False).id
+    for tenant, row in (await _rows(whose, warehouse, name)).items():
         if row.state is Stage.WAITING:
-            await _asked(tenant, due.tenants, warehouse, row, now)
-    rows = await _rows(due.tenants, warehouse, name)
+            await _asked(tenant, warehouse, row, now)
+    rows = await _rows(whose, warehouse, name)
     for row in rows.values():
         if row.state is not Stage.WAITING and row.flow_run:
             await _tell_prefect(row)
@@ -329,7 +379,7 @@ def _expired(row: Promotion, now: datetime) -> bool:
 # The answer in Prefect
 
 
-async def _heard(tenant: str, whose: Sequence[str], warehouse: Warehouse, asked: str, now: datetime) -> None:
+async def _heard(tenant: str, warehouse: Warehouse, asked: str, now: datetime) -> None:
     """Wait for a typed answer, in no process, and keep it; one that came too late changes nothing and is told."""
     async with warehouse.as_tenant(tenant) as db:
         row = await promotions.hold(tenant, db, asked)
@@ -343,7 +393,7 @@ async def _heard(tenant: str, whose: Sequence[str], warehouse: Warehouse, asked:
     # Without a value for `who`: a field that has one is not checked.
     form = Approval.with_initial_data(description=_question(row), approve=False)
     await asuspend_flow_run(wait_for_input=form, timeout=seconds, key=ANSWER)
-    await _asked(tenant, whose, warehouse, row, now)
+    await _asked(tenant, warehouse, row, now)
 
 
 def _question(row: Promotion) -> str:
@@ -353,12 +403,12 @@ def _question(row: Promotion) -> str:
     )
 
 
-async def _asked(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion, now: datetime) -> None:
+async def _asked(tenant: str, warehouse: Warehouse, row: Promotion, now: datetime) -> None:
     """Have a run of Prefect ask: what was typed into it is kept, and another is begun where it can bring no answer."""
     if row.flow_run and not await _in_vain(tenant, warehouse, row):
         return
     if not _expired(row, now):
-        await _ask_in_prefect(tenant, whose, warehouse, row)
+        await _ask_in_prefect(tenant, warehouse, row)
 
 
 async def _in_vain(tenant: str, warehouse: Warehouse, row: Promotion) -> bool:
@@ -396,9 +446,9 @@ async def _kept(tenant: str, warehouse: Warehouse, row: Promotion, typed: FlowRu
     return True
 
 
-async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehouse, row: Promotion) -> None:
-    """Begin a run that waits for the tenant's answer and then carries on for all that take part, whose yes it is not;
-    where one was begun before, another.
+async def _ask_in_prefect(tenant: str, warehouse: Warehouse, row: Promotion) -> None:
+    """Begin a run that waits for the tenant's answer and then carries on for all tenants, whose yes it is not; where
+    one was begun before, another.
 
     Where Prefect does not take it, the next run tries again.
     """
@@ -406,7 +456,7 @@ async def _ask_in_prefect(tenant: str, whose: Sequence[str], warehouse: Warehous
     try:
         run = await arun_deployment(
             DEPLOYMENT,
-            parameters={"tenants": list(whose), "asked": row.id, "asked_tenant": tenant},
+            parameters={"asked": row.id, "asked_tenant": tenant},
             timeout=0,
             as_subflow=False,
             tags=[tenant, "approval"],

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import promote_due
+from flows.promotion import everybody, promote_due
 from ml.ab_plan import Answer, Judged
 from tasks.adopt import adopt
-from tasks.fetch import fetch, judge_for, own_of
+from tasks.fetch import fetch, judge_for, own_of, unfit
 from tasks.propose import RETIRED
 from tasks.shadow import Pair, piece_of
 from tasks.validate import HOT, Shadowed, begin, id_of, judged, mask, observe, ongoing, plan_for, takes_part, written
@@ -58,15 +58,13 @@ class Contest:
         return id_of(self.family, self.champion.detector.version, self.challenger.detector.version)
 
 
-async def everyone(warehouse: Warehouse, failed: dict[str, str]) -> list[str]:
-    """Every tenant whose profile can be read; why one's cannot goes into `failed`, and keeps no other from its turn.
+async def readable(whose: Sequence[str], warehouse: Warehouse, failed: dict[str, str]) -> list[str]:
+    """Those whose profile can be read; why one's cannot goes into `failed`, and keeps no other from its turn.
 
     Raises WarehouseAway.
     """
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
     found = []
-    for slug in slugs:
+    for slug in whose:
         try:
             async with warehouse.as_tenant(slug) as db:
                 await tenants.profile(slug, db)
@@ -101,7 +99,8 @@ async def validation(
     failed: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     try:
-        wanted = tenants or await everyone(warehouse, failed)
+        whose = tenants or await everybody(warehouse)
+        wanted = tenants or await readable(whose, warehouse, failed)
         contests = await _contests(settings, warehouse, challengers, wanted, now)
         await _adopted(settings, warehouse, contests, wanted, now, failed)
         for family, (champion, challenger) in contests.items():
@@ -115,7 +114,7 @@ async def validation(
             except TonewatchError as error:
                 failed[family] = str(error)
                 get_run_logger().error("the validation of %s stays as it is: %s", family, error)
-        promoted, broken = await promote_due(wanted, warehouse, settings, now)
+        promoted, broken = await promote_due(whose, warehouse, settings, now)
     finally:
         await warehouse.close()
     for name, answer in promoted.items():
@@ -337,19 +336,10 @@ async def validated(
     try:
         contest = await contest_of(settings, warehouse, *pair, wanted)
     except ModelUnfit as error:
-        if await fits(settings, pair[0], pair[2]):
+        if not await asyncio.to_thread(unfit, settings.mlflow_tracking_uri or "", pair[0], pair[2]):
             raise  # it is the champion that does not
         return await _ended(settings, warehouse, pair, wanted, Answer.WORSE, str(error), now)
     return await _validated(settings, warehouse, contest, now, longest_days)
-
-
-async def fits(settings: Settings, family: str, version: str) -> bool:
-    """Whether the version can score here as features are defined now. Raises ModelError: MLflow is away."""
-    try:
-        await asyncio.to_thread(fetch, settings.mlflow_tracking_uri or "", family, version)
-    except ModelUnfit:
-        return False
-    return True
 
 
 async def _retired(warehouse: Warehouse, wanted: Sequence[str], name: str) -> bool:

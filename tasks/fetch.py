@@ -29,6 +29,18 @@ def fetch(tracking_uri: str, family: str, version: str, keep: Path | None = None
     return registry.fetch(tracking_uri, family, version, names=names, fingerprint=fingerprint, keep=keep)
 
 
+def unfit(tracking_uri: str, family: str, version: str) -> str:
+    """Why the version cannot score here as features are defined now; empty: it can. It blocks for seconds.
+
+    Raises ModelError: MLflow is away.
+    """
+    try:
+        fetch(tracking_uri, family, version)
+    except ModelUnfit as error:
+        return str(error)
+    return ""
+
+
 def own_of(mine: Sequence[Calibrated], family: str, version: str) -> Calibrated | None:
     """What the tenant's calm made of that version; None: nothing."""
     return next((each for each in mine if (each.family, each.version) == (family, version)), None)

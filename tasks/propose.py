@@ -18,6 +18,7 @@ WHO = "validation"
 NO = "a person said no"
 UNANSWERED = "not approved: nobody had answered by then"
 RETIRED = "it is retired: it may not score any more"
+UNFIT = "it does not fit here any more"
 WORSE = "recorded incidents get worse"
 AGAIN = "it was champion before and was taken back"
 #: States that a notice of a model tells of; "proposed" is loud on every channel.
@@ -43,7 +44,7 @@ def proposal(of: Validation, reasons: Sequence[str], now: datetime, *, ask: bool
 
 def code(told: str) -> str:
     """The code of what a row tells of its refusal."""
-    return next((each for each in (UNANSWERED, RETIRED, WORSE, AGAIN) if told.startswith(each)), NO)
+    return next((each for each in (UNANSWERED, RETIRED, UNFIT, WORSE, AGAIN) if told.startswith(each)), NO)
 
 
 async def propose(tenant: str, db: Connection, made: Promotion, channels: Sequence[str]) -> bool:

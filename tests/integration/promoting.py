@@ -12,10 +12,14 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from feature_store.definitions import fingerprint
+import numpy as np
+
+from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry, versions
+from ml.detectors.isolation_forest import ForestDetector
 from tasks import promote as promoting
+from tasks.validate import mask
 from tests.unit.transcoders import NOON, PARTS, at, forest, telemetry
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import ModelError, TonewatchError
@@ -28,14 +32,14 @@ PROFILE = load_profile("demo")
 HOUSE = Path(__file__).resolve().parents[2]
 
 
-def training_of(tenant: str, threshold: float) -> registry.Training:
-    """What is recorded of a training on the tenant's transcoders, up to noon."""
+def training_of(tenant: str, threshold: float, family: str = "transcode") -> registry.Training:
+    """What is recorded of a training on the tenant's platform, up to noon."""
     return registry.Training(
         tenant=tenant,
         start=at(-2000),
         end=NOON,
         data_hash="hash",
-        fingerprint=fingerprint("transcode"),
+        fingerprint=fingerprint(family),
         threshold=threshold,
         rate=0.01,
         metrics={},
@@ -58,21 +62,36 @@ def forget_aliases(uri: str, family: str) -> None:
 
 
 def version(uri: str, tenant: str, family: str, seed: int = 0, *, brittle: bool = False) -> str:
-    """A forest that learned calm, registered as one of the family's models that has passed the gate.
+    """A forest that learned the transcoders' calm, or of another family what is no calm at all, registered as one of
+    the family's models that has passed the gate.
 
     brittle: it fails on any row; it was registered with none as an example.
     """
-    training = replace(training_of(tenant, 0.7), lineage={versions.GATE: "passed"})
-    rows = rows_of_calm()
-    detector = forest(seed=seed)
+    training = replace(training_of(tenant, 0.7, family), lineage={versions.GATE: "passed"})
+    if family == "transcode":
+        detector, rows = forest(seed=seed), rows_of_calm()
+    else:
+        detector = ForestDetector(names(family), floors(family), trees=20, seed=seed)
+        rows = np.random.default_rng(seed).normal(size=(60, len(names(family))))
+        detector.fit(rows)
     if brittle:
         detector.limits, rows = detector.limits[:-1], rows[:0]
     return registry.register(uri, family, detector, training, rows)
 
 
-async def better(warehouse: Warehouse, whose: Sequence[str], family: str, champion: str, challenger: str) -> Validation:
-    """A validation that ended with the challenger better, kept with each tenant."""
-    made = Validation(f"{family}-{champion}-{challenger}", family, champion, challenger, {"longest_s": 60.0}, NOON)
+async def better(
+    warehouse: Warehouse,
+    whose: Sequence[str],
+    family: str,
+    champion: str,
+    challenger: str,
+    *,
+    left: Sequence[str] = (),
+) -> Validation:
+    """A validation that ended with the challenger better, kept with each tenant. left: who was in its plan, besides."""
+    name = f"{family}-{champion}-{challenger}"
+    plan = {"longest_s": 60.0, "tenants": [mask(name, tenant) for tenant in (*whose, *left)]}
+    made = Validation(name, family, champion, challenger, plan, NOON)
     look = Looked(made.id, at(60), "better", True, 0.3, 0.1, 0.5, 40, ("effect +0.300",), {"pages": "held"})
     for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
@@ -86,6 +105,14 @@ async def asks(warehouse: Warehouse, tenant: str) -> None:
     async with warehouse.as_tenant(tenant) as db:
         held = await settings_versions.current(tenant, db)
         wish = {"profile": held.profile, "settings": {"approve_models": True}, "over": held.version}
+        await settings_versions.put(tenant, db, **wish, who="ann", reason="", at=NOON)  # type: ignore[arg-type]
+
+
+async def unreadable(warehouse: Warehouse, tenant: str) -> None:
+    """From now on the tenant's settings are those of a version of Tonewatch that knew other keys."""
+    async with warehouse.as_tenant(tenant) as db:
+        held = await settings_versions.current(tenant, db)
+        wish = {"profile": held.profile, "settings": {"of_an_older_version": 1}, "over": held.version}
         await settings_versions.put(tenant, db, **wish, who="ann", reason="", at=NOON)  # type: ignore[arg-type]
 
 

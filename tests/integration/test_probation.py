@@ -15,8 +15,9 @@ from ml.kinds import model_name, parsed
 from tasks.fetch import Bench
 from tasks.promote import promote
 from tasks.shadow import found_within, piece_of
+from tests.conftest import new_tenant
 from tests.integration.furnished import LINEAGE
-from tests.integration.promoting import forget_aliases, version
+from tests.integration.promoting import forget_aliases, unreadable, version
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
@@ -292,6 +293,27 @@ async def test_what_was_shown_while_the_registry_was_away_is_acted_on_when_it_is
     (row,), failed = await look([tenant], warehouse, chosen, NOON + when(2))
     assert (failed, row["answer"]) == ([], "taken back")
     assert registry.champion_versions(mlflow.url)[FAMILY] == before
+
+
+async def test_a_tenant_whose_settings_cannot_be_read_keeps_no_champion_and_is_told_when_it_is_taken_back(
+    warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
+) -> None:
+    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, brittle=2)
+    first, whose = await watched(warehouse, tenant), [tenant, await new_tenant(warehouse)]
+    async with warehouse.as_tenant(whose[1]) as db:
+        await promotions.put(whose[1], db, first)
+    await unreadable(warehouse, whose[1])
+    rows, failed = await look([whose[1]], warehouse, chosen, NOON + when(1))
+    assert (rows, len(failed), "none of its tenants can be read" in failed[1]) == ([], 2, True)
+    (row,), failed = await look(whose, warehouse, chosen, NOON + when(1))
+    assert (row["answer"], [each.partition(":")[0] for each in failed]) == ("taken back", [whose[1]])
+    assert registry.champion_versions(mlflow.url)[FAMILY] == before
+    for each in whose:
+        states = {row.what: row.state for row in await rows_of(warehouse, each)}
+        assert states == {"promote": Stage.TAKEN_BACK, "rollback": Stage.DONE}
+        async with warehouse.as_tenant(each) as db:
+            (notice,) = await notices.of_incident(each, db, f"promotion:{first.id}")
+        assert "was taken back" in notice.subject
 
 
 @pytest.mark.parametrize("gone", ["retired", "uncalibrated", "both unfit"])

@@ -38,15 +38,16 @@ from tasks.propose import proposal
 from tests.conftest import Database, new_tenant
 from tests.integration import promoting
 from tests.integration.furnished import LINEAGE
-from tests.integration.promoting import asks, better, version
+from tests.integration.promoting import asks, better, forget_aliases, unreadable, version
 from tests.integration.servers import Mlflow
 from tests.integration.stalling import door_before
 from tests.unit.transcoders import NOON, at
 from tonewatch import secrets
+from tonewatch.cases import FILE
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ActRefused, ModelError
 from tonewatch.settings import Settings
-from warehouse import answers, audit, lineage, notices, promotions, settings_versions, validations
+from warehouse import answers, audit, lineage, notices, promotions, validations
 from warehouse.answers import Answer
 from warehouse.audit import AuditLine
 from warehouse.cache import Cache
@@ -65,8 +66,10 @@ def without_prefect() -> Iterator[None]:
 
 
 @pytest.fixture
-def family(tenant: str) -> str:
-    return f"family{tenant.rpartition('-')[2]}x"
+def family(mlflow: Mlflow) -> str:
+    """It has no champion, whatever other tests have left."""
+    forget_aliases(mlflow.url, "transcode")
+    return "transcode"
 
 
 @pytest.fixture
@@ -431,19 +434,33 @@ async def test_a_tenant_whose_settings_cannot_be_read_holds_up_no_other_model(
     warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
 ) -> None:
     whose = [tenant, await new_tenant(warehouse)]
-    other = [await asyncio.to_thread(version, mlflow.url, tenant, f"{family}2", seed) for seed in (1, 2)]
-    await asyncio.to_thread(registry.promote, mlflow.url, f"{family}2", other[0])
+    other = [await asyncio.to_thread(version, mlflow.url, tenant, "edge", seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, "edge", other[0])
     shared = await better(warehouse, whose, family, *pair)
-    alone = await better(warehouse, [tenant], f"{family}2", other[0], other[1])
-    async with warehouse.as_tenant(whose[1]) as db:
-        held = await settings_versions.current(whose[1], db)
-        wish = {"profile": held.profile, "settings": {"of_an_older_version": 1}, "over": held.version}
-        await settings_versions.put(whose[1], db, **wish, who="ann", reason="", at=NOON)  # type: ignore[arg-type]
+    alone = await better(warehouse, [tenant], "edge", other[0], other[1])
+    await unreadable(warehouse, whose[1])
     told, failed = await promote_due(whose, warehouse, chosen, ASKED)
     assert told[alone.id] == "yes"
     assert told[shared.id].startswith(f"the settings of {whose[1]} cannot be read")
     assert len(failed) == 1
     assert champion(mlflow, family) == pair[0], "nobody knows whether the other wants to be asked"
+
+
+async def test_a_promotion_moves_for_no_part_of_its_tenants_except_where_the_others_have_left(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, whose[1])
+    made = await better(warehouse, whose, family, *pair, left=["one-that-has-left"])
+    for seconds in (100, 110):
+        told, failed = await promote_due([tenant], warehouse, chosen, at(seconds))
+        assert "judged for 1 more tenants, without whom it is not promoted" in told[made.id]
+        assert (len(failed), whose[1] in failed[0], champion(mlflow, family)) == (1, False, pair[0])
+        assert "waits for an answer" in await due(warehouse, chosen, seconds, whose)
+    waiting = await answers.waiting(whose[1], warehouse, family, pair[1])
+    await answers.answer(whose[1], warehouse, Answer(waiting.id, True, "ann"), at(120))
+    assert await due(warehouse, chosen, 200, whose) == "yes"
+    assert [(await kept(warehouse, each))[0].state for each in whose] == [Stage.PROBATION] * 2
 
 
 async def test_what_is_retired_before_it_is_champion_is_refused(
@@ -459,6 +476,60 @@ async def test_what_is_retired_before_it_is_champion_is_refused(
     assert await due(warehouse, chosen, 200, whose) == "nothing is due"
     assert [(await kept(warehouse, each))[0].state for each in whose] == [Stage.REFUSED] * 2
     assert champion(mlflow, family) == pair[0]
+
+
+@pytest.mark.parametrize("how", ["superseded", "retired"])
+async def test_a_promotion_that_nothing_can_come_of_ends_though_cases_cannot_be_replayed(
+    warehouse: Warehouse,
+    tenant: str,
+    family: str,
+    pair: tuple[str, str],
+    chosen: Settings,
+    mlflow: Mlflow,
+    how: str,
+) -> None:
+    await asks(warehouse, tenant)
+    damaged = chosen.cases_dir / tenant / "damaged"
+    damaged.mkdir(parents=True)
+    (damaged / FILE).write_text("[]", encoding="utf-8")
+    made = await better(warehouse, [tenant], family, *pair)
+    told, failed = await promote_due([tenant], warehouse, chosen, ASKED)
+    assert ("waits: 1 cases" in told[made.id], len(failed), await kept(warehouse, tenant)) == (True, 1, [])
+    if how == "retired":
+        kind, number = parsed(pair[1])
+        async with warehouse.as_tenant(tenant) as db:
+            gone = replace(LINEAGE, model=model_name(family, kind), version=number)
+            await lineage.retire(tenant, db, [gone], "an erasure", NOON)
+    else:
+        third = await asyncio.to_thread(version, mlflow.url, tenant, family, 3)
+        await asyncio.to_thread(registry.promote, mlflow.url, family, third)
+    why = "it is retired" if how == "retired" else "it was held against"
+    assert (await due(warehouse, chosen, 200)).startswith(f"no: {why}")
+    (row,) = await kept(warehouse, tenant)
+    assert (row.state, row.expires) == (Stage.REFUSED if how == "retired" else Stage.SUPERSEDED, None)
+    assert await due(warehouse, chosen, 300) == "nothing is due"
+    async with warehouse.as_tenant(tenant) as db:
+        assert await notices.of_incident(tenant, db, f"promotion:{row.id}") == [], "nobody was asked"
+
+
+async def test_a_challenger_that_stops_fitting_while_it_waits_is_refused_whoever_said_yes(
+    warehouse: Warehouse, tenant: str, family: str, pair: tuple[str, str], chosen: Settings, mlflow: Mlflow
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    await asks(warehouse, tenant)
+    await better(warehouse, whose, family, *pair)
+    await due(warehouse, chosen, 100, whose)
+    waiting = await answers.waiting(tenant, warehouse, family, pair[1])
+    await answers.answer(tenant, warehouse, Answer(waiting.id, True, "ann"), at(110))
+    await asyncio.to_thread(versions.tag, mlflow.url, family, pair[1], {"fingerprint": "of other features"})
+    told = await due(warehouse, chosen, 200, whose)
+    assert told.startswith("no: it does not fit here any more: ")
+    assert "trained on other feature definitions" in told
+    assert champion(mlflow, family) == pair[0]
+    rows = [(await kept(warehouse, each))[0] for each in whose]
+    assert [(row.state, f"no: {row.told}") for row in rows] == [(Stage.REFUSED, told)] * 2
+    assert told[4:] in versions.one(mlflow.url, family, pair[1]).tags[versions.VALIDATION]
+    assert await due(warehouse, chosen, 300, whose) == "nothing is due"
 
 
 async def test_a_run_that_saw_a_row_before_another_moved_it_moves_nothing(
@@ -488,7 +559,8 @@ async def test_what_judges_already_is_not_refused_by_a_tenant_that_answers_later
     await asks(warehouse, whose[1])
     made = await better(warehouse, whose, family, *pair)
     await due(warehouse, chosen, 100, whose)
-    assert await due(warehouse, chosen, 110, [tenant]) == "yes"
+    (row,) = await kept(warehouse, tenant)
+    await move([tenant], warehouse, mlflow.url, row, at(110), proven=False, watched=True)  # as it was once done
     if said == "no":
         waiting = await answers.waiting(whose[1], warehouse, family, pair[1])
         await answers.answer(whose[1], warehouse, Answer(waiting.id, False, "ann"), at(120))

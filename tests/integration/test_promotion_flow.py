@@ -10,11 +10,12 @@ import pytest
 
 from ml import registry
 from tests.conftest import Database, new_tenant
-from tests.integration.promoting import asks, better, version
+from tests.integration.promoting import asks, better, forget_aliases, unreadable, version
 from tests.integration.servers import Mlflow, flow_told
 from warehouse import audit, promotions
 from warehouse.database import Warehouse
 
+FAMILY = "transcode"
 #: Arguments: all tenants, the first of which answers, and how: in Prefect, or on the command line while Prefect waits.
 FLOW = """
 import asyncio, json, sys
@@ -81,7 +82,7 @@ async def begun(client, run):
     return (await client.read_flow_run(run.id)).state_name
 
 async def asking(client):
-    return [run.id for run in await client.read_flow_runs() if "approval" in run.tags]
+    return [run.id for run in await client.read_flow_runs() if {"approval", tenant} <= set(run.tags)]
 
 async def typed(run, who):
     try:
@@ -110,6 +111,30 @@ async def main():
 
 asyncio.run(main())
 """
+#: As Prefect runs them: the promotions, then the validations.
+ALL = """
+import asyncio, json, sys
+from flows.promotion import promotion
+from flows.validation import validation
+from tonewatch.errors import ModelError
+
+async def main():
+    told = []
+    for flow in (promotion, validation):
+        try:
+            told.append(await flow())
+        except ModelError as error:
+            told.append(str(error))
+    print(json.dumps(told))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean(mlflow: Mlflow) -> None:
+    """No champion of the family, whatever other tests have left."""
+    forget_aliases(mlflow.url, FAMILY)
 
 
 @pytest.mark.timeout(300)
@@ -117,7 +142,7 @@ asyncio.run(main())
 async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was_given_elsewhere(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path, way: str
 ) -> None:
-    family = f"prefect{tenant.rpartition('-')[2]}x"
+    family = FAMILY
     first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
     await asyncio.to_thread(registry.promote, mlflow.url, family, first)
     await asks(warehouse, tenant)
@@ -155,7 +180,7 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
 async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_run_fails(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
 ) -> None:
-    family = f"prefect{tenant.rpartition('-')[2]}x"
+    family = FAMILY
     first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
     await asyncio.to_thread(registry.promote, mlflow.url, family, first)
     await asks(warehouse, tenant)
@@ -183,7 +208,7 @@ async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_
 async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
 ) -> None:
-    family = f"prefect{tenant.rpartition('-')[2]}x"
+    family = FAMILY
     whose = [tenant, await new_tenant(warehouse)]
     first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
     await asyncio.to_thread(registry.promote, mlflow.url, family, first)
@@ -207,3 +232,38 @@ async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
             states += [row.state for row in await promotions.listed(each, db)]
     assert states == ["approved", "waiting"]
     assert registry.champion_versions(mlflow.url)[family] == first
+
+
+@pytest.mark.timeout(300)
+async def test_promotions_by_schedule_and_by_hand_move_nothing_while_a_tenant_waits_whose_settings_cannot_be_read(
+    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+) -> None:
+    whose = [tenant, await new_tenant(warehouse)]
+    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, FAMILY, first)
+    await asks(warehouse, whose[1])
+    made = await better(warehouse, whose, FAMILY, first, second)
+
+    async def told() -> list[str]:
+        return [
+            json.dumps(each)
+            for each in await flow_told(
+                ALL,
+                database=database,
+                folder=tmp_path,
+                TONEWATCH_TENANT=tenant,
+                TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+            )
+        ]
+
+    by_hand, _ = await told()
+    assert f'"{made.id}", "promoted": "waits for an answer' in by_hand
+    await unreadable(warehouse, whose[1])
+    assert all(f"the settings of {whose[1]} cannot be read" in each for each in await told())
+    assert registry.champion_versions(mlflow.url)[FAMILY] == first
+    states = []
+    for each in whose:
+        async with warehouse.as_tenant(each) as db:
+            states += [row.state for row in await promotions.listed(each, db)]
+    assert states == ["approved", "waiting"]
+    await asks(warehouse, whose[1])  # so that no other run of this file fails

@@ -18,7 +18,7 @@ from tests.unit.flows.test_replay import DEMO, DOWN, TRANSCODER, soundstage, wri
 from tests.unit.platform_parts import at
 from tests.unit.transcoders import forest
 from tonewatch.cases import FILE, RECORDING, Case, Expected, folders, library, write_case
-from tonewatch.errors import RecordingError, SettingsError
+from tonewatch.errors import ModelFails, RecordingError, SettingsError
 
 CRASH = Expected(at(DOWN.start), at(DOWN.stop), (TRANSCODER,), f"{TRANSCODER}:crash")
 LATER = at(3600)
@@ -121,6 +121,33 @@ def test_a_challenger_that_crashes_on_a_case_is_held_by_it(cases: list[Case]) ->
     ruling = held(cases[0].folder.parent, after)
     assert ruling.worse
     assert all(why.startswith("what is new fails on it") for why in ruling.worse.values())
+
+
+def failing() -> Champion:
+    broken = forest()
+    broken.names = ("no such feature",)
+    return Champion("transcode", broken, 0.5, 0.1)
+
+
+def test_a_model_that_both_have_and_that_fails_on_a_case_decides_nothing_about_the_change(cases: list[Case]) -> None:
+    kept, champions = folders(cases[0].folder.parent), {"transcode": failing()}
+    with pytest.raises(ModelFails, match="1 features") as told:
+        judge_all(cases, Judges(champions))
+    assert told.value.family == "transcode"
+    assert hold(kept, Judges(champions), Judges(champions), LATER) == Ruling(cases=2)
+    blind = hold(kept, Judges(champions), Judges(champions, BLIND), LATER)
+    assert (blind.worse.keys(), blind.broken) == ({"crash"}, {})
+
+
+def test_a_champion_that_fails_on_a_case_judges_nothing_in_it_and_its_challenger_is_held_against_the_rest(
+    cases: list[Case],
+) -> None:
+    kept, good = folders(cases[0].folder.parent), Champion("transcode", forest(), 0.999, 0.1)
+    before, after = Judges({"transcode": failing()}), Judges({"transcode": good})
+    assert hold(kept, before, after, LATER) == Ruling(cases=2)
+    worse = hold(kept, before, Judges({"transcode": failing()}), LATER).worse
+    assert worse
+    assert all(why.startswith("what is new fails on it") for why in worse.values())
 
 
 STEADIER: dict[str, Any] = {"guardrails": {"steady_readings": 50}}
