@@ -84,8 +84,9 @@ def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(
     still = bench.champions([own(FAMILY, first, 0.85)])[FAMILY]
     assert (still.version, still.threshold) == (first, 0.85)
     assert same(still, held)
-    with pytest.raises(ModelError, match="were not read"):
-        bench.champions(mine, frozenset({mine[0].model_version}))
+    assert bench.champions(mine, frozenset({mine[0].model_version})) == {}, (
+        "or it would judge until the registry is back"
+    )
     with pytest.raises(ModelError, match="were not read"):
         Bench("ours", "http://127.0.0.1:9").champions(mine)
 

@@ -89,7 +89,9 @@ def test_a_champion_that_fails_is_no_rival(
     assert "the champion of transcode is no rival: the model 7 of transcode fails" in caplog.text
 
 
-@pytest.mark.parametrize(("kind", "why"), [(Choosy, "to calibrate on; at least 20 are needed"), (Starved, "was not asked: MemoryError")])
+@pytest.mark.parametrize(
+    ("kind", "why"), [(Choosy, "to calibrate on; at least 20 are needed"), (Starved, "was not asked: MemoryError")]
+)
 def test_too_little_calm_or_room_for_a_champion_is_no_failure_of_its(
     learned: tuple[Lesson, Calibration], kind: type[ForestDetector], why: str
 ) -> None:
