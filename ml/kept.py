@@ -61,10 +61,14 @@ def judging(folder: Path) -> dict[str, list[str]]:
         return {}
 
 
-def note(folder: Path, judges: Mapping[str, str]) -> None:
-    """These judge now (family -> version); what neither judges nor did right before is removed. Raises OSError."""
+def note(folder: Path, judges: Mapping[str, str], stay: Mapping[str, Sequence[str]]) -> None:
+    """These judge now (family -> version); what neither judges nor did right before is removed, but for what stays.
+
+    stay: family, of which none judges at this moment -> the versions that may again. Raises OSError.
+    """
     before = judging(folder)
     now = {family: _newest(version, before.get(family, ())) for family, version in judges.items()}
+    now |= {family: list(versions) for family, versions in stay.items() if versions and family not in judges}
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{_UNFINISHED}{JUDGING}"
     unfinished.write_text(json.dumps(now, sort_keys=True), encoding="utf-8")

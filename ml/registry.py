@@ -188,34 +188,55 @@ def fetch(
     *,
     names: Sequence[str] | None = None,
     fingerprint: str | None = None,
-    keep: Path | None = None,
 ) -> Registered:
     """Fetch a version of the family's model.
 
-    names, fingerprint: of the features as they are defined now, checked where given; keep: a folder in which it is
-    kept, for `fetch_kept` (ml/kept.py). Raises ModelError: there is no such version, it was trained on others, its
-    artefact is not what was registered, its kind cannot be used here, or MLflow is away or silent for 3 s.
+    names, fingerprint: of the features as they are defined now, checked where given.
+    Raises ModelError: there is no such version, it was trained on others, its artefact is not what was registered, its
+    kind cannot be used here, or MLflow is away or silent for 3 s.
     """
+    with fetched(tracking_uri, family, version, names=names, fingerprint=fingerprint) as (model, _):
+        return model
+
+
+@contextmanager
+def fetched(
+    tracking_uri: str,
+    family: str,
+    version: str,
+    *,
+    names: Sequence[str] | None = None,
+    fingerprint: str | None = None,
+) -> Iterator[tuple[Registered, Path]]:
+    """As `fetch`, with the folder in which the model's files lie meanwhile, their hash verified."""
     kind, number = parsed(version)
     name = model_name(family, kind)
-    with server(tracking_uri, f"the model of {family} was not fetched") as client:
-        found = client.get_model_version(name, number)
-        _refuse_other_features(name, number, found.tags, names, fingerprint)
-        # What fetches the files asks besides for the process's own servers, and makes an mlflow.db where it has none.
-        mlflow.set_tracking_uri(tracking_uri)
-        mlflow.set_registry_uri(tracking_uri)
-        artefacts.sweep()
-        with TemporaryDirectory(prefix=artefacts.FOLDERS) as folder:
+    artefacts.sweep()
+    with TemporaryDirectory(prefix=artefacts.FOLDERS) as folder:
+        with server(tracking_uri, f"the model of {family} was not fetched") as client:
+            found = client.get_model_version(name, number)
+            _refuse_other_features(name, number, found.tags, names, fingerprint)
+            # What fetches the files asks besides for the process's own servers, and makes an mlflow.db if it has none.
+            mlflow.set_tracking_uri(tracking_uri)
+            mlflow.set_registry_uri(tracking_uri)
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )
             detector = _read_back(Path(path), family, version, found.tags.get(CONTENT))
-            if keep is not None and CONTENT in found.tags:
-                try:
-                    kept.put(keep, family, version, Path(path), found.tags)
-                except OSError as error:  # it judges all the same
-                    log.warning("the model %s of %s is not kept in %s: %s", version, family, keep, error)
-        return Registered(detector, dict(found.tags))
+        yield Registered(detector, dict(found.tags)), Path(path)
+
+
+def keep(folder: Path, family: str, version: str, model: Registered, files: Path) -> None:
+    """Keep a copy of what `fetched` has given, for `fetch_kept` (ml/kept.py); one without a hash is not kept.
+
+    Where it cannot be written that is logged: it judges all the same.
+    """
+    if CONTENT not in model.tags:
+        return
+    try:
+        kept.put(folder, family, version, files, model.tags)
+    except OSError as error:
+        log.warning("the model %s of %s is not kept in %s: %s", version, family, folder, error)
 
 
 def fetch_kept(

@@ -14,11 +14,12 @@ from feature_store.definitions import fingerprint
 from feature_store.windows import window_features
 from ml import artefacts, registry
 from ml.champion import Champion
-from tasks.fetch import Bench
+from tasks.fetch import AGAIN_SECONDS, Bench
 from tests.integration.servers import Mlflow, mlflow_in
 from tests.integration.test_kinds_in_registry import spoil
 from tests.integration.test_training import TRAINING, own, published
 from tests.unit.transcoders import PARTS, at, forest, telemetry
+from tonewatch.clock import ManualClock
 from tonewatch.errors import ModelError, ModelUnfit
 
 pytestmark = pytest.mark.timeout(300)
@@ -84,9 +85,7 @@ def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(
     still = bench.champions([own(FAMILY, first, 0.85)])[FAMILY]
     assert (still.version, still.threshold) == (first, 0.85)
     assert same(still, held)
-    assert bench.champions(mine, frozenset({mine[0].model_version})) == {}, (
-        "or it would judge until the registry is back"
-    )
+    assert bench.champions(mine, frozenset({mine[0].model_version})) == {}, "not even where nothing else is held"
     with pytest.raises(ModelError, match="were not read"):
         Bench("ours", "http://127.0.0.1:9").champions(mine)
 
@@ -109,6 +108,22 @@ def test_a_champion_that_fails_takes_no_other_familys_with_it_and_is_told(mlflow
     still = bench.champions([*mine, own(FAMILY, healthy, 0.8), own(FAMILY, worse, 0.8)])[FAMILY]
     assert (still.version, bench.failing) == (healthy, []), "the one before scores on"
     assert Bench("theirs", mlflow.url).champions([own(OTHER, other, 0.8)]).keys() == {OTHER}
+
+
+def test_a_champion_that_cannot_be_used_is_tried_again_only_after_minutes(mlflow: Mlflow) -> None:
+    version, clock = made(mlflow, 9), ManualClock(at(0))
+    bench, mine = Bench("ours", mlflow.url, clock=clock), [own(FAMILY, version, 0.8)]
+    model = max(mlflow.folder.rglob("*.skops"), key=lambda each: each.stat().st_mtime)
+    whole = model.read_bytes()
+    spoil(mlflow.folder)
+    assert model.read_bytes() != whole
+    assert FAMILY not in bench.champions(mine)
+    model.write_bytes(whole)
+    clock.advance(AGAIN_SECONDS - 1)
+    assert FAMILY not in bench.champions(mine)
+    assert "have the hash" in bench.failing[0].why, "as it was said the first time"
+    clock.advance(1)
+    assert bench.champions(mine)[FAMILY].version == version
 
 
 def test_a_model_that_cannot_be_read_by_todays_libraries_is_unfit(mlflow: Mlflow) -> None:

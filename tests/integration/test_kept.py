@@ -68,12 +68,35 @@ def test_who_starts_while_the_registry_is_away_judges_by_what_judged_last(mlflow
 
 
 def test_only_who_judges_and_the_one_before_are_kept(mlflow: Mlflow, tmp_path: Path) -> None:
-    mine, judges = judged(mlflow, tmp_path, 1, 2, 3)
+    _, judges = judged(mlflow, tmp_path, 1, 2, 3)
     assert lying(tmp_path) == names(*judges[1:])
-    broken = made(mlflow, 4, brittle=True)
+
+
+def test_who_starts_while_the_champion_fails_judges_by_what_judged_before_it(mlflow: Mlflow, tmp_path: Path) -> None:
+    mine, judges = judged(mlflow, tmp_path, 1, 2)
+    mine.append(own(FAMILY, made(mlflow, 4, brittle=True), 0.8))
+    for _ in range(2):
+        bench = Bench("ours", mlflow.url, tmp_path)
+        still = bench.champions(mine)[FAMILY]
+        assert (still.version, same(still, judges[1]), bench.failing) == (judges[1].version, True, [])
+        assert bench.champions(mine)[FAMILY].detector is still.detector, "what is held is not read again"
+        assert lying(tmp_path) == names(*judges), "what never scored is not kept"
+
+
+def test_what_is_kept_stays_while_the_champion_fails_and_none_of_it_can_judge(mlflow: Mlflow, tmp_path: Path) -> None:
+    mine, judges = judged(mlflow, tmp_path, 1, 2)
+    broken = own(FAMILY, made(mlflow, 4, brittle=True), 0.8)
+    about = [tmp_path / f"{FAMILY}-isolation-forest-{each.version}" / kept.ABOUT for each in judges]
+    whole = [each.read_text(encoding="utf-8") for each in about]
+    for each in about:
+        each.write_text("{}", encoding="utf-8")
     bench = Bench("ours", mlflow.url, tmp_path)
-    assert bench.champions([*mine, own(FAMILY, broken, 0.8)]) == {}
-    assert lying(tmp_path) == {kept.JUDGING}
+    assert (bench.champions([*mine, broken]), len(bench.failing)) == ({}, 1)
+    assert lying(tmp_path) == names(*judges)
+    assert bench.champions([*mine, broken], frozenset({mine[0].model_version})) == {}
+    assert lying(tmp_path) == names(judges[1]), "but for what is retired"
+    about[1].write_text(whole[1], encoding="utf-8")
+    assert bench.champions([*mine, broken])[FAMILY].version == judges[1].version
 
 
 @pytest.mark.parametrize("damage", ["a bit of the numbers", "the tags", "a file is lost"])
