@@ -31,7 +31,7 @@ from tasks.follow import Floats, Follower, Heard, family_of
 from tasks.recall import by_round, rounds_of, told_of
 from tasks.rounds import from_seconds
 from tasks.train import Lesson, Stretch, calibrated, chains_of
-from tasks.try_series import Tried, tried
+from tasks.try_series import Tried, rounds_of_piece, tried
 from tonewatch.records import Change, Sample, Series
 from tonewatch.topology import Topology
 from warehouse import changes
@@ -41,7 +41,7 @@ from warehouse.database import Warehouse
 #: Rounds of the second half in which a family must have been judged. An episode is held for QUIET of them: fewer than
 #: ten such are too few to tell how often calm begins one.
 LEAST_ROUNDS = 10 * QUIET
-#: Rounds that are read at once.
+#: Rounds that are read at once, where a piece with made anomalies in it needs no more.
 READ_ROUNDS = 60
 #: So many of these pieces of the second half are heard once more, with made anomalies in them.
 TRIALS = 16
@@ -101,9 +101,10 @@ async def learn_series(warehouse: Warehouse, stretch: Stretch, platform: Topolog
         known = await changes.read(tenant, db, stretch.start, stretch.end)
     playing = _Playing(stretch, platform)
     playing.follower.announce(known)
-    trials = _spread([at for at in range(0, len(ends), READ_ROUNDS) if ends[at] > stretch.middle.timestamp()])
-    for at in range(0, len(ends), READ_ROUNDS):
-        some = ends[at : at + READ_ROUNDS]
+    piece = max(READ_ROUNDS, rounds_of_piece(stretch.profile))
+    trials = _spread([at for at in range(0, len(ends), piece) if ends[at] > stretch.middle.timestamp()])
+    for at in range(0, len(ends), piece):
+        some = ends[at : at + piece]
         read = await told_of(tenant, warehouse, first, from_seconds(some[-1]), platform)
         rounds = list(by_round(read, some))
         if at in trials:

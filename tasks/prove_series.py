@@ -34,7 +34,8 @@ def prove_series(
     """What the gate says of all of them together, since they spend one budget. held: by family, of today's detectors.
 
     Refused: the stretch is hardly calm; they open more incidents on its calm than the budget allows and than those
-    held; or of the anomalies in copies of that calm they find fewer. A first threshold takes nobody's place.
+    held; or of the anomalies in copies of that calm they find fewer. Where none could be made in it the incidents alone
+    judge. A first threshold takes nobody's place.
     """
     new = _thresholds(calibration)
     if stretch.restless:
@@ -49,16 +50,21 @@ def prove_series(
         why = f"they open {pages:g} incidents on the calm, those held {before:g}; {allowed:.2g} are allowed"
         return Verdict(False, why, figures=figures)
     asked = [each for each in lesson.tried if each.family in new and each.family in held]
-    if not asked and held.keys() & new.keys():
-        return Verdict(False, "no anomaly could be made in the calm of those that are held", figures=figures)
+    if not asked:
+        return Verdict(True, _by_pages_alone(pages, before, bool(held.keys() & new.keys())), figures=figures)
     mine, theirs = (np.array([each.score > some[each.family] for each in asked], np.bool_) for some in (new, old))
     told = f"they find {mine.sum()} of {len(asked)} made anomalies, those held {theirs.sum()}"
-    if not asked:
-        return Verdict(True, f"{pages:g} incidents on the calm; none was held before", figures=figures)
     figures |= {"gate_recall": float(mine.mean()), "gate_recall_held": float(theirs.mean())}
     if theirs.sum() - mine.sum() > LESS * theirs.sum() and gate.worse(mine, theirs) < gate.CHANCE:
         return Verdict(False, told, figures=figures)
     return Verdict(True, told, figures=figures)
+
+
+def _by_pages_alone(pages: float, before: float, renewed: bool) -> str:
+    told = f"{pages:g} incidents on the calm"
+    if not renewed:
+        return f"{told}; none was held before"
+    return f"{told}, those held {before:g}; no anomaly could be made in it, so that nothing else was compared"
 
 
 def _thresholds(calibration: Calibration | None) -> dict[str, float]:

@@ -5,6 +5,7 @@ What it tells of them is kept as scores: whoever asks later knows what any thres
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,6 +38,12 @@ class Tried:
 
     family: str
     score: float
+
+
+def rounds_of_piece(profile: Profile) -> int:
+    """The rounds of the shortest piece that holds what lasts long enough, and LEAST_SAMPLES of what is scraped."""
+    heard = math.ceil(LEAST_SAMPLES * max(1.0, profile.scrape_seconds / profile.tick_seconds))
+    return heard + budget_of(profile).run + LONGER + SETTLE + 1
 
 
 def tried(

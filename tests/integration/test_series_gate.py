@@ -30,6 +30,7 @@ from tests.unit.platform_parts import START, two_channels
 from tests.unit.tasks.followed import PROFILE, TICK, ended, fit, noise, sampled
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
+from tonewatch.settings import Profile
 from warehouse import audit, calibrations, samples
 from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
@@ -53,7 +54,7 @@ def telemetry(seed: int, *, faulty: bool = False) -> np.ndarray:
 
 
 async def learned(
-    warehouse: Warehouse, tenant: str, first: int, values: np.ndarray, **told: Any
+    warehouse: Warehouse, tenant: str, first: int, values: np.ndarray, profile: Profile = PROFILE
 ) -> tuple[Stretch, SeriesLesson]:
     """What a stretch teaches that begins `first` ticks after the beginning."""
     stored = [each for some in sampled(NAMES, values, first) for each in some]
@@ -61,7 +62,7 @@ async def learned(
     async with warehouse.as_tenant(tenant) as db:
         await samples.append(tenant, db, stored)
     start = START + timedelta(seconds=first * TICK)
-    stretch = Stretch(tenant, start, ended(first + values.shape[1] - 1), PROFILE, **told)
+    stretch = Stretch(tenant, start, ended(first + values.shape[1] - 1), profile)
     return stretch, await learn_series(warehouse, stretch, PLATFORM)
 
 
@@ -117,6 +118,18 @@ async def test_a_stretch_of_faults_that_nobody_settled_makes_no_series_deaf(
     verdict, after = await trained(warehouse, mlflow.url, stretch, lesson)
     assert verdict.passed
     assert all(made == stretch.end for made, _ in after.values())
+
+
+@pytest.mark.parametrize(
+    ("profile", "every"), [({"anomaly_seconds": 300.0}, 1), ({"scrape_seconds": 60.0}, 12)], ids=["long", "seldom"]
+)
+async def test_anomalies_are_made_however_long_they_must_last_and_however_seldom_series_are_heard(
+    warehouse: Warehouse, tenant: str, profile: dict[str, float], every: int
+) -> None:
+    values = noise(len(NAMES), 700, seed=7)
+    values[:, np.arange(700) % every > 0] = np.nan
+    _, lesson = await learned(warehouse, tenant, 0, values, PROFILE.model_copy(update=profile))
+    assert {each.family for each in lesson.tried} == {f"series:{metric}" for metric in METRICS}
 
 
 async def test_the_thresholds_before_judge_again_and_it_is_audited(warehouse: Warehouse, tenant: str) -> None:

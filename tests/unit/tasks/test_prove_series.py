@@ -14,7 +14,7 @@ from tasks.calibrate_series import LEAST_ROUNDS, SeriesLesson
 from tasks.follow import Follower
 from tasks.prove_series import prove_series
 from tasks.train import Stretch
-from tasks.try_series import Tried, tried
+from tasks.try_series import Tried, rounds_of_piece, tried
 from tests.unit.platform_parts import START, at, two_channels
 from tests.unit.tasks.followed import LAG, PLATFORM, PROFILE, ended, fit, noise, sampled
 from tonewatch.records import Series
@@ -70,9 +70,19 @@ def test_thresholds_that_page_beyond_the_budget_and_those_held_are_refused() -> 
     assert not prove_series(shrill, made(0.8), {}, two_channels(), STRETCH).passed
 
 
+def test_where_no_anomaly_can_be_made_the_incidents_alone_judge_and_that_is_said() -> None:
+    held = {FAMILY: fit("lag_seconds", 0.95)}
+    verdict = prove_series(lesson([]), made(0.5), held, two_channels(), STRETCH)
+    assert (verdict.passed, verdict.reason) == (
+        True,
+        "0 incidents on the calm, those held 0; no anomaly could be made in it, so that nothing else was compared",
+    )
+    assert "gate_recall" not in verdict.figures
+    assert not prove_series(lesson([], outliers=3), made(0.8), held, two_channels(), STRETCH).passed
+
+
 def test_what_takes_anothers_place_must_be_proved() -> None:
     held = {FAMILY: fit("lag_seconds", 0.5)}
-    assert not prove_series(lesson([]), made(0.5), held, two_channels(), STRETCH).passed
     assert prove_series(lesson([]), None, held, two_channels(), STRETCH).passed, "nothing was set"
     ours = [*TRIED, *(Tried("series:up", 0.6) for _ in range(20)), *(Tried(COURSE, 0.6) for _ in range(20))]
     verdict = prove_series(lesson(ours), made(0.99), held, two_channels(), STRETCH)
@@ -102,6 +112,8 @@ def test_made_anomalies_are_told_by_a_copy_and_the_same_each_time() -> None:
     for name, array in watched.state.arrays.items():
         np.testing.assert_array_equal(array, before[name])
     assert watched.rounds.end == ended(199).timestamp()
-    assert tried("t", watched, rounds[:20], PLATFORM, PROFILE) == [], "too short to hold one"
+    least = rounds_of_piece(PROFILE)
+    assert len(tried("t", watched, rounds[:least], PLATFORM, PROFILE)) == 1, "just long enough"
+    assert tried("t", watched, rounds[: least - 1], PLATFORM, PROFILE) == [], "too short to hold one"
     later = [(end + timedelta(hours=1), heard) for end, heard in rounds]
     assert tried("t", Follower(100), later, PLATFORM, PROFILE) == [], "nothing is followed yet"
