@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -211,14 +211,15 @@ def fetched(
     """As `fetch`, with the folder in which the model's files lie meanwhile, their hash verified."""
     kind, number = parsed(version)
     name = model_name(family, kind)
-    artefacts.sweep()
-    with TemporaryDirectory(prefix=artefacts.FOLDERS) as folder:
+    with ExitStack() as lasting:  # beyond the lock: whoever uses the model keeps nobody from MLflow
         with server(tracking_uri, f"the model of {family} was not fetched") as client:
             found = client.get_model_version(name, number)
             _refuse_other_features(name, number, found.tags, names, fingerprint)
             # What fetches the files asks besides for the process's own servers, and makes an mlflow.db if it has none.
             mlflow.set_tracking_uri(tracking_uri)
             mlflow.set_registry_uri(tracking_uri)
+            artefacts.sweep()
+            folder = lasting.enter_context(TemporaryDirectory(prefix=artefacts.FOLDERS, ignore_cleanup_errors=True))
             path = mlflow.artifacts.download_artifacts(
                 f"models:/{name}/{number}", dst_path=folder, tracking_uri=tracking_uri, registry_uri=tracking_uri
             )

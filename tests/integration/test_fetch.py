@@ -149,3 +149,14 @@ def test_what_a_killed_process_left_of_a_download_is_removed_and_what_is_under_w
     os.utime(left, (hours_ago, hours_ago))
     assert registry.fetch(mlflow.url, FAMILY, version).detector.version == version
     assert sorted(tmp_path.iterdir()) == [going]
+
+
+def test_a_model_for_which_the_disk_has_no_room_is_not_fetched_and_takes_no_other_familys_with_it(
+    mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, mine = Bench("ours", mlflow.url), [own(FAMILY, made(mlflow, 11), 0.8)]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert bench.champions(mine) == {}
+    assert bench.failing == [], "the machine's fault is no model's"
+    monkeypatch.undo()
+    assert FAMILY in bench.champions(mine), "the next time it may be fetched"
