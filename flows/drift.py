@@ -53,9 +53,7 @@ async def watch_drift(warehouse: Warehouse, settings: Settings, clock: Clock, as
     being kept. Raises WarehouseAway.
     """
     told = Round()
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
-    for slug in slugs:
+    for slug in await tenants.everybody(warehouse):
         try:
             champions, failing = await _champions(slug, warehouse, settings, told)
             checked = await check(slug, warehouse, champions, clock.now(), failing)

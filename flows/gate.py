@@ -257,10 +257,7 @@ async def ruled(
     kept = folders(settings.cases_dir / tenant)
     if not kept:
         return _passed(tenant, f"no case is kept in {settings.cases_dir / tenant}")
-    async with warehouse.as_tenant(tenant) as db:
-        mine = await calibrations.newest(tenant, db)
-        retired = await lineage.retired(tenant, db)
-        opinion = await opinion_of(tenant, db)
+    mine, retired, opinion = await _known(tenant, warehouse)
     bench = Bench(tenant, settings.mlflow_tracking_uri or "")
     sides = await asyncio.to_thread(_sides, bench, mine, retired, family, champion, challenger)
     if sides is None:
@@ -282,16 +279,21 @@ async def ruled_settings(
     kept = folders(settings.cases_dir / tenant)
     if not kept:
         return Ruling(note=f"no case of {tenant} is kept in {settings.cases_dir / tenant}: nothing was replayed")
-    async with warehouse.as_tenant(tenant) as db:
-        mine = await calibrations.newest(tenant, db)
-        retired = await lineage.retired(tenant, db)
-        opinion = await opinion_of(tenant, db)
+    mine, retired, opinion = await _known(tenant, warehouse)
     say(f"{len(kept)} recorded cases of {tenant} are replayed, by the settings as they are and as they would be")
     champions: Mapping[str, Champion] = {}
     if settings.mlflow_tracking_uri:
         champions = await asyncio.to_thread(Bench(tenant, settings.mlflow_tracking_uri).champions, mine, retired)
     was, is_now = (Judges(champions, profile) for profile in (before, after))
     return await asyncio.to_thread(hold, kept, was, is_now, now, say, opinion)
+
+
+async def _known(tenant: str, warehouse: Warehouse) -> tuple[Sequence[Calibrated], frozenset[str], Opinion]:
+    """The tenant's thresholds that hold, versions that may score no more for it, and what labels make of incidents."""
+    async with warehouse.as_tenant(tenant) as db:
+        mine = await calibrations.newest(tenant, db)
+        retired = await lineage.retired(tenant, db)
+        return mine, retired, await opinion_of(tenant, db)
 
 
 def _seen(profile: Profile) -> dict[str, Any]:

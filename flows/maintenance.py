@@ -47,8 +47,7 @@ async def keep_house(warehouse: Warehouse, now: datetime, settings: Settings) ->
     features: dict[str, int] = {}
     cases: dict[str, int] = {}
     failed: dict[str, str] = {}
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
+    slugs = await tenants.everybody(warehouse)
     for slug in slugs:
         try:
             done.append(await retain(slug, warehouse, now))

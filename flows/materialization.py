@@ -39,10 +39,8 @@ async def make_features(warehouse: Warehouse, cache: Cache, clock: Clock) -> Rou
     """Materialise every tenant's views. One tenant that fails keeps no other from its turn. Raises WarehouseAway."""
     done: list[Materialized] = []
     failed: dict[str, str] = {}
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
     expected: dict[str, list[Breach]] | None = {} if expectations.installed() else None
-    for slug in slugs:
+    for slug in await tenants.everybody(warehouse):
         try:
             made = await materialize(slug, warehouse, cache, clock)
             done += made

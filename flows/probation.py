@@ -16,7 +16,6 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import everybody
 from flows.validation import Contest, contest_of, final_of, observed, readable
 from ml.ab_plan import Answer, Guard, Judged
 from ml.ab_test import PAGES
@@ -32,6 +31,7 @@ from warehouse import lineage, promotions, tenants, validations
 from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.promotions import Move, Promotion, Stage
+from warehouse.tenants import everybody
 from warehouse.validations import PROBATION, Looked, Validation
 
 #: How long a champion is on probation, in days of the platform.

@@ -41,6 +41,7 @@ from warehouse import answers, lineage, promotions, tenants, validations
 from warehouse.calibrations import model_version
 from warehouse.database import Warehouse
 from warehouse.promotions import ENDS, Promotion, Stage
+from warehouse.tenants import everybody
 from warehouse.validations import Validation
 
 DEPLOYMENT = "promotion/promotion"
@@ -103,12 +104,6 @@ async def promotion(
     if failed:
         raise ModelError("; ".join(failed))
     return rows
-
-
-async def everybody(warehouse: Warehouse) -> list[str]:
-    """The name of every tenant, whether its settings can be read or not. Raises WarehouseAway."""
-    async with warehouse.as_dispatcher() as db:
-        return await tenants.slugs(db)
 
 
 async def promote_due(
@@ -219,7 +214,8 @@ async def _over(
     more, e.g. since an upgrade, is refused. Raises ModelError, besides: MLflow is away.
     """
     of = due.validation
-    how = _ending(of, rows, champion, now, retired=await _retired(due, warehouse))
+    retired = await retired_for(due.tenants, warehouse, of.family, of.challenger)
+    how = _ending(of, rows, champion, now, retired=retired)
     if how is not None or champion == of.challenger:
         return how
     why = await asyncio.to_thread(unfit, settings.mlflow_tracking_uri or "", of.family, of.challenger)
@@ -250,11 +246,11 @@ def _ending(
     return None
 
 
-async def _retired(due: Due, warehouse: Warehouse) -> bool:
-    name = model_version(due.validation.family, due.validation.challenger)
-    for tenant in due.tenants:
+async def retired_for(whose: Sequence[str], warehouse: Warehouse, family: str, version: str) -> bool:
+    """Whether the version may score no more for one of these tenants."""
+    for tenant in whose:
         async with warehouse.as_tenant(tenant) as db:
-            if name in await lineage.retired(tenant, db):
+            if model_version(family, version) in await lineage.retired(tenant, db):
                 return True
     return False
 

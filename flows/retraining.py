@@ -24,9 +24,7 @@ async def consider(warehouse: Warehouse, clock: Clock, ask: Ask = learn.ask) -> 
     from its turn. Raises WarehouseAway.
     """
     told, done = Round(), []
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
-    for slug in slugs:
+    for slug in await tenants.everybody(warehouse):
         try:
             considered = await retrain(slug, warehouse, clock.now())
             if considered is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_table_artifact
 
-from flows.promotion import everybody, promote_due
+from flows.promotion import promote_due, retired_for
 from ml.ab_plan import Answer, Judged
 from tasks.adopt import adopt
 from tasks.fetch import fetch, judge_for, own_of, unfit
@@ -33,6 +33,7 @@ from tonewatch.settings import Profile, Settings, read
 from warehouse import calibrations, lineage, tenants, validations
 from warehouse.calibrations import Source, model_version
 from warehouse.database import Warehouse
+from warehouse.tenants import everybody
 from warehouse.validations import Looked, Validation
 
 if TYPE_CHECKING:
@@ -220,13 +221,14 @@ async def unasked(
     async with warehouse.as_tenant(tenant) as db:
         if not (await tenants.profile(tenant, db)).approve_models:
             return set()
-    found = set()
+    found: set[tuple[str, str]] = set()
     for family, (champion, challenger) in contests.items():
         for other in wanted:
             async with warehouse.as_tenant(other) as db:
                 kept = await validations.get(other, db, id_of(family, champion, challenger))
-            if kept is not None and not takes_part(kept, tenant):
-                found.add((family, challenger))
+            if kept is not None:  # all who take part have the same plan
+                found |= set() if takes_part(kept, tenant) else {(family, challenger)}
+                break
     return found
 
 
@@ -307,9 +309,9 @@ async def succeeding(
     longest = max(profiles.values(), key=lambda each: each.day_seconds)
     plan = plan_for(family, champion, challenger, list(profiles), now, longest, days=LONGEST_DAYS)
     name = digest(validations.SILENT, id_of(*pair))
-    masks = sorted(mask(name, tenant) for tenant in profiles)
-    told = {**written(plan), "tenants": masks, validations.SILENT: champion}
-    kept = await begin(list(profiles), warehouse, Validation(name, family, champion, challenger, told, now))
+    made = Validation(id_of(*pair), family, champion, challenger, written(plan), now)
+    made = _renamed(made, name, list(profiles), validations.SILENT, champion)
+    kept = await begin(list(profiles), warehouse, made)
     part = [tenant for tenant in profiles if takes_part(kept, tenant)]
     looked = await final_of(warehouse, kept, part)
     if looked is None:
@@ -331,7 +333,7 @@ async def validated(
     """Go on with one validation, for these tenants. pair: family, champion, challenger. Raises as `contest_of`, and
     ModelError: the champion fails. A challenger that does not fit is worse; one that is retired waits no longer.
     """
-    if await _retired(warehouse, wanted, model_version(pair[0], pair[2])):
+    if await retired_for(wanted, warehouse, pair[0], pair[2]):
         return await _ended(settings, warehouse, pair, wanted, Answer.INCONCLUSIVE, RETIRED, now)
     try:
         contest = await contest_of(settings, warehouse, *pair, wanted)
@@ -340,15 +342,6 @@ async def validated(
             raise  # it is the champion that does not
         return await _ended(settings, warehouse, pair, wanted, Answer.WORSE, str(error), now)
     return await _validated(settings, warehouse, contest, now, longest_days)
-
-
-async def _retired(warehouse: Warehouse, wanted: Sequence[str], name: str) -> bool:
-    """Whether the version may score no more for one of the tenants."""
-    for tenant in wanted:
-        async with warehouse.as_tenant(tenant) as db:
-            if name in await lineage.retired(tenant, db):
-                return True
-    return False
 
 
 async def _ended(
@@ -456,7 +449,9 @@ async def _begun(warehouse: Warehouse, contest: Contest, now: datetime, longest_
     made = Validation(contest.id, contest.family, champion, challenger, written(plan), started)
     kept = await begin(list(contest.pairs), warehouse, made)
     while await _unseen(warehouse, kept, list(contest.pairs)):
-        kept = await begin(list(contest.pairs), warehouse, _anew(made, kept, list(contest.pairs)))
+        name = digest(validations.ANEW, kept.id)
+        again = _renamed(made, name, list(contest.pairs), validations.ANEW, kept.id)
+        kept = await begin(list(contest.pairs), warehouse, again)
     return kept
 
 
@@ -471,10 +466,10 @@ async def _unseen(warehouse: Warehouse, kept: Validation, whose: Sequence[str]) 
     return False
 
 
-def _anew(made: Validation, before: Validation, whose: Sequence[str]) -> Validation:
-    name = digest(validations.ANEW, before.id)
+def _renamed(made: Validation, name: str, whose: Sequence[str], mark: str, of: str) -> Validation:
+    """The same under another id, by which its tenants go by other masks. mark, of: what it is, and of whom."""
     masks = sorted(mask(name, tenant) for tenant in whose)
-    return replace(made, id=name, plan={**made.plan, "tenants": masks, validations.ANEW: before.id})
+    return replace(made, id=name, plan={**made.plan, "tenants": masks, mark: of})
 
 
 async def final_of(warehouse: Warehouse, kept: Validation, part: Sequence[str]) -> Looked | None:

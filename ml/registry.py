@@ -327,14 +327,8 @@ def server(tracking_uri: str, failure: str, *, seconds: int = 3, retries: int = 
         os.environ.update(limits)
         try:
             yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        except (
-            MlflowException,
-            OSError,
-            MemoryError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:  # requests' are OSErrors
+        # Errors of requests are OSErrors.
+        except (MlflowException, OSError, MemoryError, KeyError, TypeError, ValueError) as error:
             text = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ModelError(f"{failure}: {text} (MLflow at {tracking_uri}; see `tonewatch status`)") from error
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from feature_store import definitions
 from ml.champion import Champion, Failing, scoring
@@ -30,8 +30,17 @@ def fetch(tracking_uri: str, family: str, version: str) -> Registered:
     """
     from ml import registry  # imports mlflow: seconds that are only paid where a model is fetched
 
-    names, fingerprint = definitions.names(family), definitions.fingerprint(family)
-    return registry.fetch(tracking_uri, family, version, names=names, fingerprint=fingerprint)
+    return registry.fetch(tracking_uri, family, version, **_features(family))
+
+
+class _Features(TypedDict):
+    names: Sequence[str]
+    fingerprint: str
+
+
+def _features(family: str) -> _Features:
+    """What a model must have been trained on."""
+    return {"names": definitions.names(family), "fingerprint": definitions.fingerprint(family)}
 
 
 def unfit(tracking_uri: str, family: str, version: str) -> str:
@@ -159,10 +168,7 @@ class Bench:
                 continue
             try:
                 with self._not_again(family, version, "kept"):
-                    names, fingerprint = definitions.names(family), definitions.fingerprint(family)
-                    read = registry.fetch_kept(
-                        self.tracking_uri, self.folder, family, version, names=names, fingerprint=fingerprint
-                    )
+                    read = registry.fetch_kept(self.tracking_uri, self.folder, family, version, **_features(family))
                     champion = self._tried(family, read, own_of(mine, family, version))
                     if champion is None:
                         raise ModelUnfit(f"version {version} has no threshold of {self.tenant}")
@@ -235,9 +241,7 @@ class Bench:
         """As it judges, once it has scored; a copy is kept then."""
         from ml import registry
 
-        names, fingerprint = definitions.names(family), definitions.fingerprint(family)
-        fetching = registry.fetched(self.tracking_uri, family, version, names=names, fingerprint=fingerprint)
-        with fetching as (model, files):
+        with registry.fetched(self.tracking_uri, family, version, **_features(family)) as (model, files):
             champion = self._tried(family, model, fit)
             if champion is not None and self.folder is not None:
                 self._noted = None

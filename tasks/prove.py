@@ -132,7 +132,8 @@ def _held_against(
     its = gate.found(mine.detector, mine.threshold, NOTABLE, anomalies, run)
     with scoring(lesson.family, champion.version):
         his = gate.found(champion, theirs.threshold, NOTABLE, anomalies, run)
-    return _compared(mine, theirs, (its, his), champion.version, _allowed(share, lesson.scores, stretch))
+    seconds = lesson.scores.shape[1] / stretch.phases * share.tick_seconds
+    return _compared(mine, theirs, (its, his), champion.version, allowed(share, seconds))
 
 
 def _anomalies(lesson: Lesson, stretch: Stretch, before: int, *, seed: int) -> gate.Anomalies | None:
@@ -191,9 +192,8 @@ def _side(
     return _Side(detector, found.thresholds[lesson.family].value, found.seen)
 
 
-def _allowed(budget: Budget, scores: Floats, stretch: Stretch) -> float:
+def allowed(budget: Budget, seconds: float) -> float:
     """Incidents that the budget allows in so long a stretch."""
-    seconds = scores.shape[1] / stretch.phases * budget.tick_seconds
     return float(budget.pages_per_week * seconds / budget.week_seconds)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ml import gate
 from ml.calibration import Calibration, incidents
 from tasks.calibrate_series import SeriesLesson
-from tasks.prove import Verdict
+from tasks.prove import Verdict, allowed
 from tasks.train import Stretch, budget_of, chains_of
 from tonewatch.topology import Topology
 from warehouse.calibrations import COURSE, SERIES, Calibrated
@@ -44,10 +44,10 @@ def prove_series(
         return Verdict(True, "no family had enough calm")
     old = {family: held[family].threshold if family in held else math.inf for family in new}
     pages, before = (_pages(lesson, each, platform, stretch) for each in (new, old))
-    allowed = _allowed(stretch)
-    figures = {"gate_pages": pages, "gate_pages_held": before, "gate_pages_allowed": allowed}
-    if gate.count_interval(pages)[0] > max(before, allowed):
-        why = f"they open {pages:g} incidents on the calm, those held {before:g}; {allowed:.2g} are allowed"
+    may = allowed(budget_of(stretch.profile), (stretch.end - stretch.middle).total_seconds())
+    figures = {"gate_pages": pages, "gate_pages_held": before, "gate_pages_allowed": may}
+    if gate.count_interval(pages)[0] > max(before, may):
+        why = f"they open {pages:g} incidents on the calm, those held {before:g}; {may:.2g} are allowed"
         return Verdict(False, why, figures=figures)
     asked = [each for each in lesson.tried if each.family in new and each.family in held]
     if not asked:
@@ -77,9 +77,3 @@ def _pages(lesson: SeriesLesson, thresholds: Mapping[str, float], platform: Topo
     """Incidents that the thresholds open on the held-out calm."""
     calm = lesson.calm(chains_of(platform, sorted({name.entity for name in lesson.names})))
     return incidents(calm, thresholds, budget_of(stretch.profile), stretch.phases)
-
-
-def _allowed(stretch: Stretch) -> float:
-    """Incidents that the budget allows in so long a calm."""
-    budget = stretch.profile.budget
-    return budget.pages_per_week * (stretch.end - stretch.middle).total_seconds() / budget.week_seconds

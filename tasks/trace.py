@@ -52,9 +52,7 @@ def _family(model: str) -> str:
 async def of_model(warehouse: Warehouse, model: str, version: str = "") -> list[Whose]:
     """Whose rows the version learned from, over all tenants; without a version: every version of the model."""
     found: list[Whose] = []
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db)
-    for slug in slugs:
+    for slug in await tenants.everybody(warehouse):
         async with warehouse.as_tenant(slug) as db:
             traced = await lineage.of_model(slug, db, model, version)
             found += await _whose(slug, db, traced) if traced else []
@@ -79,9 +77,7 @@ async def retire(
     WarehouseAway; what broke off is done by the same call again.
     """
     done: set[str] = set()
-    async with warehouse.as_dispatcher() as db:
-        slugs = await tenants.slugs(db) if traced else []
-    for slug in slugs:
+    for slug in await tenants.everybody(warehouse) if traced else ():
         if slug == leaving:  # its rows go
             continue
         async with warehouse.as_tenant(slug) as db:

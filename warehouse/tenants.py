@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tonewatch.errors import UnknownTenant
 from tonewatch.records import Tenant
 from tonewatch.settings import Profile, profile_of
-from warehouse.database import Connection
+from warehouse.database import Connection, Warehouse
 from warehouse.rows import clean, utc
 
 ADD = text("""
@@ -63,3 +63,9 @@ async def profile(tenant: str, db: Connection) -> Profile:
 async def slugs(db_dispatcher: Connection) -> list[str]:
     """The names of all tenants. For the dispatcher: the app sees only the tenant it works for."""
     return list((await db_dispatcher.execute(SLUGS)).scalars())
+
+
+async def everybody(warehouse: Warehouse) -> list[str]:
+    """As `slugs`, for whoever goes through all, whether their settings can be read or not. Raises WarehouseAway."""
+    async with warehouse.as_dispatcher() as db:
+        return await slugs(db)
