@@ -76,20 +76,26 @@ def _rivals(one: Stream, into: dict[str, list[int]]) -> None:
             into.setdefault(f"{name}, {unit}", []).extend(first(method(values, ALPHA))[1].tolist())
 
 
+def by_size(name: str, changed: dict[str, Any], tests: int, chance: np.random.Generator) -> dict[str, Any]:
+    """How validations of that world end on one platform and on eight tenants, and when in the median of the better."""
+    told = {}
+    for size, tenants in (("one platform", 1), ("eight tenants", TENANTS)):
+        plan, world = _verdicts.plan_of(tenants, DAYS), World(tenants=tenants, **changed)
+        ended = [first(_verdicts.paired(plan, one)) for one in streams(world, tests, chance)]
+        said, at = (np.concatenate([each[place] for each in ended]) for place in (1, 0))
+        days = at[said == 1] / tenants / BURSTS
+        told[name.format(size)] = shares(said.tolist()) | {
+            "median_days": round(float(np.median(days)), 1) if len(days) else None
+        }
+    return told
+
+
 def standing(tests: int, chance: np.random.Generator) -> dict[str, Any]:
     """Equal models of which either now and then stands in alarm for days, and a champion that always does."""
-    worlds = {f"either, {rate:g} a week": {"standing": rate} for rate in (0.05, 0.1, 0.25)}
-    told = {}
-    for how, changed in (worlds | {"the champion, all the time": {"behind": True}}).items():
-        for name, tenants in (("one platform", 1), ("eight tenants", TENANTS)):
-            plan, world = _verdicts.plan_of(tenants, DAYS), World(tenants=tenants, **changed)  # type: ignore[arg-type]
-            ended = [first(_verdicts.paired(plan, one)) for one in streams(world, tests, chance)]
-            said, at = (np.concatenate([each[place] for each in ended]) for place in (1, 0))
-            days = at[said == 1] / tenants / BURSTS
-            told[f"{how}, {name}"] = shares(said.tolist()) | {
-                "median_days": round(float(np.median(days)), 1) if len(days) else None
-            }
-    return told
+    told: dict[str, Any] = {}
+    for rate in (0.05, 0.1, 0.25):
+        told |= by_size(f"either, {rate:g} a week, {{}}", {"standing": rate}, tests, chance)
+    return told | by_size("the champion, all the time, {}", {"behind": True}, tests, chance)
 
 
 def aa_split(even: bool, tests: int, chance: np.random.Generator) -> dict[str, Any]:
@@ -161,16 +167,9 @@ def harmful(tests: int, chance: np.random.Generator) -> dict[str, Any]:
 
 def quieter(tests: int, chance: np.random.Generator) -> dict[str, Any]:
     """Challengers that find as much as a champion that pages too much: when they are called better."""
-    told = {}
+    told: dict[str, Any] = {}
     for per_week, loud in (("2.5", 10.0), ("5", 20.0), ("10", 40.0)):
-        for name, tenants in (("one platform", 1), ("eight tenants", TENANTS)):
-            plan, world = _verdicts.plan_of(tenants, DAYS), World(tenants=tenants, loud=loud)
-            ended = [first(_verdicts.paired(plan, one)) for one in streams(world, tests, chance)]
-            said, at = (np.concatenate([each[place] for each in ended]) for place in (1, 0))
-            days = at[said == 1] / tenants / BURSTS
-            told[f"{name}, {per_week} pages a week"] = shares(said.tolist()) | {
-                "median_days": round(float(np.median(days)), 1) if len(days) else None
-            }
+        told |= by_size(f"{{}}, {per_week} pages a week", {"loud": loud}, tests, chance)
     return told
 
 

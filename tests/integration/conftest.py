@@ -23,3 +23,10 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     """One MLflow for all files: families and tenants of each test are its own."""
     with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def own_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    """An MLflow of the file's own: families have the names of today's features, the first model of each is champion."""
+    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
+        yield server

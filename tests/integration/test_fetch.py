@@ -15,7 +15,7 @@ from feature_store.windows import window_features
 from ml import artefacts, registry
 from ml.champion import Champion
 from tasks.fetch import AGAIN_SECONDS, Bench
-from tests.integration.servers import Mlflow, mlflow_in
+from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
 from tests.integration.test_training import TRAINING, own, published
 from tests.unit.transcoders import PARTS, at, forest, telemetry
@@ -27,14 +27,7 @@ FAMILY, OTHER = "transcode", "package"
 ROWS = window_features(FAMILY, telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """An MLflow of this file's own: families here have the names of today's features."""
-    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-def made(mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
+def made(own_mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
     """A new champion; brittle: it fails on any row, and was registered with none as an example."""
     detector = forest(seed=seed)
     if brittle:
@@ -50,8 +43,8 @@ def made(mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
         metrics={},
         params={},
     )
-    version = registry.register(mlflow.url, FAMILY, detector, training, ROWS[:0] if brittle else ROWS)
-    registry.promote(mlflow.url, FAMILY, version)
+    version = registry.register(own_mlflow.url, FAMILY, detector, training, ROWS[:0] if brittle else ROWS)
+    registry.promote(own_mlflow.url, FAMILY, version)
     return version
 
 
@@ -60,13 +53,13 @@ def same(one: Champion, other: Champion) -> bool:
 
 
 def test_a_champion_whose_artefact_was_changed_leaves_the_one_before_scoring(
-    mlflow: Mlflow, caplog: pytest.LogCaptureFixture
+    own_mlflow: Mlflow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = made(mlflow, 1)
-    bench = Bench("ours", mlflow.url)
+    first = made(own_mlflow, 1)
+    bench = Bench("ours", own_mlflow.url)
     held = bench.champions([own(FAMILY, first, 0.8)])[FAMILY]
-    second = made(mlflow, 2)
-    spoil(mlflow.folder)
+    second = made(own_mlflow, 2)
+    spoil(own_mlflow.folder)
     mine = [own(FAMILY, first, 0.75), own(FAMILY, second, 0.9)]
     still = bench.champions(mine)[FAMILY]
     assert (still.version, still.threshold) == (first, 0.75)
@@ -74,12 +67,12 @@ def test_a_champion_whose_artefact_was_changed_leaves_the_one_before_scoring(
     assert f"{first} scores on" in caplog.text
     retired = frozenset({mine[0].model_version})
     assert FAMILY not in bench.champions(mine, retired)
-    assert FAMILY not in Bench("ours", mlflow.url).champions(mine[1:])
+    assert FAMILY not in Bench("ours", own_mlflow.url).champions(mine[1:])
 
 
-def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(mlflow: Mlflow) -> None:
-    first = made(mlflow, 3)
-    bench, mine = Bench("ours", mlflow.url), [own(FAMILY, first, 0.8)]
+def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(own_mlflow: Mlflow) -> None:
+    first = made(own_mlflow, 3)
+    bench, mine = Bench("ours", own_mlflow.url), [own(FAMILY, first, 0.8)]
     held = bench.champions(mine)[FAMILY]
     bench.tracking_uri = "http://127.0.0.1:9"
     still = bench.champions([own(FAMILY, first, 0.85)])[FAMILY]
@@ -90,32 +83,32 @@ def test_what_is_held_scores_on_while_the_registry_is_away_unless_it_is_retired(
         Bench("ours", "http://127.0.0.1:9").champions(mine)
 
 
-def test_a_champion_that_fails_takes_no_other_familys_with_it_and_is_told(mlflow: Mlflow) -> None:
-    other = published(mlflow.url, OTHER, "ours")
-    broken = made(mlflow, 5, brittle=True)
+def test_a_champion_that_fails_takes_no_other_familys_with_it_and_is_told(own_mlflow: Mlflow) -> None:
+    other = published(own_mlflow.url, OTHER, "ours")
+    broken = made(own_mlflow, 5, brittle=True)
     mine = [own(OTHER, other, 0.8), own(FAMILY, broken, 0.8)]
-    bench = Bench("ours", mlflow.url)
+    bench = Bench("ours", own_mlflow.url)
     assert bench.champions(mine).keys() == {OTHER}
     ((family, version, why),) = [(each.family, each.version, each.why) for each in bench.failing]
     assert (family, version, "ValueError" in why) == (FAMILY, broken, True)
     assert bench.champions(mine).keys() == {OTHER}
     with pytest.raises(ModelError, match="ValueError"):
         bench.judge(FAMILY, broken, mine)
-    healthy = made(mlflow, 6)
+    healthy = made(own_mlflow, 6)
     assert bench.champions([*mine, own(FAMILY, healthy, 0.8)]).keys() == {OTHER, FAMILY}
     assert bench.failing == []
-    worse = made(mlflow, 7, brittle=True)
+    worse = made(own_mlflow, 7, brittle=True)
     still = bench.champions([*mine, own(FAMILY, healthy, 0.8), own(FAMILY, worse, 0.8)])[FAMILY]
     assert (still.version, bench.failing) == (healthy, []), "the one before scores on"
-    assert Bench("theirs", mlflow.url).champions([own(OTHER, other, 0.8)]).keys() == {OTHER}
+    assert Bench("theirs", own_mlflow.url).champions([own(OTHER, other, 0.8)]).keys() == {OTHER}
 
 
-def test_a_champion_that_cannot_be_used_is_tried_again_only_after_minutes(mlflow: Mlflow) -> None:
-    version, clock = made(mlflow, 9), ManualClock(at(0))
-    bench, mine = Bench("ours", mlflow.url, clock=clock), [own(FAMILY, version, 0.8)]
-    model = max(mlflow.folder.rglob("*.skops"), key=lambda each: each.stat().st_mtime)
+def test_a_champion_that_cannot_be_used_is_tried_again_only_after_minutes(own_mlflow: Mlflow) -> None:
+    version, clock = made(own_mlflow, 9), ManualClock(at(0))
+    bench, mine = Bench("ours", own_mlflow.url, clock=clock), [own(FAMILY, version, 0.8)]
+    model = max(own_mlflow.folder.rglob("*.skops"), key=lambda each: each.stat().st_mtime)
     whole = model.read_bytes()
-    spoil(mlflow.folder)
+    spoil(own_mlflow.folder)
     assert model.read_bytes() != whole
     assert FAMILY not in bench.champions(mine)
     model.write_bytes(whole)
@@ -126,20 +119,20 @@ def test_a_champion_that_cannot_be_used_is_tried_again_only_after_minutes(mlflow
     assert bench.champions(mine)[FAMILY].version == version
 
 
-def test_a_model_that_cannot_be_read_by_todays_libraries_is_unfit(mlflow: Mlflow) -> None:
-    version = made(mlflow, 8)
-    with registry.server(mlflow.url, "not changed") as client:  # as one of before there were hashes
+def test_a_model_that_cannot_be_read_by_todays_libraries_is_unfit(own_mlflow: Mlflow) -> None:
+    version = made(own_mlflow, 8)
+    with registry.server(own_mlflow.url, "not changed") as client:  # as one of before there were hashes
         client.delete_model_version_tag(f"{FAMILY}-isolation-forest", version, registry.CONTENT)
-    about = max(mlflow.folder.rglob("MLmodel"), key=lambda each: each.stat().st_mtime)
+    about = max(own_mlflow.folder.rglob("MLmodel"), key=lambda each: each.stat().st_mtime)
     about.write_text(about.read_text(encoding="utf-8").replace("floors:", "flaws:"), encoding="utf-8")
     with pytest.raises(ModelUnfit, match="cannot be read here: KeyError"):
-        registry.fetch(mlflow.url, FAMILY, version)
+        registry.fetch(own_mlflow.url, FAMILY, version)
 
 
 def test_what_a_killed_process_left_of_a_download_is_removed_and_what_is_under_way_is_not(
-    mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = made(mlflow, 4)
+    version = made(own_mlflow, 4)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left, going = (tmp_path / f"{artefacts.FOLDERS}{name}" for name in ("left", "going"))
     for folder in (left, going):
@@ -147,14 +140,14 @@ def test_what_a_killed_process_left_of_a_download_is_removed_and_what_is_under_w
         (folder / "model.skops").write_bytes(b"half a model")
     hours_ago = time.time() - 2 * artefacts.LEFT_SECONDS
     os.utime(left, (hours_ago, hours_ago))
-    assert registry.fetch(mlflow.url, FAMILY, version).detector.version == version
+    assert registry.fetch(own_mlflow.url, FAMILY, version).detector.version == version
     assert sorted(tmp_path.iterdir()) == [going]
 
 
 def test_a_model_for_which_the_disk_has_no_room_is_not_fetched_and_takes_no_other_familys_with_it(
-    mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_mlflow: Mlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, mine = Bench("ours", mlflow.url), [own(FAMILY, made(mlflow, 11), 0.8)]
+    bench, mine = Bench("ours", own_mlflow.url), [own(FAMILY, made(own_mlflow, 11), 0.8)]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     assert bench.champions(mine) == {}
     assert bench.failing == [], "the machine's fault is no model's"

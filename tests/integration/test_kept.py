@@ -13,7 +13,7 @@ import pytest
 from ml import kept, registry
 from ml.champion import Champion
 from tasks.fetch import Bench
-from tests.integration.servers import Mlflow, mlflow_in
+from tests.integration.servers import Mlflow
 from tests.integration.test_fetch import FAMILY, ROWS, made, same
 from tests.integration.test_kinds_in_registry import spoil
 from tests.integration.test_training import own
@@ -24,18 +24,11 @@ pytestmark = pytest.mark.timeout(300)
 AWAY = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """An MLflow of this file's own: families here have the names of today's features."""
-    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
-def judged(mlflow: Mlflow, folder: Path, *seeds: int) -> tuple[list[Calibrated], list[Champion]]:
+def judged(own_mlflow: Mlflow, folder: Path, *seeds: int) -> tuple[list[Calibrated], list[Champion]]:
     """Champions one after the other, under one watcher: the tenant's thresholds of them, and how they judged."""
-    bench, mine, judges = Bench("ours", mlflow.url, folder), [], []
+    bench, mine, judges = Bench("ours", own_mlflow.url, folder), [], []
     for seed in seeds:
-        mine.append(own(FAMILY, made(mlflow, seed), 0.8))
+        mine.append(own(FAMILY, made(own_mlflow, seed), 0.8))
         judges.append(bench.champions(mine)[FAMILY])
     return mine, judges
 
@@ -52,8 +45,8 @@ def heir(folder: Path) -> Bench:
     return Bench("ours", AWAY, folder)
 
 
-def test_who_starts_while_the_registry_is_away_judges_by_what_judged_last(mlflow: Mlflow, tmp_path: Path) -> None:
-    mine, (_, last) = judged(mlflow, tmp_path, 1, 2)
+def test_who_starts_while_the_registry_is_away_judges_by_what_judged_last(own_mlflow: Mlflow, tmp_path: Path) -> None:
+    mine, (_, last) = judged(own_mlflow, tmp_path, 1, 2)
     still = heir(tmp_path).champions([mine[0], own(FAMILY, last.version, 0.85)])[FAMILY]
     assert (still.version, still.threshold, same(still, last)) == (last.version, 0.85, True)
     assert heir(tmp_path).champions([])[FAMILY].threshold == 0.7, "its training's tenant had it"
@@ -63,34 +56,38 @@ def test_who_starts_while_the_registry_is_away_judges_by_what_judged_last(mlflow
         heir(tmp_path).champions(mine, frozenset(each.model_version for each in mine))
     back = heir(tmp_path)
     held = back.champions(mine)[FAMILY]
-    back.tracking_uri = mlflow.url
+    back.tracking_uri = own_mlflow.url
     assert back.champions(mine)[FAMILY].detector is held.detector, "what is held is not fetched again"
 
 
-def test_only_who_judges_and_the_one_before_are_kept(mlflow: Mlflow, tmp_path: Path) -> None:
-    _, judges = judged(mlflow, tmp_path, 1, 2, 3)
+def test_only_who_judges_and_the_one_before_are_kept(own_mlflow: Mlflow, tmp_path: Path) -> None:
+    _, judges = judged(own_mlflow, tmp_path, 1, 2, 3)
     assert lying(tmp_path) == names(*judges[1:])
 
 
-def test_who_starts_while_the_champion_fails_judges_by_what_judged_before_it(mlflow: Mlflow, tmp_path: Path) -> None:
-    mine, judges = judged(mlflow, tmp_path, 1, 2)
-    mine.append(own(FAMILY, made(mlflow, 4, brittle=True), 0.8))
+def test_who_starts_while_the_champion_fails_judges_by_what_judged_before_it(
+    own_mlflow: Mlflow, tmp_path: Path
+) -> None:
+    mine, judges = judged(own_mlflow, tmp_path, 1, 2)
+    mine.append(own(FAMILY, made(own_mlflow, 4, brittle=True), 0.8))
     for _ in range(2):
-        bench = Bench("ours", mlflow.url, tmp_path)
+        bench = Bench("ours", own_mlflow.url, tmp_path)
         still = bench.champions(mine)[FAMILY]
         assert (still.version, same(still, judges[1]), bench.failing) == (judges[1].version, True, [])
         assert bench.champions(mine)[FAMILY].detector is still.detector, "what is held is not read again"
         assert lying(tmp_path) == names(*judges), "what never scored is not kept"
 
 
-def test_what_is_kept_stays_while_the_champion_fails_and_none_of_it_can_judge(mlflow: Mlflow, tmp_path: Path) -> None:
-    mine, judges = judged(mlflow, tmp_path, 1, 2)
-    broken = own(FAMILY, made(mlflow, 4, brittle=True), 0.8)
+def test_what_is_kept_stays_while_the_champion_fails_and_none_of_it_can_judge(
+    own_mlflow: Mlflow, tmp_path: Path
+) -> None:
+    mine, judges = judged(own_mlflow, tmp_path, 1, 2)
+    broken = own(FAMILY, made(own_mlflow, 4, brittle=True), 0.8)
     about = [tmp_path / f"{FAMILY}-isolation-forest-{each.version}" / kept.ABOUT for each in judges]
     whole = [each.read_text(encoding="utf-8") for each in about]
     for each in about:
         each.write_text("{}", encoding="utf-8")
-    bench = Bench("ours", mlflow.url, tmp_path)
+    bench = Bench("ours", own_mlflow.url, tmp_path)
     assert (bench.champions([*mine, broken]), len(bench.failing)) == ({}, 1)
     assert lying(tmp_path) == names(*judges)
     assert bench.champions([*mine, broken], frozenset({mine[0].model_version})) == {}
@@ -100,8 +97,10 @@ def test_what_is_kept_stays_while_the_champion_fails_and_none_of_it_can_judge(ml
 
 
 @pytest.mark.parametrize("damage", ["a bit of the numbers", "the tags", "a file is lost"])
-def test_what_is_damaged_judges_nothing_and_the_one_before_does(mlflow: Mlflow, tmp_path: Path, damage: str) -> None:
-    mine, (first, last) = judged(mlflow, tmp_path, 1, 2)
+def test_what_is_damaged_judges_nothing_and_the_one_before_does(
+    own_mlflow: Mlflow, tmp_path: Path, damage: str
+) -> None:
+    mine, (first, last) = judged(own_mlflow, tmp_path, 1, 2)
     whole = tmp_path / f"{FAMILY}-isolation-forest-{last.version}"
     match damage:
         case "a bit of the numbers":
@@ -113,13 +112,13 @@ def test_what_is_damaged_judges_nothing_and_the_one_before_does(mlflow: Mlflow, 
             (whole / kept.MODEL / "MLmodel").unlink()
     still = heir(tmp_path).champions(mine)[FAMILY]
     assert (still.version, same(still, first)) == (first.version, True)
-    mended = Bench("ours", mlflow.url, tmp_path).champions(mine)[FAMILY]
+    mended = Bench("ours", own_mlflow.url, tmp_path).champions(mine)[FAMILY]
     assert (mended.version, heir(tmp_path).champions(mine)[FAMILY].version) == (last.version, last.version)
 
 
-def test_a_folder_that_is_lost_or_cannot_be_read_is_as_none(mlflow: Mlflow, tmp_path: Path) -> None:
+def test_a_folder_that_is_lost_or_cannot_be_read_is_as_none(own_mlflow: Mlflow, tmp_path: Path) -> None:
     folder = tmp_path / "champions"
-    mine, (only,) = judged(mlflow, folder, 1)
+    mine, (only,) = judged(own_mlflow, folder, 1)
     (folder / kept.JUDGING).write_text('{"transcode": 7', encoding="utf-8")
     with pytest.raises(ModelError, match="were not read"):
         heir(folder).champions(mine)
@@ -127,9 +126,9 @@ def test_a_folder_that_is_lost_or_cannot_be_read_is_as_none(mlflow: Mlflow, tmp_
     with pytest.raises(ModelError, match="were not read"):
         heir(folder).champions(mine)
     folder.write_text("no folder", encoding="utf-8")
-    assert Bench("ours", mlflow.url, folder).champions(mine)[FAMILY].version == only.version
+    assert Bench("ours", own_mlflow.url, folder).champions(mine)[FAMILY].version == only.version
     folder.unlink()
-    assert Bench("ours", mlflow.url, folder).champions(mine)[FAMILY].version == only.version
+    assert Bench("ours", own_mlflow.url, folder).champions(mine)[FAMILY].version == only.version
     assert lying(folder) == names(only)
 
 
@@ -151,11 +150,13 @@ def fetch_and_die(url: str, folder: Path, mine: list[Calibrated], moment: str) -
 
 
 @pytest.mark.parametrize("moment", ["copy", "note"])
-def test_who_is_killed_while_a_model_is_kept_leaves_the_one_before(mlflow: Mlflow, tmp_path: Path, moment: str) -> None:
-    mine, (first,) = judged(mlflow, tmp_path, 1)
-    mine.append(own(FAMILY, made(mlflow, 2), 0.8))
+def test_who_is_killed_while_a_model_is_kept_leaves_the_one_before(
+    own_mlflow: Mlflow, tmp_path: Path, moment: str
+) -> None:
+    mine, (first,) = judged(own_mlflow, tmp_path, 1)
+    mine.append(own(FAMILY, made(own_mlflow, 2), 0.8))
     doomed = multiprocessing.get_context("spawn").Process(
-        target=fetch_and_die, args=(mlflow.url, tmp_path, mine, moment)
+        target=fetch_and_die, args=(own_mlflow.url, tmp_path, mine, moment)
     )
     doomed.start()
     doomed.join(120)
@@ -163,9 +164,9 @@ def test_who_is_killed_while_a_model_is_kept_leaves_the_one_before(mlflow: Mlflo
     assert lying(tmp_path) > names(first)
     still = heir(tmp_path).champions(mine)[FAMILY]
     assert (still.version, same(still, first)) == (first.version, True)
-    now = Bench("ours", mlflow.url, tmp_path).champions(mine)[FAMILY]
+    now = Bench("ours", own_mlflow.url, tmp_path).champions(mine)[FAMILY]
     assert lying(tmp_path) == names(first, now)
     assert (
-        registry.fetch(mlflow.url, FAMILY, now.version).detector.score(ROWS).tolist()
+        registry.fetch(own_mlflow.url, FAMILY, now.version).detector.score(ROWS).tolist()
         == now.detector.score(ROWS).tolist()
     )

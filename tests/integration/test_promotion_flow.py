@@ -137,16 +137,22 @@ def clean(mlflow: Mlflow) -> None:
     forget_aliases(mlflow.url, FAMILY)
 
 
+async def waiting(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> tuple[str, str]:
+    """A champion, and a version that was shown to be better and that the tenant is to be asked about."""
+    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed) for seed in (1, 2)]
+    await asyncio.to_thread(registry.promote, mlflow.url, FAMILY, first)
+    await asks(warehouse, tenant)
+    await better(warehouse, [tenant], FAMILY, first, second)
+    return first, second
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["prefect", "elsewhere"])
 async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was_given_elsewhere(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path, way: str
 ) -> None:
     family = FAMILY
-    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
-    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
-    await asks(warehouse, tenant)
-    await better(warehouse, [tenant], family, first, second)
+    first, second = await waiting(warehouse, tenant, mlflow)
     told = await flow_told(
         FLOW,
         tenant,
@@ -180,11 +186,7 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
 async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_run_fails(
     warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
 ) -> None:
-    family = FAMILY
-    first, second = [await asyncio.to_thread(version, mlflow.url, tenant, family, seed) for seed in (1, 2)]
-    await asyncio.to_thread(registry.promote, mlflow.url, family, first)
-    await asks(warehouse, tenant)
-    await better(warehouse, [tenant], family, first, second)
+    await waiting(warehouse, tenant, mlflow)
     told = await flow_told(
         LOST,
         tenant,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from sqlalchemy import text
 from ml import registry
 from tasks.fetch import Bench
 from tests.conftest import Database, new_tenant
-from tests.integration.servers import Mlflow, flow_told, mlflow_in
+from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_training import DAY, PARTS, START, telemetry
 from tonewatch.records import Entity
 from warehouse import audit, calibrations, entities, samples, tenants, validations
@@ -52,13 +51,6 @@ def day(number: float) -> datetime:
     return START + timedelta(seconds=number * DAY)
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
-    """An MLflow of this file's own: the first model of its family is champion."""
-    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
 async def watched(warehouse: Warehouse, seed: int, profile: str = "demo") -> str:
     """A tenant with two transcoders and their telemetry of days; gives its name."""
     name = await new_tenant(warehouse)
@@ -71,7 +63,7 @@ async def watched(warehouse: Warehouse, seed: int, profile: str = "demo") -> str
 
 @pytest.mark.timeout(600)  # it starts an MLflow and a Prefect, which takes minutes on a busy machine
 async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_trained(
-    warehouse: Warehouse, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, database: Database, own_mlflow: Mlflow, tmp_path: Path
 ) -> None:
     one, other, late = [await watched(warehouse, seed) for seed in (1, 2, 3)]
     light = await watched(warehouse, 4, "station")
@@ -85,12 +77,12 @@ async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_t
         database=database,
         folder=tmp_path / "prefect",
         TONEWATCH_TENANT=one,
-        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+        TONEWATCH_MLFLOW_TRACKING_URI=own_mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),
     )
     assert all(told.startswith(f"{broken}: ") and "no-longer-there" in told for told in looks)
-    champion = (await asyncio.to_thread(registry.champion_versions, mlflow.url))[FAMILY]
-    challenger = (await asyncio.to_thread(registry.challenger_versions, mlflow.url))[FAMILY]
+    champion = (await asyncio.to_thread(registry.champion_versions, own_mlflow.url))[FAMILY]
+    challenger = (await asyncio.to_thread(registry.challenger_versions, own_mlflow.url))[FAMILY]
     plans, sources = [], {}
     for tenant in (one, other, late):
         async with warehouse.as_tenant(tenant) as db:
@@ -100,7 +92,7 @@ async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_t
             looked = await validations.newest(tenant, db, kept.id)
             seen = await validations.observed(tenant, db, kept.id)
             told = [line.subject for line in await audit.read(tenant, db, 20) if line.what == "calibration.adopt"]
-        bench = await asyncio.to_thread(Bench(tenant, mlflow.url).champions, mine)
+        bench = await asyncio.to_thread(Bench(tenant, own_mlflow.url).champions, mine)
         assert bench[FAMILY].version == champion
         assert bench[FAMILY].threshold < 1
         sources[tenant] = {each.version: each.source for each in mine if each.family == FAMILY}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from ml import versions
 from tests.conftest import Database
-from tests.integration.servers import Mlflow, flow_told, mlflow_in
+from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_training import DAY, PARTS, START, telemetry
 from tonewatch.records import Entity
 from warehouse import calibrations, drift, entities, samples
@@ -51,16 +50,9 @@ def day(number: float) -> datetime:
     return START + timedelta(seconds=number * DAY)
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
-    """An MLflow of this file's own: the first model of its family is champion."""
-    with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
-        yield server
-
-
 @pytest.mark.timeout(600)  # it starts an MLflow and a Prefect, which takes minutes on a busy machine
 async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_judged_beside_the_champion(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, own_mlflow: Mlflow, tmp_path: Path
 ) -> None:
     told = telemetry(0, int(SECOND_LOOK * DAY) + 700, seed=1, slow_from=CHANGED * DAY)
     async with warehouse.as_tenant(tenant) as db:
@@ -73,7 +65,7 @@ async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_jud
         *(each.isoformat() for each in moments),
         database=database,
         folder=tmp_path / "prefect",
-        TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
+        TONEWATCH_MLFLOW_TRACKING_URI=own_mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),
     )
     assert found["state"] == "Completed"
@@ -82,7 +74,7 @@ async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_jud
         made = {each.version: each.made for each in await calibrations.newest(tenant, db)}
     assert [(each.asked, each.flow_run) for each in asked] == [(moments[1], found["run"])]
     assert datetime.fromisoformat(found["parameters"]["as_of"]) == moments[2]
-    newer, older = versions.listed(mlflow.url, "transcode")
+    newer, older = versions.listed(own_mlflow.url, "transcode")
     assert (older.judges, "challenger" in newer.aliases) == (True, True), newer.tags
     assert [datetime.fromisoformat(each.tags["data_end"]) for each in (older, newer)] == [moments[0], moments[2]]
     assert (made[older.version], made[newer.version]) == (moments[0], moments[2]), "as old as what it was learned from"
