@@ -82,12 +82,14 @@ class Fewer:
     """Pages, of which a challenger may send fewer than a champion that has got out of its budget; per week.
 
     seen: how many more it sends, in the unit of the guard; least: by how many it must be fewer to be worth it; loss: of
-    recall, what must be refuted before fewer pages count as better: a deaf one pages least.
+    recall, what must be refuted before fewer pages count as better: a deaf one pages least. deaf: the challenger has
+    found nothing yet; beside a champion that finds nothing either it would lose nothing.
     """
 
     seen: Interval
     least: float
     loss: float
+    deaf: bool = False
 
     @property
     def likely(self) -> bool:
@@ -95,8 +97,8 @@ class Fewer:
         return self.seen.count > 0 and self.seen.estimate <= -self.least
 
     def shown(self, effect: Interval) -> bool:
-        """Whether they are, while no loss of recall is shown and one of `loss` is refuted."""
-        return self.likely and self.seen.high < 0 and effect.high >= 0 and effect.low > -self.loss
+        """Whether they are, while it hears, no loss of recall is shown and one of `loss` is refuted."""
+        return not self.deaf and self.likely and self.seen.high < 0 and effect.high >= 0 and effect.low > -self.loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,5 +255,7 @@ def conclude(
     else:
         when = f"the longest duration, {plan.longest}, is over" if over else "not enough is known yet"
         nothing = [] if effect.count else ["no burst of incidents or injected anomalies is over yet"]
+        if effect.count and fewer is not None and fewer.deaf and fewer.likely:
+            nothing = ["it pages less, and has found nothing yet: that a deaf one does, too"]
         answer, final, reasons = Answer.INCONCLUSIVE, over, [when, *nothing, told, *lacking]
     return Judged(answer, final, until, effect, tuple(guards), tuple(reasons), ignored)

@@ -144,13 +144,21 @@ def daily(told: Hourly, floors: Floats) -> Daily:
     near = np.clip(left, -FARTHEST, FARTHEST)
     counted = np.isfinite(left)
     level = _mean(near, (0, 2))
-    level[counted.mean(axis=(0, 2)) < PRESENT * counted[:, 1:].mean(axis=(0, 1, 2))] = np.nan
-    kinds = [int(np.sum((free[1:] == kind).mean(axis=1) > PRESENT)) for kind in np.unique(free[0]).tolist()]
+    there = _there(told)
+    level[counted.mean(axis=(0, 2)) < PRESENT * _mean(counted[:, 1:][:, there], (0, 1, 2))] = np.nan
+    kinds = [int(np.sum((free[1:][there] == kind).mean(axis=1) > PRESENT)) for kind in np.unique(free[0]).tolist()]
     fewest = max(min(kinds), 2)
     return Daily(
         {Aspect.LEVEL: level, Aspect.SPREAD: _spreads(told, near, scale, level), Aspect.MISSING: _missing(told)},
         float(np.sqrt((fewest + 1) / (fewest - 1))),
     )
+
+
+def _there(told: Hourly) -> Flags:
+    """(days - 1,): of the reference's, which have any window. Those left out, and those before there was a view, don't:
+    they made no season.
+    """
+    return np.asarray(told.rows[:, 1:].sum(axis=(0, 2)) > 0)
 
 
 def _free(told: Hourly) -> Flags:
@@ -214,7 +222,8 @@ def _spreads(told: Hourly, near: Floats, scale: Floats, level: Floats) -> Floats
 def _missing(told: Hourly) -> Floats:
     """(days, features): of windows that there are, the share without a number; NaN for days with few windows."""
     rows = told.rows.sum(axis=(0, 2))
-    usual = float(np.median(rows[1:])) if len(rows) > 1 else 0.0
+    there = rows[1:][_there(told)]
+    usual = float(np.median(there)) if len(there) else 0.0
     enough = np.where((rows > 0) & (rows >= PRESENT * usual), rows, np.nan)
     return np.asarray(1.0 - told.numbers.sum(axis=(0, 2)) / enough[:, None])
 

@@ -42,7 +42,8 @@ class Shape(StrEnum):
 class Anomaly:
     """One made anomaly: the metric of the entity, all its series, from `start` up to `end`.
 
-    amplitude: in robust spreads, signed; seed: of what is random in it.
+    amplitude: in robust spreads, signed; seed: of what is random in it; also: further metrics of the entity that move
+    as far, each up or down: few faults move one alone.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Anomaly:
     end: datetime
     amplitude: float
     seed: int
+    also: tuple[str, ...] = ()
 
 
 def drawn(
@@ -66,7 +68,8 @@ def drawn(
     length: timedelta,
     shapes: Sequence[Shape] = tuple(Shape),
 ) -> list[Anomaly]:
-    """One anomaly of `length` in each `every` that lies whole in the stretch; none reaches into the next one's.
+    """One anomaly of `length` in each `every` that lies whole in the stretch; none reaches into the next one's. Each
+    moves one metric of an entity, or any number of them up to all.
 
     candidates: entity -> metrics that can be moved (`movable`). Raises ModelError: an anomaly longer than its room.
     """
@@ -83,8 +86,11 @@ def drawn(
         amplitude = np.exp(chance.uniform(np.log(WEAKEST), np.log(STRONGEST))) * chance.choice([-1.0, 1.0])
         first = begins + float(chance.random()) * (every - length)
         shape = shapes[int(chance.integers(len(shapes)))]
-        name = digest(tenant, seed, begins.isoformat(), entity, metric, str(shape))
-        found.append(Anomaly(name, entity, metric, shape, first, first + length, float(amplitude), own))
+        others = sorted({*candidates[entity]} - {metric})
+        also = sorted(chance.choice(others, int(chance.integers(len(others) + 1)), replace=False)) if others else []
+        name = digest(tenant, seed, begins.isoformat(), entity, metric, *also, str(shape))
+        told = Anomaly(name, entity, metric, shape, first, first + length, float(amplitude), own)
+        found.append(replace(told, also=tuple(map(str, also))))
     return found
 
 
@@ -104,11 +110,19 @@ def inject(samples: Sequence[Sample], anomaly: Anomaly) -> list[Sample]:
     """
     told: list[Sample] = []
     for series, line in _lines(samples).items():
-        if (series.entity, series.metric) == (anomaly.entity, anomaly.metric):
-            told += _changed(series, line, anomaly)
+        if series.entity == anomaly.entity and series.metric in (anomaly.metric, *anomaly.also):
+            told += _changed(series, line, _as_in(anomaly, series.metric))
         else:
             told += line
     return told
+
+
+def _as_in(anomaly: Anomaly, metric: str) -> Anomaly:
+    """What it does to one of its metrics: of those beside the first, by chance, the reverse."""
+    if metric == anomaly.metric:
+        return anomaly
+    own = int(digest(anomaly.seed, metric)[:15], 16)
+    return replace(anomaly, amplitude=anomaly.amplitude * (1 if own % 2 else -1), seed=own)
 
 
 def _lines(samples: Iterable[Sample]) -> dict[Series, list[Sample]]:

@@ -231,6 +231,19 @@ def test_fewer_pages_are_no_excuse_for_finding_less() -> None:
     assert few.answer is Answer.INCONCLUSIVE
 
 
+def test_fewer_pages_are_no_proof_of_hearing() -> None:
+    """Beside a champion that finds nothing, left behind by the stream, a deaf challenger loses nothing."""
+    deaf = judge(PLAN, quieter(20, "n"))
+    assert deaf.answer is Answer.INCONCLUSIVE
+    assert "it pages less, and has found nothing yet: that a deaf one does, too" in deaf.reasons
+    assert judge(PLAN, quieter(20, "n" * 79 + "c")).answer is Answer.BETTER
+
+
+def test_one_that_takes_longer_because_it_knows_the_stream_may_be_better() -> None:
+    assert judge(PLAN, observed(28, found="bc", times=1.6)).answer is Answer.BETTER
+    assert judge(PLAN, observed(28, found="bc", times=2.1)).answer is Answer.WORSE
+
+
 def test_a_plan_of_few_bursts_asks_no_loss_to_be_refuted_that_they_cannot_refute() -> None:
     assert refutable_loss(112, PLAN.alpha_of_effect) == LOSS, "28 days of one platform"
     few = refutable_loss(36, PLAN.alpha_of_effect)

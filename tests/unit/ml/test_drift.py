@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from ml.drift import ALPHA, Judged, Verdict, holm, judge
-from ml.drift_days import Aspect, Rows, hourly, without
+from ml.drift_days import Aspect, Rows, daily, hourly, without
 
 Floats = npt.NDArray[np.float64]
 DAY = 86_400_000_000
@@ -190,6 +190,37 @@ def test_rows_of_any_order_say_the_same() -> None:
     mixed = np.random.default_rng(1).permutation(len(rows.times))
     other = judged(Rows(rows.places[mixed], rows.times[mixed], rows.values[mixed]))
     assert [shift.verdict for shift in other.shifts] == [shift.verdict for shift in judged(rows).shifts]
+
+
+def test_days_without_a_window_count_no_more_than_days_that_are_not_there() -> None:
+    """A view with a hole, or younger than its reference: what the day says does not hang on how far back one asks."""
+    rows, since = telemetry()
+    late = since > 15
+    young = Rows(rows.places[late], rows.times[late], rows.values[late])
+    whole = hourly(young, MONDAY + 32 * DAY, DAY, 17)
+    asked = hourly(young, MONDAY + 32 * DAY, DAY, 29)
+    assert daily(asked, np.array(FLOORS)).wider == daily(whole, np.array(FLOORS)).wider
+    assert [each.statistic for each in judge(asked, ("a", "b"), FLOORS).shifts] == pytest.approx(
+        [each.statistic for each in judge(whole, ("a", "b"), FLOORS).shifts]
+    )
+
+
+def test_days_left_out_make_no_season_surer() -> None:
+    """A free day's season is the middle of the free days that count."""
+    rows, _ = telemetry()
+    monday = MONDAY + 28 * DAY
+    told = hourly(rows, monday, DAY, 28)
+    left = without(told, 8)
+    assert daily(told, np.array(FLOORS)).wider == pytest.approx(np.sqrt(8 / 6))
+    assert daily(left, np.array(FLOORS)).wider == pytest.approx(np.sqrt(5 / 3))
+
+
+def test_a_day_of_few_windows_beside_days_left_out_says_nothing_of_what_is_missing() -> None:
+    """Half of the reference left out does not make any number of windows enough."""
+    rows, since = telemetry()
+    few = (since <= 31) | (np.arange(len(since)) % 4 == 0)
+    told = without(hourly(Rows(rows.places[few], rows.times[few], rows.values[few]), MONDAY + 32 * DAY, DAY, 29), 15)
+    assert np.isnan(daily(told, np.array(FLOORS)).of[Aspect.MISSING][0]).all()
 
 
 def compressed(drifted: float, days: int = 12, seed: int = 1) -> Rows:

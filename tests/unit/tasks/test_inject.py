@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -127,6 +128,28 @@ def test_each_anomaly_has_its_own_hour_and_lies_whole_in_it() -> None:
         assert WEAKEST <= abs(each.amplitude) <= STRONGEST
     assert {each.shape for each in told} == set(Shape)
     assert {each.entity for each in told} == {"component:a", "component:b"}
+
+
+def test_an_anomaly_moves_one_metric_or_any_number_of_the_entity_s() -> None:
+    told = [each for each in drawn_for("kiwi", 3, hours=200) if each.entity == "component:a"]
+    moved = {frozenset({each.metric, *each.also}) for each in told}
+    assert moved == {frozenset({LAG.metric}), frozenset({FRAMES.metric}), frozenset({LAG.metric, FRAMES.metric})}
+    assert all(each.metric not in each.also for each in told)
+    assert not any(each.also for each in drawn_for("kiwi", 3, hours=200) if each.entity == "component:b"), "has one"
+
+
+def test_what_an_anomaly_moves_beside_its_metric_goes_as_far_up_or_down() -> None:
+    ways = set()
+    for seed in range(20):
+        both = replace(anomaly(Shape.SHIFT, "frames_total"), also=(LAG.metric,), amplitude=3.0, seed=seed)
+        told = inject(samples(), both)
+        by = (values(told, LAG) - values(samples(), LAG))[20:50]
+        alone = (values(inject(samples(), anomaly(Shape.SHIFT, amplitude=3.0)), LAG) - values(samples(), LAG))[20:50]
+        assert np.abs(by) == pytest.approx(np.abs(alone))
+        ways.add(bool(by[0] > 0))
+        only = replace(both, also=())
+        assert values(told, FRAMES).tolist() == values(inject(samples(), only), FRAMES).tolist()
+    assert ways == {True, False}
 
 
 def test_what_never_changes_or_was_hardly_seen_is_not_moved() -> None:
