@@ -33,8 +33,8 @@ from tonewatch.settings import Profile
 FOUND_WITHIN = timedelta(minutes=10)
 #: Copies of a piece that get an anomaly each.
 COPIES = 4
-#: As in the offline gate: what may last for a run of windows. A spike and a value that stays where it was hardly ever do,
-#: whoever judges, and tell nothing of the two; missing samples are a finding of their own.
+#: As in the offline gate: what may last for a run of windows. A spike and a value that stays where it was hardly ever
+#: do, whoever judges, and tell nothing of the two; missing samples are a finding of their own.
 SHAPES = (Shape.SHIFT, Shape.DRIFT, Shape.VARIANCE)
 #: Ticks that an anomaly lasts beyond the run that opens an incident.
 LONGER = 4
