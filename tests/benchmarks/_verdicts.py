@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ml.ab_plan import Answer, Guard, Plan
 from ml.ab_split import RANGE, differences
-from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, Calm, Cost, Observed, Outcome, judge
+from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, LATENCY, Calm, Cost, Observed, Outcome, judge
 from ml.betting import log_wealth, signs_needed
 from tests.benchmarks._streams import DAY, HOURS, Stream
 
@@ -52,7 +52,7 @@ def singles(stream: Stream) -> Floats:
 
 
 def paired(plan: Plan, stream: Stream) -> Said:
-    """What is said as each burst of each tenant ends: +1 better, -1 worse, FUTILE, or 0."""
+    """What is said as each burst of each tenant ends: +1 better, -1 worse, FUTILE, or 0. None here is deaf."""
     tenants = len(plan.tenants)
     tolerated = {guard.name: guard.tolerance for guard in plan.guards}
     least = {guard.name: guard.least for guard in plan.guards}
@@ -198,5 +198,9 @@ def _observed(stream: Stream, replicate: int, days: int) -> Observed:
 
 def median_shown(ratios: Floats, plan: Plan) -> Flags:
     """Of which replicates the latency is shown broken at any time."""
-    tolerated = next(guard.tolerance for guard in plan.guards if guard.name == "latency")
-    return _median(ratios, tolerated, plan.alpha_of_guard / 2)[0].any(axis=1)
+    return _median(ratios, slowest(plan), plan.alpha_of_guard / 2)[0].any(axis=1)
+
+
+def slowest(plan: Plan) -> float:
+    """How many times as long as the champion a challenger may take."""
+    return next(guard.tolerance for guard in plan.guards if guard.name == LATENCY)

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ml.ab_split import GUARDS as OF_UNITS
-from ml.ab_test import GUARDS, LATENCY
 from tests.benchmarks import _units, _verdicts
 from tests.benchmarks._ab_page import page, picture
 from tests.benchmarks._published import publish, say
@@ -161,8 +160,8 @@ def harmful(tests: int, chance: np.random.Generator) -> dict[str, Any]:
         said = np.concatenate([how for _, how in ended])
         days = np.concatenate([at for at, _ in ended])[said == -1] / TENANTS / BURSTS
         told[name] = shares(said.tolist()) | {"median_days": round(float(np.median(days)), 2) if len(days) else None}
-    tolerated = next(guard.tolerance for guard in GUARDS if guard.name == LATENCY)
-    edge = [_verdicts.median_shown(one.ratios, plan) for one in streams(World(slow=tolerated), tests, chance)]
+    alike = World(slow=_verdicts.slowest(plan))
+    edge = [_verdicts.median_shown(one.ratios, plan) for one in streams(alike, tests, chance)]
     told["latency on the edge"] = {"shown_broken": round(float(np.concatenate(edge).mean()), 4)}
     return told
 
