@@ -20,9 +20,9 @@ from soundstage.simulator.wish import Wish
 from tasks.backtest import PastIncident
 from tasks.calibrate import CAUTION, STREAMED, calm_of_series, disturbed, family_of
 from tasks.train import budget_of
+from tests.benchmarks._followed import stream
 from tests.benchmarks._simulated import Simulated
 from tests.benchmarks._spent import MINUTES, Stretches, chains, opened, ours, series_told
-from tests.benchmarks.budget import stream
 from tonewatch.settings import PageBudget, load_profile
 
 Floats = npt.NDArray[np.float64]
