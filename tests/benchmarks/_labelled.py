@@ -22,7 +22,7 @@ from tasks.calibrate import CAUTION, STREAMED, calm_of_series, disturbed, family
 from tasks.train import budget_of
 from tests.benchmarks._followed import stream
 from tests.benchmarks._simulated import Simulated
-from tests.benchmarks._spent import MINUTES, Stretches, chains, opened, ours, series_told
+from tests.benchmarks._spent import MINUTES, Stretches, chains, opened, ours, series_calm, series_told
 from tonewatch.settings import PageBudget, load_profile
 
 Floats = npt.NDArray[np.float64]
@@ -79,7 +79,7 @@ class World:
         middle = JUDGED * DAY
         self.judged = replace(self.ticks, test=self.ticks.test[:middle])
         self.held = replace(self.ticks, test=self.ticks.test[middle:])
-        first = ours(platform, [], calm, self.ticks, STREAMED, CAUTION).thresholds
+        first = ours(platform, [], series_calm(platform, calm, self.ticks, STREAMED), self.ticks, {}).thresholds
         self.first = {family: each.value for family, each in first.items()}
         self.told = self._told({family: each.low for family, each in first.items()})
         self._fits: dict[frozenset[str], dict[str, float]] = {}
