@@ -70,7 +70,8 @@ def page(told: dict[str, Any]) -> str:
 
 def _most(standing: dict[str, Any]) -> float:
     """The share of equal models that are called unequal in the worst of these worlds."""
-    return max(of["better"] + of["worse"] for name, of in standing.items() if name.startswith("either"))
+    most: float = max(of["better"] + of["worse"] for name, of in standing.items() if name.startswith("either"))
+    return most
 
 
 WAYS = [

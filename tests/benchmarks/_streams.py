@@ -95,7 +95,7 @@ def stream(world: World, replicates: int, chance: np.random.Generator) -> Stream
         if world.standing or world.behind:
             inside = chance.random((2, len(hard))) < PART
             found = [one & ~(into & stood[there]) for one, into, stood in zip(found, inside, stands, strict=True)]
-        items[(*there, number)] = found[0].astype(float) - found[1]
+        items[..., number][there] = found[0].astype(float) - found[1]
     days = _days(world, replicates, chance)
     still = np.zeros((2, *shape), np.bool_)
     for more, stood, held, always in zip((1.0, -1.0), stands, still, (False, world.behind), strict=True):
