@@ -228,7 +228,6 @@ async def _begun(each: Watched, warehouse: Warehouse, contest: Contest, now: dat
         tenants=tuple(sorted(mask(name, tenant) for tenant in contest.pairs)),
         guards=tuple(_by_burst(guard) for guard in plan.guards),
         day=plan.burst,
-        standing=0,  # an alarm that stands counts in every burst: it is to be seen soon
     )
     made = Validation(name, of.family, str(of.before), of.version, {**written(plan), PROBATION: of.id}, started)
     return await begin(list(contest.pairs), warehouse, made)

@@ -82,32 +82,23 @@ class Fewer:
     """Pages, of which a challenger may send fewer than a champion that has got out of its budget; per week.
 
     seen: how many more it sends, in the unit of the guard; least: by how many it must be fewer to be worth it; loss: of
-    recall, what must be refuted before fewer pages count as better: a deaf one pages least; recall: the effect by which
-    it is, of all bursts. deaf: the challenger has found nothing yet; beside a champion that finds nothing either it
-    would lose nothing. left_behind: why the champion's standing alarms alone show it, in words, or empty.
+    recall, what must be refuted before fewer pages count as better: a deaf one pages least. deaf: the challenger has
+    found nothing yet; beside a champion that finds nothing either it would lose nothing.
     """
 
     seen: Interval
     least: float
     loss: float
-    recall: Interval
     deaf: bool = False
-    left_behind: str = ""
 
     @property
     def likely(self) -> bool:
         """Whether it looks as if they were fewer: then it is too early to say that nothing is worth it."""
         return self.seen.count > 0 and self.seen.estimate <= -self.least
 
-    @property
-    def shown(self) -> bool:
+    def shown(self, effect: Interval) -> bool:
         """Whether they are, while it hears, no loss of recall is shown and one of `loss` is refuted."""
-        fewer = self.likely and (self.seen.high < 0 or bool(self.left_behind))
-        return fewer and not self.deaf and self.recall.high >= 0 and self.recall.low > -self.loss
-
-    def __str__(self) -> str:
-        told = f"it pages less: {self.seen} a week, and a loss of {self.loss:g} of recall is refuted"
-        return f"{told}; {self.left_behind}" if self.left_behind else told
+        return not self.deaf and self.likely and self.seen.high < 0 and effect.high >= 0 and effect.low > -self.loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +131,7 @@ class Plan:
     minimum_effect: of the difference in shares (0 to 1) below which a change is not worth it; longest: after that the
     answer is inconclusive; burst: what happens to a tenant within so long may have one cause, and counts as one; day:
     a day of the platform, which a demo compresses; loss: of recall, what must be refuted before fewer pages count as
-    better; standing: calm days on each of which one alone stands in alarm before that speaks (ml/ab_calm.py), 0: each
-    day of a standing alarm counts by itself. Raises ModelError: a plan that can answer nothing.
+    better. Raises ModelError: a plan that can answer nothing.
     """
 
     name: str
@@ -156,7 +146,6 @@ class Plan:
     burst: timedelta = timedelta(hours=6)
     day: timedelta = timedelta(days=1)
     loss: float = 0.15
-    standing: int = 0
 
     def __post_init__(self) -> None:
         if self.champion == self.challenger:
@@ -167,8 +156,6 @@ class Plan:
             raise ModelError(f"{self.name}: give the start with its zone, and 0 < burst <= longest, 0 < day")
         if not 0 < self.alpha < 1 or not 0 <= self.minimum_effect < 1 or not 0 < self.loss < 1:
             raise ModelError(f"{self.name}: alpha and loss lie between 0 and 1, the minimum effect from 0 up to 1")
-        if self.standing < 0:
-            raise ModelError(f"{self.name}: an alarm stands for {self.standing} days; give 0 or more")
         names = [guard.name for guard in self.guards]
         if len(set(names)) != len(names) or not all(math.isfinite(guard.tolerance) for guard in self.guards):
             raise ModelError(f"{self.name}: each guard once, with a finite tolerance")
@@ -199,9 +186,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The answer at `until`. final: nothing that may come changes it. reasons: in words, the weightiest first; bursts:
-    that are over and of which anything was observed, also those that say nothing of the effect.
-    """
+    """The answer at `until`. final: nothing that may come changes it. reasons: in words, the weightiest first."""
 
     answer: Answer
     final: bool
@@ -210,7 +195,6 @@ class Judged:
     guards: tuple[Guarded, ...]
     reasons: tuple[str, ...]
     ignored: int = 0
-    bursts: int = 0
 
 
 class Observation(Protocol):
@@ -246,40 +230,32 @@ def conclude(
     until: datetime,
     effect: Interval,
     guards: Sequence[Guarded],
-    failures: Sequence[str],
+    crashes: Sequence[str],
     ignored: int,
     fewer: Fewer | None = None,
-    lacks: Sequence[str] = (),
 ) -> Judged:
-    """The answer. failures: what alone makes the challenger worse, in words: it ended where the champion worked, say;
-    fewer: pages, where what is compared sends any; lacks: what keeps it from being called better besides the guards.
+    """The answer. crashes: what of the challenger ended where the champion worked, in words; fewer: pages, where what
+    is compared sends any.
     """
     over = until - plan.started >= plan.longest
     broken = [str(each) for each in guards if each.state is Held.BROKEN]
-    lacking = [*(str(each) for each in guards if not each.allows), *lacks]
-    bursts = effect.count if fewer is None else fewer.recall.count
+    lacking = [str(each) for each in guards if not each.allows]
     told = f"effect {effect}"
     small = -plan.minimum_effect < effect.low and effect.high < plan.minimum_effect
-    if failures or broken or effect.high < 0:
-        answer, final, reasons = Answer.WORSE, True, [*failures, *broken, told]
+    if crashes or broken or effect.high < 0:
+        answer, final, reasons = Answer.WORSE, True, [*crashes, *broken, told]
     elif effect.low > 0 and effect.estimate >= plan.minimum_effect and not lacking:
         answer, final, reasons = Answer.BETTER, True, [told, *map(str, guards)]
-    elif fewer is not None and fewer.shown and not lacking:
-        answer, final, reasons = Answer.BETTER, True, [str(fewer), told, *map(str, guards)]
+    elif fewer is not None and fewer.shown(effect) and not lacking:
+        why = f"it pages less: {fewer.seen} a week, and a loss of {fewer.loss:g} of recall is refuted"
+        answer, final, reasons = Answer.BETTER, True, [why, told, *map(str, guards)]
     elif small and (fewer is None or not fewer.likely):
         why = f"either way it is less than {plan.minimum_effect:g}, below which a change is not worth it"
         answer, final, reasons = Answer.INCONCLUSIVE, True, [f"{told}: {why}"]
     else:
         when = f"the longest duration, {plan.longest}, is over" if over else "not enough is known yet"
-        answer, final = Answer.INCONCLUSIVE, over
-        reasons = [when, *_nothing(bursts, effect, fewer), told, *lacking]
-    return Judged(answer, final, until, effect, tuple(guards), tuple(reasons), ignored, bursts)
-
-
-def _nothing(bursts: int, effect: Interval, fewer: Fewer | None) -> list[str]:
-    """Why nothing is known, where that is so, in words."""
-    if not bursts:
-        return ["no burst of incidents or injected anomalies is over yet"]
-    if fewer is not None and fewer.deaf and fewer.likely:
-        return ["it pages less, and has found nothing yet: that a deaf one does, too"]
-    return [] if effect.count else ["in every burst that is over one of the two alone stood in alarm"]
+        nothing = [] if effect.count else ["no burst of incidents or injected anomalies is over yet"]
+        if effect.count and fewer is not None and fewer.deaf and fewer.likely:
+            nothing = ["it pages less, and has found nothing yet: that a deaf one does, too"]
+        answer, final, reasons = Answer.INCONCLUSIVE, over, [when, *nothing, told, *lacking]
+    return Judged(answer, final, until, effect, tuple(guards), tuple(reasons), ignored)

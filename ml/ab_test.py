@@ -7,7 +7,6 @@ over; each tenant's bursts weigh alike, however large the tenant. If neither det
 lie on either side of 0 given those before it, whatever both find hard together: that is what ml/betting.py needs.
 A champion that has got out of its page budget may find all there is: one that pages on fewer calm days, has found
 anything, and of which no loss of recall is shown and a large one refuted, is better too.
-An alarm that stands for days speaks once, or when it has stood alone for long (ml/ab_calm.py).
 Guards: calm days on which the challenger pages and the champion does not (per week, less the opposite), latency and
 memory (the median of the bursts' ratios, by signs: no outlier weighs more than one), and no tenant loses recall.
 """
@@ -18,13 +17,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 from typing import TypeVar
 
 import numpy as np
 
-from ml.ab_calm import Calm, Day, blurred, days_of, signs, stood
 from ml.ab_plan import Fewer, Guard, Guarded, Interval, Judged, Plan, Proof, Tally, conclude
 from ml.betting import Floats, interval, median_interval
 from tonewatch.errors import ModelError
@@ -46,8 +44,8 @@ GUARDS = (
     Guard(MEMORY, 1.5, Proof.SHOWN),
     Guard(FAIRNESS, LOSS, Proof.HARMLESS),
 )
-#: Calm days after which whoever alone stands in alarm is judged by that: as many as pages need to say anything.
-STANDING = 14
+#: A day of which less was calm says nothing of a calm day.
+LEAST_CALM = 0.5
 DAYS_PER_WEEK = 7
 
 
@@ -61,6 +59,22 @@ class Outcome:
     champion: bool
     challenger: bool
     injected: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Calm:
+    """A calm stretch that began at `time`: pages that each would have sent. Raises ModelError: negative figures."""
+
+    time: datetime
+    id: str
+    tenant: str
+    seconds: float
+    champion: int
+    challenger: int
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.seconds) or min(self.seconds, self.champion, self.challenger) < 0:
+            raise ModelError(f"the calm stretch {self.id} has {self.seconds} s and pages below 0, or no numbers")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,26 +130,13 @@ def judge(plan: Plan, observed: Observed) -> Judged:
     calm = _counted(plan, observed.calm, observed.until, tally)
     costs = _counted(plan, observed.costs, observed.until, tally)
     crashes = _counted(plan, observed.crashes, observed.until, tally)
-    days = days_of(plan, calm, observed.until)
     bursts = _bursts(plan, outcomes, observed.until)
-    whole = effect_of(np.array(list(bursts.values())), plan.alpha_of_effect)
-    left_out = blurred(plan, calm)
-    clear = [value for key, value in bursts.items() if key not in left_out]
-    effect = effect_of(np.array(clear), plan.alpha_of_effect) if left_out else whole
-    guards = [_guarded(plan, guard, bursts, days, costs, observed.until) for guard in plan.guards]
-    standing = stood(plan, days)
-    fewer = Fewer(
-        seen=more_pages(plan, days, 2 * plan.alpha_of_pages),
-        least=FEWER,
-        loss=plan.loss,
-        recall=whole,
-        deaf=not any(each.challenger for each in outcomes),
-        left_behind=standing.champion.told if standing.champion.in_half else "",
-    )
+    guards = [_guarded(plan, guard, bursts, calm, costs, observed.until) for guard in plan.guards]
     failed = sorted({f"the challenger fails on tenant {each.tenant}: {each.error}" for each in crashes})
-    failed += [standing.challenger.told] * standing.challenger.in_half
-    lacks = [standing.challenger.told] * (standing.challenger.tenants > 0)
-    return conclude(plan, observed.until, effect, guards, failed, tally.ignored, fewer, lacks)
+    effect = effect_of(np.array(list(bursts.values())), plan.alpha_of_effect)
+    days = effect_of(_days(plan, calm, observed.until), 2 * plan.alpha_of_pages)
+    fewer = Fewer(scaled(days, DAYS_PER_WEEK), FEWER, plan.loss, deaf=not any(each.challenger for each in outcomes))
+    return conclude(plan, observed.until, effect, guards, failed, tally.ignored, fewer)
 
 
 def refutable_loss(bursts: int, alpha: float) -> float:
@@ -171,13 +172,14 @@ def _guarded(
     plan: Plan,
     guard: Guard,
     bursts: dict[tuple[int, str], float],
-    days: dict[tuple[int, str], Day],
+    calm: Sequence[Calm],
     costs: Sequence[Cost],
     until: datetime,
 ) -> Guarded:
     match guard.name:
         case "pages":
-            return guard.judged(more_pages(plan, days, plan.alpha_of_guard))
+            days = effect_of(_days(plan, calm, until), plan.alpha_of_guard)
+            return guard.judged(scaled(days, DAYS_PER_WEEK))
         case "latency":
             seconds = [(each, each.challenger_s / each.champion_s) for each in costs]
             return guard.judged(_ratio(plan, seconds, until))
@@ -189,14 +191,17 @@ def _guarded(
             raise ModelError(f"{plan.name}: no guard {guard.name}; there are {PAGES}, {LATENCY}, {MEMORY}, {FAIRNESS}")
 
 
-def more_pages(plan: Plan, days: dict[tuple[int, str], Day], alpha: float) -> Interval:
-    """Calm days a week on which only the challenger paged more, less those of the champion.
-
-    The estimate is of all pages, the bounds of those that are tested (`signs`), and wide enough to hold the estimate.
-    """
-    every, tested = signs(plan, days)
-    mean, seen = float(every.mean()) if len(every) else 0.0, effect_of(tested, alpha)
-    return scaled(Interval(mean, min(seen.low, mean), max(seen.high, mean), seen.count), DAYS_PER_WEEK)
+def _days(plan: Plan, calm: Sequence[Calm], until: datetime) -> Floats:
+    """Of each tenant's calm day that is over: +1 only the challenger paged more, -1 the champion, 0 neither."""
+    over = plan.closed(plan.day, until)
+    days: dict[tuple[int, str], tuple[float, int]] = {}
+    for each in calm:
+        key = plan.number(each.time, plan.day), each.tenant
+        seconds, more = days.get(key, (0.0, 0))
+        days[key] = seconds + each.seconds, more + each.challenger - each.champion
+    least = LEAST_CALM * (plan.day / timedelta(seconds=1))
+    kept = [more for (number, _), (seconds, more) in sorted(days.items()) if number < over and seconds >= least]
+    return np.sign(np.array(kept, np.float64))
 
 
 def _ratio(plan: Plan, ratios: Sequence[tuple[Cost, float]], until: datetime) -> Interval:

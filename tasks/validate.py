@@ -14,9 +14,8 @@ from typing import Any
 
 from feature_store.definitions import metrics
 from feature_store.history import STARVED, WATCHER
-from ml.ab_calm import Calm
 from ml.ab_plan import Answer, Guard, Judged, Plan, Proof
-from ml.ab_test import GUARDS, LOSS, STANDING, Cost, Crash, Observed, Outcome, judge, refutable_loss
+from ml.ab_test import GUARDS, LOSS, Calm, Cost, Crash, Observed, Outcome, judge, refutable_loss
 from tasks.ask import worth
 from tasks.judge import opinion_of
 from tasks.shadow import Known, Pair, Seen, Stream, found_within, horizon, piece_of, shadow
@@ -79,7 +78,6 @@ def plan_for(
         longest=-(-days * day // piece) * piece,
         burst=-(-day / BURSTS_PER_DAY // piece) * piece,
         day=day,
-        standing=STANDING,
     )
     return replace(plan, loss=refutable_loss(plan.longest // plan.burst * len(plan.tenants), plan.alpha_of_effect))
 
@@ -146,7 +144,6 @@ def written(plan: Plan) -> dict[str, Any]:
         "minimum_effect": plan.minimum_effect,
         "alpha": plan.alpha,
         "loss": plan.loss,
-        "standing": plan.standing,
         "guards": [[each.name, each.tolerance, str(each.proof), each.least] for each in plan.guards],
     }
 
@@ -167,7 +164,6 @@ def read_back(kept: Validation) -> Plan:
         burst=timedelta(seconds=told["burst_s"]),
         day=timedelta(seconds=told["day_s"]),
         loss=told.get("loss", LOSS),
-        standing=told.get("standing", 0),
     )
 
 
@@ -220,7 +216,7 @@ async def judged(tenants: Sequence[str], warehouse: Warehouse, validation: Valid
         real = [each for each in queued if opinion.verdict(each.id)]
         told = _pooled(told, mask(validation.id, tenant), seen, real)
     answer = judge(plan, told)
-    if answer.final and answer.answer == Answer.INCONCLUSIVE and answer.bursts == 0:
+    if answer.final and answer.answer == Answer.INCONCLUSIVE and answer.effect.count == 0:
         answer = replace(answer, final=False, reasons=(*answer.reasons, UNSEEN))
     for tenant in tenants:
         async with warehouse.as_tenant(tenant) as db:
@@ -335,9 +331,8 @@ def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Se
             case "outcome":
                 outcomes.append(Outcome(one.time, f"{tenant}/{one.id}", tenant, **told))
             case "calm":
-                (his, his_still), (its, its_still) = (paged(told[who], by_id, excused[who]) for who in excused)
-                name = f"{tenant}/{one.id}"
-                calm.append(Calm(one.time, name, tenant, told["seconds"], his, its, his_still, its_still))
+                pages = [paged(told[who], by_id, excused[who]) for who in excused]
+                calm.append(Calm(one.time, f"{tenant}/{one.id}", tenant, told["seconds"], *pages))
             case "cost":
                 costs.append(Cost(one.time, f"{tenant}/{one.id}", tenant, **told))
             case "crash":
@@ -348,18 +343,14 @@ def _pooled(before: Observed, tenant: str, seen: Sequence[Observation], real: Se
     return Observed(before.until, outcomes, calm, costs, crashes)
 
 
-def paged(told: Sequence[str], real: Mapping[str, Disagreement], excused: set[str]) -> tuple[int, int]:
-    """How many of a piece's pages count, and how many of those had been told before the piece and still hold in it.
-
-    What people made real is none, nor is it where it still holds in the pieces that follow. excused: the entities of
-    which that is so up to this piece; brought up to date.
+def paged(told: Sequence[str], real: Mapping[str, Disagreement], excused: set[str]) -> int:
+    """How many of a piece's pages count. What people made real is none, nor is it where it still holds in the pieces
+    that follow. excused: the entities of which that is so up to this piece; brought up to date.
     """
-    standing = {page.removesuffix(STILL) for page in told if page.endswith(STILL)}
-    forgiven = standing & excused
+    still = {page.removesuffix(STILL) for page in told if page.endswith(STILL)} & excused
     excused.clear()
-    excused.update(forgiven, (real[page].entity for page in told if page in real))
-    still = len(standing - forgiven)
-    return still + sum(page not in real for page in told if not page.endswith(STILL)), still
+    excused.update(still, (real[page].entity for page in told if page in real))
+    return sum(page not in real and page.removesuffix(STILL) not in still for page in told)
 
 
 def _looked(validation: str, answer: Judged) -> Looked:

@@ -50,14 +50,12 @@ class World:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """items: (replicates, hours, tenants, at once), +1, 0, -1 or NaN; days: (replicates, days, tenants), pages more
-    that began, NaN: not calm; still: (2, replicates, hours, tenants), hours in which an alarm of challenger or champion
-    holds that had begun before; ratios: (replicates, hours, tenants), seconds of the challenger per the champion's.
+    """items: (replicates, hours, tenants, at once), +1, 0, -1 or NaN; days: (replicates, days, tenants), pages more,
+    NaN: not calm; ratios: (replicates, hours, tenants), seconds of the challenger per second of the champion.
     """
 
     items: Floats
     days: Floats
-    still: npt.NDArray[np.bool_]
     ratios: Floats
 
 
@@ -97,13 +95,9 @@ def stream(world: World, replicates: int, chance: np.random.Generator) -> Stream
             found = [one & ~(into & stood[there]) for one, into, stood in zip(found, inside, stands, strict=True)]
         items[..., number][there] = found[0].astype(float) - found[1]
     days = _days(world, replicates, chance)
-    still = np.zeros((2, *shape), np.bool_)
-    for more, stood, held, always in zip((1.0, -1.0), stands, still, (False, world.behind), strict=True):
-        held[:] = stood
-        held[:, 1:] &= stood[:, :-1]
-        held[:, 0] = always
-        days += more * (stood & ~held).reshape(replicates, world.days, DAY, world.tenants).any(axis=2)
-    return Stream(items, days, still, _ratios(world, shape, chance))
+    for more, stood in zip((1.0, -1.0), stands, strict=True):
+        days += more * stood.reshape(replicates, world.days, DAY, world.tenants).any(axis=2)
+    return Stream(items, days, _ratios(world, shape, chance))
 
 
 def _standing(world: World, shape: tuple[int, ...], chance: np.random.Generator) -> npt.NDArray[np.bool_]:

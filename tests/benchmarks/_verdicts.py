@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from ml.ab_calm import Calm
 from ml.ab_plan import Answer, Guard, Plan
 from ml.ab_split import RANGE, differences
-from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, LATENCY, STANDING, Cost, Observed, Outcome, judge
+from ml.ab_test import DAYS_PER_WEEK, FEWER, GUARDS, LATENCY, Calm, Cost, Observed, Outcome, judge
 from ml.betting import log_wealth, signs_needed
 from tests.benchmarks._streams import DAY, HOURS, Stream
 
@@ -31,7 +30,7 @@ FUTILE = 2
 def plan_of(tenants: int, days: int, guards: tuple[Guard, ...] = GUARDS) -> Plan:
     """The product's defaults, for so many tenants and days."""
     names = tuple(f"tenant-{number}" for number in range(tenants))
-    return Plan("bench", "1", "2", names, START, guards, longest=timedelta(days=days), standing=STANDING)
+    return Plan("bench", "1", "2", names, START, guards, longest=timedelta(days=days))
 
 
 def blocks(stream: Stream) -> Floats:
@@ -59,74 +58,22 @@ def paired(plan: Plan, stream: Stream) -> Said:
     least = {guard.name: guard.least for guard in plan.guards}
     values, half = blocks(stream), plan.alpha_of_guard / 2
     events = values.shape[1]
-    every, begun, stood = days_of(stream)
-    told, tested = (_at_day_ends(np.sign(each), events) for each in (every, begun))
+    pages = np.full((len(values), events // tenants, tenants), np.nan)
+    pages[:, DAY // HOURS - 1 :: DAY // HOURS] = np.sign(stream.days)
+    pages = pages.reshape(len(values), events)
     may = tolerated["pages"] / DAYS_PER_WEEK
-    broken = beaten(tested, may, half)
+    broken = beaten(pages, may, half)
     slow, quick = _median(stream.ratios, tolerated["latency"], half)
     broken |= slow
     of_tenants, share = -values.reshape(len(values), -1, tenants), half / tenants
     broken |= beaten(of_tenants, tolerated["fairness"], share, axis=1).reshape(len(values), events)
     fair = _current(~beaten(of_tenants, 0.0, share, axis=1)).reshape(len(values), events)
-    enough = np.cumsum(~np.isnan(tested), axis=1) >= least["pages"]
-    fewer = _mean(told) <= -FEWER / DAYS_PER_WEEK
-    # By what was estimated and by what was tested: as `more_pages` has both in one interval.
-    kept = quick & fair & (_mean(told) <= may) & (enough | beaten(-tested, -may, half))
+    enough = np.cumsum(~np.isnan(pages), axis=1) >= least["pages"]
+    fewer = _mean(pages) <= -FEWER / DAYS_PER_WEEK
+    kept = quick & fair & ((enough & (_mean(pages) <= may)) | beaten(-pages, -may, half))
     found = beaten(values, -plan.loss, plan.alpha_of_effect / 2)
-    behind, ahead = (_since_day_ends((side * stood >= plan.standing).sum(axis=2), events) for side in (-1, 1))
-    broken |= 2 * ahead >= tenants
-    kept &= ahead == 0
-    spared = kept & fewer & (beaten(-tested, 0.0, plan.alpha_of_pages) | (2 * behind >= tenants)) & found
-    clear = np.where(blurred(stream), np.nan, values)
-    return _said(plan, clear, broken, kept, plan.alpha_of_effect / 2, fewer=fewer, spared=spared)
-
-
-def days_of(stream: Stream) -> tuple[Floats, Floats, Floats]:
-    """(replicates, days, tenants) each: pages more, each burst in which one still holds for a page; those that began;
-    and on how many calm days up to this one the same side alone has stood, those of the champion below 0. NaN: no calm.
-    """
-    still = _held(stream, HOURS)
-    made, _, tenants = stream.days.shape
-    more = (still[0].astype(int) - still[1]).reshape(made, -1, DAY // HOURS, tenants).sum(axis=2)
-    sides = _held(stream, DAY)
-    side = np.where(np.isnan(stream.days), np.nan, sides[0].astype(float) - sides[1])
-    runs, run = np.zeros(side.shape), np.zeros((made, tenants))
-    for day in range(side.shape[1]):
-        today = side[:, day]
-        grown = np.where(np.sign(run) == today, run + today, today)
-        run = np.where(np.isnan(today), run, grown)
-        runs[:, day] = run
-    return stream.days + more, stream.days, runs
-
-
-def blurred(stream: Stream) -> Flags:
-    """(replicates, bursts x tenants): in which one side alone stands in alarm, of calm days."""
-    one, other = _held(stream, HOURS)
-    calm = np.repeat(~np.isnan(stream.days), DAY // HOURS, axis=1)
-    return np.asarray(((one != other) & calm).reshape(len(one), -1))
-
-
-def _held(stream: Stream, hours: int) -> Flags:
-    """(2, replicates, stretches of so many hours, tenants): in which an alarm holds that had begun before."""
-    sides, made, whole, tenants = stream.still.shape
-    return np.asarray(stream.still.reshape(sides, made, whole // hours, hours, tenants).any(axis=3))
-
-
-def _at_day_ends(days: Floats, events: int) -> Floats:
-    """(replicates, bursts x tenants): what each day says as its last burst ends; NaN before."""
-    made, _, tenants = days.shape
-    told = np.full((made, events // tenants, tenants), np.nan)
-    told[:, DAY // HOURS - 1 :: DAY // HOURS] = days
-    return told.reshape(made, events)
-
-
-def _since_day_ends(counts: npt.NDArray[np.int64], events: int) -> npt.NDArray[np.int64]:
-    """(replicates, bursts x tenants): what was counted at the end of the last day that is over for all tenants."""
-    per_day = events // counts.shape[1]
-    late = np.repeat(counts, per_day, axis=1)
-    last = np.zeros_like(late)
-    last[:, per_day - 1 :] = late[:, : events - per_day + 1]
-    return last
+    spared = kept & fewer & beaten(-pages, 0.0, plan.alpha_of_pages) & found
+    return _said(plan, values, broken, kept, plan.alpha_of_effect / 2, fewer=fewer, spared=spared)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,15 +185,10 @@ def _observed(stream: Stream, replicate: int, days: int) -> Observed:
         when = START + timedelta(hours=int(hour))
         name = f"{hour}-{tenant}-{number}"
         outcomes.append(Outcome(when, name, f"tenant-{tenant}", bool(value < 0), bool(value > 0)))
-    still = _held(stream, HOURS)[:, replicate].astype(int)
     for day, tenant in zip(*np.nonzero(~np.isnan(stream.days[replicate, :days])), strict=True):
-        begun = int(stream.days[replicate, day, tenant])
-        for burst in range(day * (DAY // HOURS), (day + 1) * (DAY // HOURS)):
-            its, his = still[:, burst, tenant].tolist()
-            pages = max(-begun, 0) + his, max(begun, 0) + its
-            when = START + timedelta(hours=burst * HOURS)
-            calm.append(Calm(when, f"c{burst}-{tenant}", f"tenant-{tenant}", HOURS * 3600.0, *pages, his, its))
-            begun = 0
+        more = int(stream.days[replicate, day, tenant])
+        when = START + timedelta(days=int(day))
+        calm.append(Calm(when, f"c{day}-{tenant}", f"tenant-{tenant}", 86400.0, max(-more, 0), max(more, 0)))
     for hour in range(days * DAY):
         when = START + timedelta(hours=hour)
         for tenant, ratio in enumerate(stream.ratios[replicate, hour].tolist()):

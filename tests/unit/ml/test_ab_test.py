@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ml.ab_calm import Calm
 from ml.ab_plan import Answer, Guard, Held, Plan, Proof
-from ml.ab_test import GUARDS, LOSS, MOST_LOSS, Cost, Crash, Observed, Outcome, judge, refutable_loss
+from ml.ab_test import GUARDS, LOSS, MOST_LOSS, Calm, Cost, Crash, Observed, Outcome, judge, refutable_loss
 from tonewatch.errors import ModelError
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
