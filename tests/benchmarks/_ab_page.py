@@ -91,7 +91,7 @@ STANDING = [
     "who finds more; whoever alone has stood on 14 calm days in half of the tenants is judged by that. Then equal",
     "models were called unequal in 1.4, 3.8 and 6.0 % (one platform) and 1.0, 1.2 and 0.4 % (eight tenants), and a",
     "champion that always stands was replaced in 100 % after 15 days. But where its challenger paged across an hour's",
-    "end 0.5, 1 or 2 times a week it was replaced in 71, 39 and 4 % only (as it is: 100 % with 1, 99.5 % with 2), and a",
+    "end 0.5, 1 or 2 times a week it was replaced in 71, 39, 4 % only (as it is: 100 % with 1, 99.5 % with 2); and a",
     "challenger that found less in all could be called better by the bursts in which nobody stood. To put a model in",
     "the place of its equal costs next to nothing; to keep one that the stream has left behind costs pages every week.",
 ]
