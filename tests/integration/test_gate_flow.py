@@ -182,7 +182,13 @@ async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
 
 @pytest.mark.timeout(600)
 async def test_the_flow_tags_the_version_with_what_the_cases_say(
-    tenant: str, database: Database, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
+    tenant: str,
+    database: Database,
+    prefect_api: str,
+    mlflow: Mlflow,
+    library: Path,
+    contenders: list[str],
+    tmp_path: Path,
 ) -> None:
     champion, good, deaf, _ = contenders
     told = await flow_told(
@@ -193,6 +199,7 @@ async def test_the_flow_tags_the_version_with_what_the_cases_say(
         deaf,
         champion,
         database=database,
+        prefect=prefect_api,
         folder=tmp_path / "prefect",
         TONEWATCH_STATE_DIR=str(tmp_path),
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
