@@ -18,7 +18,7 @@ from ml import registry, versions
 from tasks.keep import entity_document
 from tasks.keep_cases import ADDED, SOURCE
 from tests.conftest import Database, new_tenant
-from tests.integration.promoting import better
+from tests.integration.promoting import better, version
 from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_validation_flow import registered
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
@@ -88,11 +88,11 @@ def _lagging(sample: Sample) -> Sample:
 @pytest.fixture
 async def contenders(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> list[str]:
     """Versions of the same forest, of which the tenant's own thresholds make what they are. The first is champion."""
-    made = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(4)]
+    made = [await asyncio.to_thread(version, mlflow.url, tenant, "transcode") for _ in range(4)]
     await asyncio.to_thread(registry.promote, mlflow.url, "transcode", made[0])
     own = [
-        Calibrated("transcode", version, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
-        for version, threshold in zip(made, THRESHOLDS, strict=True)
+        Calibrated("transcode", each, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+        for each, threshold in zip(made, THRESHOLDS, strict=True)
     ]
     async with warehouse.as_tenant(tenant) as db:
         await calibrations.put(tenant, db, own)
