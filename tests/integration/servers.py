@@ -25,8 +25,18 @@ from tests.conftest import Database
 
 @contextmanager
 def prefect_in(folder: Path) -> Iterator[str]:
-    """The API of a Prefect server of the tests' own on SQLite, started as the stack starts it."""
-    port = _free_port()
+    """The API of a Prefect server of the tests' own."""
+    port = free_port()
+    server = prefect_started(folder, port)
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, folder / "log", "Prefect")
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        end(server)
+
+
+def prefect_started(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A Prefect server on SQLite, as the stack starts it: without the command line's process. It leads a session."""
     told = {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
@@ -38,13 +48,8 @@ def prefect_in(folder: Path) -> Iterator[str]:
     words = ["--factory", "prefect.server.api.server:create_app", "--timeout-keep-alive", "5", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", *words, "--host", "127.0.0.1", "--port", str(port)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=kept | told, start_new_session=True)
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, folder / "log", "Prefect")
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
-        end(server)
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=kept | told, start_new_session=True)
 
 
 def empty(prefect: str) -> None:
@@ -92,7 +97,7 @@ class Mlflow:
 @contextmanager
 def mlflow_in(folder: Path) -> Iterator[Mlflow]:
     """An MLflow server of the test's own on SQLite."""
-    port = _free_port()
+    port = free_port()
     server = Mlflow(f"http://127.0.0.1:{port}", _started(folder, port), folder)
     try:
         _wait_until_it_serves(server)
@@ -101,7 +106,7 @@ def mlflow_in(folder: Path) -> Iterator[Mlflow]:
         end(server.process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
