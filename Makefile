@@ -30,7 +30,7 @@ status: setup ## What is running, how it is, where its pages are
 	@$(RUN)/tonewatch status $(ARGS)
 
 test: setup ## All tests, on real servers, two files at a time: make test ARGS="tests/unit -k beacon"
-	@$(RUN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Lint, format, types, import contracts
 	@failed=0; \

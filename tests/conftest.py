@@ -9,6 +9,7 @@ import itertools
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What lasts for minutes begins first, or one of two workers ends alone with it; then files with many tests.
+
+    xdist would begin with the most tests, and the acceptance test is one. `make test` tells it to leave the order.
+    """
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("acceptance") is None, -tests[item.path]))
 
 
 @dataclass(frozen=True)

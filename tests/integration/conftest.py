@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import Mlflow, mlflow_in
+from tests.integration.servers import Mlflow, empty, mlflow_in, prefect_in
 
 HERE = Path(__file__).parent
 
@@ -30,3 +30,16 @@ def own_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
     """An MLflow of the file's own: families have the names of today's features, the first model of each is champion."""
     with mlflow_in(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prefect_in(tmp_path_factory.mktemp("prefect")) as api:
+        yield api
+
+
+@pytest.fixture
+def prefect_api(prefect_server: str) -> str:
+    """The API of a Prefect that holds nothing: the server starts once, which takes longer than most flows."""
+    empty(prefect_server)
+    return prefect_server

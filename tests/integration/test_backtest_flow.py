@@ -1,4 +1,4 @@
-"""The flow `backtest` over samples in a real PostgreSQL, in a process of its own with a Prefect server of its own."""
+"""The flow `backtest` over samples in a real PostgreSQL, in a process of its own under a Prefect server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(json.dumps(asyncio.run(backtest(sys.argv[1], *map(datetime.fromisoformat, 
 
 @pytest.mark.timeout(300)
 async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
-    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, tmp_path: Path
 ) -> None:
     begin, end = START - timedelta(hours=1), START + timedelta(seconds=SECONDS)
     down = Series(PARTS[0], "up")
@@ -44,6 +44,7 @@ async def test_the_past_is_told_by_the_rules_of_today_and_nothing_else_changes(
         begin.isoformat(),
         end.isoformat(),
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
     )
     assert (figures["pages"], figures["findings_rule"]) == (1.0, 1.0)

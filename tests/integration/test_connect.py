@@ -45,8 +45,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 EVERY = 15
 #: On a whole hour: promtool makes blocks of two hours.
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=4)
-START = END - timedelta(days=2)
-OUTAGE = START + timedelta(hours=30), START + timedelta(hours=30, minutes=12)
+START = END - timedelta(days=1)
+OUTAGE = START + timedelta(hours=15), START + timedelta(hours=15, minutes=12)
 TARGETS = {"edge-1:9100": True, "edge-2:9100": False, "origin:9100": False}
 
 

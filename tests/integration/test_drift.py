@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
+from console.stack.postgres import EmbeddedPostgres
 from flows.drift import Round, deliver, watch_drift
 from ml.champion import Champion, Failing
 from ml.detectors.isolation_forest import ForestDetector
 from ml.kinds import kind_of
 from tasks.drift import Checked, check
 from tasks.trace import trace
-from tests.conftest import new_tenant
+from tests.conftest import drop_database, make_database, new_tenant
 from tests.integration.drifting import DAY, NOISE, NOW, USUAL, furnish
 from tests.integration.features import EDGE
 from tests.integration.furnished import finding, incident
@@ -28,11 +29,22 @@ from warehouse.calibrations import Calibrated, Source
 from warehouse.database import Warehouse
 from warehouse.drift import DriftCheck
 from warehouse.lineage import Traced
+from warehouse.migrate import RolePasswords
 from warehouse.validations import Looked, Validation
 
 #: A check looks at the day before the last whole hour that is two windows old.
 ONSET = NOW - DAY - timedelta(seconds=24)
 NOBODY: Mapping[str, Champion] = {}
+
+
+@pytest.fixture
+async def apart(postgres: EmbeddedPostgres, passwords: RolePasswords) -> AsyncIterator[tuple[Warehouse, str]]:
+    """A warehouse with one tenant: a round goes through all there are, and takes longer with each test's before it."""
+    made = make_database(postgres, passwords)
+    warehouse = Warehouse(made.app_url, made.dispatcher_url)
+    yield warehouse, await new_tenant(warehouse)
+    await warehouse.close()
+    drop_database(postgres, made.name)
 
 
 async def edges(
@@ -373,7 +385,8 @@ class Prefect:
         return f"run-{len(self.runs)}"
 
 
-async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(warehouse: Warehouse, tenant: str) -> None:
+async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(apart: tuple[Warehouse, str]) -> None:
+    warehouse, tenant = apart
     await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
     prefect, settings = Prefect(), Settings()
     prefect.away = True
@@ -393,8 +406,9 @@ async def test_a_request_that_prefect_did_not_take_is_made_by_the_next_round(war
     assert asked.flow_run.startswith("run-")
 
 
-async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Warehouse, tenant: str) -> None:
+async def test_a_retraining_waits_for_the_days_that_it_learns_from(apart: tuple[Warehouse, str]) -> None:
     """At once it would learn the days before the drift; a person who asks knows what is to be learned."""
+    warehouse, tenant = apart
     await furnish(warehouse, tenant, days=36, until=NOW + 4 * DAY, shift=0.05, since=ONSET)
     prefect, settings = Prefect(), Settings()
     for half in range(4):
@@ -412,9 +426,10 @@ async def test_a_retraining_waits_for_the_days_that_it_learns_from(warehouse: Wa
 
 
 async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_it_is(
-    warehouse: Warehouse, tenant: str
+    apart: tuple[Warehouse, str],
 ) -> None:
     """Of a family that the platform has: another would fail the training of all. Any kind of model will do."""
+    warehouse, tenant = apart
     prefect, day = Prefect(), timedelta(days=1)
     wanted = ("edge-isolation-forest", "edge-lstm-forecast", "origin-row-ensemble")
     async with warehouse.as_tenant(tenant) as db:
@@ -433,7 +448,8 @@ async def test_what_is_to_be_learned_without_somebody_is_asked_for_daily_until_i
     assert all(NOW.isoformat() in key for _, key in mine)
 
 
-async def test_mlflow_being_away_keeps_no_row_from_being_kept(warehouse: Warehouse, tenant: str) -> None:
+async def test_mlflow_being_away_keeps_no_row_from_being_kept(apart: tuple[Warehouse, str]) -> None:
+    warehouse, tenant = apart
     await furnish(warehouse, tenant, shift=0.05, since=ONSET)
     settings = Settings(mlflow_tracking_uri="http://127.0.0.1:9")
     told = await watch_drift(warehouse, settings, ManualClock(NOW), Prefect())

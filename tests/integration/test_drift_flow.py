@@ -1,4 +1,4 @@
-"""The flow `drift` in a process of its own, with a Prefect server and an MLflow of the test's own."""
+"""The flow `drift` in a process of its own, under a Prefect server, with an MLflow."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
     warehouse: Warehouse,
     tenant: str,
     database: Database,
+    prefect_api: str,
     mlflow: Mlflow,
     tmp_path: Path,
 ) -> None:
@@ -55,6 +56,7 @@ async def test_a_drift_has_pictures_a_link_and_one_retraining(
         NOW.isoformat(),
         tenant,
         database=database,
+        prefect=prefect_api,
         folder=tmp_path / "prefect",
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),

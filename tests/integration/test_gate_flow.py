@@ -18,7 +18,7 @@ from ml import registry, versions
 from tasks.keep import entity_document
 from tasks.keep_cases import ADDED, SOURCE
 from tests.conftest import Database, new_tenant
-from tests.integration.promoting import better
+from tests.integration.promoting import better, version
 from tests.integration.servers import Mlflow, flow_told
 from tests.integration.test_validation_flow import registered
 from tests.unit.transcoders import NOON, PARTS, at, telemetry
@@ -88,11 +88,11 @@ def _lagging(sample: Sample) -> Sample:
 @pytest.fixture
 async def contenders(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> list[str]:
     """Versions of the same forest, of which the tenant's own thresholds make what they are. The first is champion."""
-    made = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(4)]
+    made = [await asyncio.to_thread(version, mlflow.url, tenant, "transcode") for _ in range(4)]
     await asyncio.to_thread(registry.promote, mlflow.url, "transcode", made[0])
     own = [
-        Calibrated("transcode", version, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
-        for version, threshold in zip(made, THRESHOLDS, strict=True)
+        Calibrated("transcode", each, NOON, threshold, 0.6, 0.8, 0.69, 0.01, "seen", Source.TRAINING, "calm")
+        for each, threshold in zip(made, THRESHOLDS, strict=True)
     ]
     async with warehouse.as_tenant(tenant) as db:
         await calibrations.put(tenant, db, own)
@@ -182,7 +182,13 @@ async def test_a_tenant_without_cases_or_threshold_holds_nothing_and_says_so(
 
 @pytest.mark.timeout(600)
 async def test_the_flow_tags_the_version_with_what_the_cases_say(
-    tenant: str, database: Database, mlflow: Mlflow, library: Path, contenders: list[str], tmp_path: Path
+    tenant: str,
+    database: Database,
+    prefect_api: str,
+    mlflow: Mlflow,
+    library: Path,
+    contenders: list[str],
+    tmp_path: Path,
 ) -> None:
     champion, good, deaf, _ = contenders
     told = await flow_told(
@@ -193,6 +199,7 @@ async def test_the_flow_tags_the_version_with_what_the_cases_say(
         deaf,
         champion,
         database=database,
+        prefect=prefect_api,
         folder=tmp_path / "prefect",
         TONEWATCH_STATE_DIR=str(tmp_path),
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,

@@ -1,4 +1,4 @@
-"""The flow `maintenance`, in a process of its own with a Prefect server of its own.
+"""The flow `maintenance`, in a process of its own under a Prefect server.
 
 And with a database of its own: tenants of other tests stand at other times of year, and half a year of half-hours takes
 minutes to go through.
@@ -33,7 +33,7 @@ print(json.dumps(asyncio.run(maintenance(datetime.fromisoformat(sys.argv[1])))))
 
 
 async def test_the_flow_serves_every_tenant(
-    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, tmp_path: Path
 ) -> None:
     other = await new_tenant(warehouse)
     start = datetime(2026, 7, 1, tzinfo=UTC)
@@ -43,6 +43,7 @@ async def test_the_flow_serves_every_tenant(
         FLOW,
         (start + 4 * DAY).isoformat(),
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
     )
     done = {each["tenant"]: each["rolled_up"] for each in result["tenants"]}

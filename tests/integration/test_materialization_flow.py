@@ -1,4 +1,4 @@
-"""The flow `materialization`, in a process of its own with a Prefect server of its own."""
+"""The flow `materialization`, in a process of its own under a Prefect server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ print(json.dumps(asyncio.run(materialization(datetime.fromisoformat(sys.argv[1])
 
 @pytest.mark.timeout(300)
 async def test_the_flow_makes_every_tenants_rows_under_a_prefect_server(
-    warehouse: Warehouse, tenant: str, database: Database, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, tmp_path: Path
 ) -> None:
     other = await new_tenant(warehouse)
     for each in (tenant, other):
@@ -31,6 +31,7 @@ async def test_the_flow_makes_every_tenants_rows_under_a_prefect_server(
         FLOW,
         at(120).isoformat(),
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
     )
     made = {(each["tenant"], each["view"]): each["rows"] for each in result["views"]}

@@ -64,13 +64,20 @@ async def promoted(
     ill: bool,
     brittle: int = 0,
     calibrated: bool = True,
+    own_files: bool = False,
 ) -> tuple[str, str]:
     """A champion and what was promoted over it at noon, each with its threshold, on a platform that is ill or calm;
     None: nobody has heard of it. brittle: which of the two fails on today's rows; calibrated: on the tenant's calm.
     """
     both = [
         await asyncio.to_thread(
-            version, mlflow.url, tenant if calibrated else "other", FAMILY, seed, brittle=seed == brittle
+            version,
+            mlflow.url,
+            tenant if calibrated else "other",
+            FAMILY,
+            seed,
+            brittle=seed == brittle,
+            own_files=own_files,
         )
         for seed in (1, 2)
     ]
@@ -150,7 +157,7 @@ async def test_a_champion_that_fails_on_todays_rows_is_taken_back_at_once(
 async def test_a_champion_whose_artefact_is_damaged_is_taken_back(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow
 ) -> None:
-    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False)
+    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, own_files=True)
     spoil(mlflow.folder)  # the newest, which is the one that was promoted
     (row,), failed = await look([tenant], warehouse, chosen, NOON + when(1))
     assert (failed, row["answer"]) == ([], "taken back")
@@ -212,7 +219,7 @@ async def rows_of(warehouse: Warehouse, tenant: str) -> list[Promotion]:
 async def test_a_run_that_died_between_rollback_and_row_is_finished_by_the_next(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False)
+    before, _ = await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, own_files=True)
     spoil(mlflow.folder)
     with monkeypatch.context() as broken:
 
@@ -232,7 +239,7 @@ async def test_a_run_that_died_between_rollback_and_row_is_finished_by_the_next(
 async def test_a_champion_that_another_run_is_taking_back_is_not_called_superseded(
     warehouse: Warehouse, tenant: str, chosen: Settings, mlflow: Mlflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False)
+    await promoted(warehouse, tenant, mlflow, (SHARP, SHARP), ill=False, own_files=True)
     spoil(mlflow.folder)
     with monkeypatch.context() as broken:
 

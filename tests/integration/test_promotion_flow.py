@@ -149,7 +149,7 @@ async def waiting(warehouse: Warehouse, tenant: str, mlflow: Mlflow) -> tuple[st
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", ["prefect", "elsewhere"])
 async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was_given_elsewhere(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path, way: str
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path, way: str
 ) -> None:
     family = FAMILY
     first, second = await waiting(warehouse, tenant, mlflow)
@@ -158,6 +158,7 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
         tenant,
         way,
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
         TONEWATCH_TENANT=tenant,
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
@@ -184,13 +185,14 @@ async def test_a_run_of_prefect_waits_for_the_answer_and_is_told_of_one_that_was
 
 @pytest.mark.timeout(300)
 async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_run_fails(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path
 ) -> None:
     await waiting(warehouse, tenant, mlflow)
     told = await flow_told(
         LOST,
         tenant,
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
         TONEWATCH_TENANT=tenant,
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
@@ -208,7 +210,7 @@ async def test_what_is_no_answer_is_asked_anew_and_an_answer_is_kept_though_its_
 
 @pytest.mark.timeout(300)
 async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path
 ) -> None:
     family = FAMILY
     whose = [tenant, await new_tenant(warehouse)]
@@ -222,6 +224,7 @@ async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
         ",".join(whose),
         "one of two in prefect",
         database=database,
+        prefect=prefect_api,
         folder=tmp_path,
         TONEWATCH_TENANT=tenant,
         TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,
@@ -238,7 +241,7 @@ async def test_the_yes_of_one_tenant_in_prefect_waits_for_that_of_the_others(
 
 @pytest.mark.timeout(300)
 async def test_promotions_by_schedule_and_by_hand_move_nothing_while_a_tenant_waits_whose_settings_cannot_be_read(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path
 ) -> None:
     whose = [tenant, await new_tenant(warehouse)]
     first, second = [await asyncio.to_thread(version, mlflow.url, tenant, FAMILY, seed) for seed in (1, 2)]
@@ -252,6 +255,7 @@ async def test_promotions_by_schedule_and_by_hand_move_nothing_while_a_tenant_wa
             for each in await flow_told(
                 ALL,
                 database=database,
+                prefect=prefect_api,
                 folder=tmp_path,
                 TONEWATCH_TENANT=tenant,
                 TONEWATCH_MLFLOW_TRACKING_URI=mlflow.url,

@@ -1,4 +1,4 @@
-"""The flow `retraining` in a process of its own, with a Prefect server of the test's own."""
+"""The flow `retraining` in a process of its own, under a Prefect server."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ asyncio.run(main(datetime.fromisoformat(sys.argv[1])))
 
 @pytest.mark.timeout(300)
 async def test_an_old_model_is_one_run_of_prefect_that_says_why(
-    warehouse: Warehouse, database: Database, tmp_path: Path
+    warehouse: Warehouse, database: Database, prefect_api: str, tmp_path: Path
 ) -> None:
     name = "nightly"
     async with warehouse.as_tenant(name) as db:
         await tenants.add(name, db, name=name, profile="platform", at=BEGINNING)
         await entities.save(name, db, [Entity("edge:edge-1", "edge")], BEGINNING)
     await trained(warehouse, name, "1", TRAINED)
-    found = await flow_told(FLOW, OLD.isoformat(), database=database, folder=tmp_path / "prefect")
+    found = await flow_told(FLOW, OLD.isoformat(), database=database, prefect=prefect_api, folder=tmp_path / "prefect")
     ((run, tags, parameters),) = found["runs"]
     assert tags == [name, "schedule"]
     assert (parameters["tenant"], parameters["families"], parameters["why"]) == (name, None, ["schedule"])

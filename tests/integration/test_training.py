@@ -43,7 +43,7 @@ from tasks.train import (
     score_matrix,
     train,
 )
-from tests.integration.servers import Mlflow, end, wait_until_healthy
+from tests.integration.servers import Mlflow
 from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
@@ -189,31 +189,21 @@ async def test_a_stretch_shorter_than_its_windows_is_refused(warehouse: Warehous
 
 
 @pytest.fixture
-def prefect(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server of the test's own with the deployments of deployments/prefect.yaml; gives the environment."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def prefect(prefect_api: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server with the deployments of deployments/prefect.yaml; gives the environment."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("TONEWATCH_", "PREFECT_"))},
         "TMPDIR": str(tmp_path),  # Prefect's runner has one folder in /tmp for all users, closed to the second
         "PREFECT_HOME": str(tmp_path),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_URL": prefect_api,
         "DO_NOT_TRACK": "true",
     }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=tmp_path, env=environment, start_new_session=True
-        )
+    _prefect(environment, "work-pool", "create", "tonewatch", "--type", "process")
     try:
-        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, tmp_path / "log")
-        _prefect(environment, "work-pool", "create", "tonewatch", "--type", "process")
         _prefect(environment, "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE))
         yield environment
     finally:
-        end(server)
+        _prefect(environment, "--no-prompt", "work-pool", "delete", "tonewatch")
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> str:

@@ -63,7 +63,7 @@ async def watched(warehouse: Warehouse, seed: int, profile: str = "demo") -> str
 
 @pytest.mark.timeout(600)  # it starts an MLflow and a Prefect, which takes minutes on a busy machine
 async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_trained(
-    warehouse: Warehouse, database: Database, own_mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, database: Database, prefect_api: str, own_mlflow: Mlflow, tmp_path: Path
 ) -> None:
     one, other, late = [await watched(warehouse, seed) for seed in (1, 2, 3)]
     light = await watched(warehouse, 4, "station")
@@ -75,6 +75,7 @@ async def test_a_tenant_gets_the_champion_by_itself_and_both_judge_what_either_t
         day(5).isoformat(),
         day(7).isoformat(),
         database=database,
+        prefect=prefect_api,
         folder=tmp_path / "prefect",
         TONEWATCH_TENANT=one,
         TONEWATCH_MLFLOW_TRACKING_URI=own_mlflow.url,

@@ -52,7 +52,7 @@ def day(number: float) -> datetime:
 
 @pytest.mark.timeout(600)  # it starts an MLflow and a Prefect, which takes minutes on a busy machine
 async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_judged_beside_the_champion(
-    warehouse: Warehouse, tenant: str, database: Database, own_mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, own_mlflow: Mlflow, tmp_path: Path
 ) -> None:
     told = telemetry(0, int(SECOND_LOOK * DAY) + 700, seed=1, slow_from=CHANGED * DAY)
     async with warehouse.as_tenant(tenant) as db:
@@ -64,6 +64,7 @@ async def test_a_drift_leads_to_a_challenger_that_learned_what_is_new_and_is_jud
         tenant,
         *(each.isoformat() for each in moments),
         database=database,
+        prefect=prefect_api,
         folder=tmp_path / "prefect",
         TONEWATCH_MLFLOW_TRACKING_URI=own_mlflow.url,
         TONEWATCH_STATE_DIR=str(tmp_path / "state"),

@@ -50,7 +50,7 @@ def registered(uri: str, tenant: str) -> str:
 
 @pytest.mark.timeout(600)
 async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_changes_nothing(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path
 ) -> None:
     deaf, good = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(2)]
     await asyncio.to_thread(registry.promote, mlflow.url, "transcode", deaf)
@@ -62,7 +62,7 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
     early, late = (moment(pieces).isoformat() for pieces in (2, PIECES))
     away = "http://127.0.0.1:9"
     asked = (away, early, mlflow.url, early, away, late, mlflow.url, late, mlflow.url, late)
-    told = await flow_told(FLOW, tenant, good, *asked, database=database, folder=tmp_path)
+    told = await flow_told(FLOW, tenant, good, *asked, database=database, prefect=prefect_api, folder=tmp_path)
     nothing, first, broken, last, again = told
     assert all("were not read" in each["failed"] for each in (nothing, broken))
     assert (first["answer"], first["final"], first["pieces"]) == ("inconclusive", False, 2)
@@ -79,7 +79,7 @@ async def test_a_better_challenger_is_promoted_and_a_registry_that_is_away_chang
 
 @pytest.mark.timeout(600)
 async def test_a_challenger_that_is_shown_to_be_worse_waits_no_longer(
-    warehouse: Warehouse, tenant: str, database: Database, mlflow: Mlflow, tmp_path: Path
+    warehouse: Warehouse, tenant: str, database: Database, prefect_api: str, mlflow: Mlflow, tmp_path: Path
 ) -> None:
     good, deaf = [await asyncio.to_thread(registered, mlflow.url, tenant) for _ in range(2)]
     await asyncio.to_thread(registry.promote, mlflow.url, "transcode", good)
@@ -94,10 +94,12 @@ async def test_a_challenger_that_is_shown_to_be_worse_waits_no_longer(
         await calibrations.put(tenant, db, own)
     asked = (mlflow.url, moment(1).isoformat())
     other = await new_tenant(warehouse)
-    nothing = await flow_told(FLOW, other, "-", *asked, database=database, folder=tmp_path / "other")
+    nothing = await flow_told(
+        FLOW, other, "-", *asked, database=database, prefect=prefect_api, folder=tmp_path / "other"
+    )
     assert nothing == [], "what a tenant's calm was not calibrated for waits, and no run fails for it"
     asked = (mlflow.url, moment(PIECES).isoformat())
-    (told,) = await flow_told(FLOW, tenant, deaf, *asked, database=database, folder=tmp_path)
+    (told,) = await flow_told(FLOW, tenant, deaf, *asked, database=database, prefect=prefect_api, folder=tmp_path)
     assert (told["answer"], told["final"]) == ("worse", True), told
     assert registry.champion_versions(mlflow.url)["transcode"] == good
     assert registry.challenger_versions(mlflow.url).get("transcode") != deaf

@@ -29,6 +29,7 @@ from tasks.phrase import as_document
 from tasks.weekly import Report, lay, make, write
 from tests.conftest import Database, new_tenant
 from tests.integration.busy_week import CASES, MADE, MONDAY, NEXT_MONDAY, seed
+from tests.integration.servers import flow_told
 from tonewatch.clock import ManualClock
 from tonewatch.errors import SettingsError, UnknownTenant
 from tonewatch.records import Notice, NoticeState
@@ -544,17 +545,12 @@ asyncio.run(main())
 
 
 async def test_the_flow_lays_one_notice_and_shows_ids_and_figures_alone(
-    warehouse: Warehouse, database: Database, tmp_path: Path
+    warehouse: Warehouse, database: Database, prefect_api: str, tmp_path: Path
 ) -> None:
     tenant = await fresh(warehouse)
-    prefect = {
-        "PREFECT_HOME": str(tmp_path),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }
-    told = run(database, tenant, "-c", FLOW, MADE.isoformat(), **prefect)
-    assert told.returncode == 0, told.stderr[-3000:]
-    result = json.loads(told.stdout.splitlines()[-1])
+    result = await flow_told(
+        FLOW, MADE.isoformat(), database=database, prefect=prefect_api, folder=tmp_path, TONEWATCH_TENANT=tenant
+    )
     (notice,) = await outbox(warehouse, tenant)
     assert result["first"]["notice"] == result["again"]["notice"] == notice.id
     assert (result["first"]["new"], result["again"]["new"]) == (True, False)
