@@ -70,7 +70,8 @@ def page(told: dict[str, Any]) -> str:
 
 def _most(standing: dict[str, Any]) -> float:
     """The share of equal models that are called unequal in the worst of these worlds."""
-    return max(of["better"] + of["worse"] for name, of in standing.items() if name.startswith("either"))
+    most: float = max(of["better"] + of["worse"] for name, of in standing.items() if name.startswith("either"))
+    return most
 
 
 WAYS = [
@@ -85,6 +86,14 @@ STANDING = [
     "with such alarms of its own, one is called better or worse the more often the more such alarms there are. They",
     "count all the same: counted once, a champion that the stream has left behind, and that is deaf where it",
     "stands, would keep its place. The last two rows are such a one.",
+    "",
+    "Tried and left: of a day only pages count that begin on it; bursts in which one side alone stands say nothing of",
+    "who finds more; whoever alone has stood on 14 calm days in half of the tenants is judged by that. Then equal",
+    "models were called unequal in 1.4, 3.8 and 6.0 % (one platform) and 1.0, 1.2 and 0.4 % (eight tenants), and a",
+    "champion that always stands was replaced in 100 % after 15 days. But where its challenger paged across an hour's",
+    "end 0.5, 1 or 2 times a week it was replaced in 71, 39, 4 % only (as it is: 100 % with 1, 99.5 % with 2); and a",
+    "challenger that found less in all could be called better by the bursts in which nobody stood. To put a model in",
+    "the place of its equal costs next to nothing; to keep one that the stream has left behind costs pages every week.",
 ]
 SHORT = [
     "Where it falls short. All outcomes are made. Neighbouring bursts are not quite independent here: the fixed test",

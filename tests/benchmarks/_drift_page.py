@@ -93,7 +93,8 @@ def _of_size(of: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _share(shifts: dict[str, dict[str, Any]], size: str) -> float:
     found = sum(each["sizes"][size]["found"] for each in shifts.values())
-    return round(found / sum(each["sizes"][size]["of"] for each in shifts.values()), 3)
+    share: float = round(found / sum(each["sizes"][size]["of"] for each in shifts.values()), 3)
+    return share
 
 
 def _median(shifts: dict[str, dict[str, Any]], size: str) -> float:

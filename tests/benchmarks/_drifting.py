@@ -133,7 +133,7 @@ class Planted:
         counts = platform.counters[np.array(order)[chosen]]
         found = values.copy()
         told = found[onset:, chosen]
-        since = np.arange(len(told)) * EVERY_S
+        since = np.arange(len(told), dtype=np.float64) * EVERY_S
         grown = _increases(found[onset - 1 :, chosen])
         plain = np.where(counts, grown, told)
         moved = self.how(plain, since, size, np.random.default_rng([platform.seed, 99]))
@@ -183,7 +183,7 @@ def _wilder(values: Floats, since: Floats, size: float, chance: np.random.Genera
 def _two_humps(values: Floats, since: Floats, size: float, chance: np.random.Generator) -> Floats:
     """Half of the quarters of an hour a little more, half as much less: the mean stays."""
     quarter = (since // 900).astype(np.int64)
-    side = chance.choice([-1.0, 1.0], quarter.max() + 1)[quarter]
+    side: Floats = chance.choice([-1.0, 1.0], quarter.max() + 1)[quarter]
     return values + size * side[:, None]
 
 

@@ -31,8 +31,8 @@ class Scored:
     def lasting(self, rates: Floats, run: int) -> Floats:
         """The scores that count: of what lasted."""
         values = rates[self.first : self.first + len(self.score)].T
-        told = (np.asarray(each.T, np.float64) for each in (self.score, self.expected, self.actual))
-        return confirmed(*told, values, run).T
+        score, expected, actual = (np.asarray(each.T, np.float64) for each in (self.score, self.expected, self.actual))
+        return confirmed(score, expected, actual, values, run).T
 
 
 def stream(platforms: Sequence[Simulated], first: int, until: int, state: StreamState, kept: int) -> list[Scored]:

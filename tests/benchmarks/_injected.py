@@ -22,7 +22,7 @@ Fault = Callable[[Floats, Floats, np.random.Generator], Floats]
 
 
 def _shift(rows: Floats, spread: Floats, chance: np.random.Generator) -> Floats:
-    sizes = chance.uniform(WEAKEST, STRONGEST, rows.shape[1]) * chance.choice([-1, 1], rows.shape[1])
+    sizes: Floats = chance.uniform(WEAKEST, STRONGEST, rows.shape[1]) * chance.choice([-1, 1], rows.shape[1])
     return rows + sizes * spread
 
 

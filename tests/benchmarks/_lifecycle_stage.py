@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -188,6 +188,7 @@ class Carrier:
         return self.told[began:]
 
     async def _carry_out(self, run_id: Any) -> dict[str, Any]:
+        from prefect.client.schemas.objects import State
         from prefect.flow_engine import run_flow
         from prefect.states import Pending
 
@@ -195,8 +196,11 @@ class Carrier:
         run = await self.client.read_flow_run(run_id)
         name, flow = await self._flow(run.deployment_id)
         began = datetime.now(UTC)
-        state = await run_flow(flow, flow_run=run, return_type="state")
-        result = await state.result(raise_on_failure=False) if state.is_completed() else None
+        running = run_flow(flow, flow_run=run, return_type="state")
+        assert isinstance(running, Coroutine)  # every flow of the house is async
+        state = await running
+        assert isinstance(state, State)
+        result = await state.aresult(raise_on_failure=False) if state.is_completed() else None
         return {
             "deployment": name,
             "as_of": str(run.parameters.get("as_of")),

@@ -41,7 +41,7 @@ def _features(rates: Floats) -> Singles:
     differences = np.diff(rates, axis=0, prepend=np.nan)
     spread = np.nanstd(differences[: 6 * 1440], axis=0)
     differences = differences / np.where(spread > 0, spread, 1.0)  # single precision has no room for bytes
-    smooth = sum(_later(differences, lag) for lag in range(SMOOTHED)) / SMOOTHED
+    smooth = sum((_later(differences, lag) for lag in range(SMOOTHED)), np.zeros_like(differences)) / SMOOTHED
     return np.stack([_later(smooth, lag) for lag in range(LAGGED)], axis=2).astype(np.float32)
 
 
@@ -52,7 +52,7 @@ def _later(values: Floats, lag: int) -> Floats:
 def _model(rows: Singles) -> tuple[Singles, Singles, Singles]:
     """Two centres per series by k-means, and the least and largest distance of what they were learned from."""
     rows = rows.transpose(1, 0, 2)
-    there = np.isfinite(rows).all(axis=2)
+    there = np.asarray(np.isfinite(rows).all(axis=2))
     rows = np.where(there[:, :, None], rows, 0.0).astype(np.float32)
     weight = there.astype(np.float32)
     middle = rows.sum(axis=1) / np.maximum(weight.sum(axis=1), 1)[:, None]
@@ -77,8 +77,9 @@ def _apart(rows: Singles, centre: Singles) -> Singles:
 
 def _distance(rows: Singles, centres: Singles) -> Singles:
     """The mean of the distances to both centres, as its code has it: (series, rows)."""
-    mean: Singles = (np.sqrt(_apart(rows, centres[:, 0])) + np.sqrt(_apart(rows, centres[:, 1]))) / 2
-    return mean
+    both: Singles = np.sqrt(_apart(rows, centres[:, 0])) + np.sqrt(_apart(rows, centres[:, 1]))
+    both /= 2
+    return both
 
 
 def _vote(rows: Singles, models: list[tuple[Singles, Singles, Singles]]) -> Singles:

@@ -93,7 +93,7 @@ def stream(world: World, replicates: int, chance: np.random.Generator) -> Stream
         if world.standing or world.behind:
             inside = chance.random((2, len(hard))) < PART
             found = [one & ~(into & stood[there]) for one, into, stood in zip(found, inside, stands, strict=True)]
-        items[(*there, number)] = found[0].astype(float) - found[1]
+        items[..., number][there] = found[0].astype(float) - found[1]
     days = _days(world, replicates, chance)
     for more, stood in zip((1.0, -1.0), stands, strict=True):
         days += more * stood.reshape(replicates, world.days, DAY, world.tenants).any(axis=2)

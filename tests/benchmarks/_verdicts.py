@@ -198,7 +198,7 @@ def _observed(stream: Stream, replicate: int, days: int) -> Observed:
 
 def median_shown(ratios: Floats, plan: Plan) -> Flags:
     """Of which replicates the latency is shown broken at any time."""
-    return _median(ratios, slowest(plan), plan.alpha_of_guard / 2)[0].any(axis=1)
+    return np.asarray(_median(ratios, slowest(plan), plan.alpha_of_guard / 2)[0].any(axis=1))
 
 
 def slowest(plan: Plan) -> float:

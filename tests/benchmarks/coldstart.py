@@ -46,7 +46,7 @@ class Counted:
         found = {
             f"shift_at_{onset}": {
                 "noticed": round(sum(each is not None for each in delays) / max(len(delays), 1), 3),
-                "median_rounds": float(np.median([each for each in delays if each is not None] or [np.nan])),
+                "median_rounds": float(np.median([float(each) for each in delays if each is not None] or [np.nan])),
             }
             for onset, delays in self.delays.items()
         }

@@ -37,7 +37,7 @@ from feature_store.views import View, view
 from tasks.materialize import materialize
 from tests.benchmarks import _feast, _recording, _stream
 from tests.benchmarks._published import publish, say
-from tonewatch.clock import SYSTEM, ManualClock
+from tonewatch.clock import SYSTEM, ManualClock, microseconds
 from tonewatch.records import Entity
 from tonewatch.settings import load_profile
 from warehouse import entities, features, samples, tenants
@@ -72,7 +72,7 @@ def made(seed: int, size: tuple[int, int, int]) -> Data:
     count, windows, labels = size
     chance = np.random.default_rng(seed)
     names = tuple(f"edge:edge-{number:05d}" for number in range(count))
-    start = offline.microseconds(NOON)
+    start = microseconds(NOON)
     places, ends = np.repeat(np.arange(count), windows), start + WINDOW * np.tile(np.arange(1, windows + 1), count)
     kept = chance.random(len(places)) >= 0.1
     late = np.flatnonzero(kept & (chance.random(len(places)) < 0.05))
@@ -127,7 +127,8 @@ async def load(warehouse: Warehouse, kept: View, data: Data) -> float:
 
 async def ours(warehouse: Warehouse, kept: View, data: Data, sleeper: Sleeper) -> tuple[dict[str, Any], np.ndarray]:
     """Join some times; the best unstarved time, and the numbers."""
-    took, void = [], 0
+    took: list[float] = []
+    void = 0
     while len(took) < JOINS and void < 3 * JOINS:
         starved, began = sleeper.starved_s, perf_counter()
         async with warehouse.as_tenant(TENANT) as db:
@@ -235,7 +236,7 @@ async def windows(warehouse: Warehouse, cache: Cache) -> dict[str, Any]:
             await samples.append(TENANT, db, read)
         recent.add(read)
         recent.forget(now)
-        if offline.microseconds(now) % round(profile.window_seconds * 1e6) == 0:
+        if microseconds(now) % round(profile.window_seconds * 1e6) == 0:
             for name, some in families.items():
                 seen[name, now] = recent.features(name, [now], profile.window_seconds, entities=some, every=1.0)
     began, now = perf_counter(), stream.time(599) + timedelta(seconds=profile.window_seconds)
@@ -266,7 +267,7 @@ async def reads(warehouse: Warehouse, cache: Cache, sleeper: Sleeper) -> dict[st
     names = tuple(f"edge:online-{number:04d}" for number in range(READ_ENTITIES))
     count = len(names)
     columns = features.FeatureColumns(
-        names, np.arange(count), np.full(count, offline.microseconds(NOON)), np.ones(count), np.ones((count, 8))
+        names, np.arange(count), np.full(count, microseconds(NOON)), np.ones(count), np.ones((count, 8))
     )
     async with warehouse.as_tenant(TENANT) as db:
         await entities.save(TENANT, db, [Entity(name, "edge") for name in names], NOON - timedelta(days=1))
@@ -275,7 +276,9 @@ async def reads(warehouse: Warehouse, cache: Cache, sleeper: Sleeper) -> dict[st
     await online.rebuild(TENANT, warehouse, cache, kept, now)
     told: dict[str, Any] = {}
     for source, used in (("cache", cache), ("warehouse", Cache(None))):
-        took, spent, void = [], [], 0
+        took: list[float] = []
+        spent: list[float] = []
+        void = 0
         while len(took) < READS * ROUNDS and void < 3 * ROUNDS:
             starved, some = sleeper.starved_s, []
             for _ in range(READS):

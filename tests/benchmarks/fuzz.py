@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 
 from console.keyring import SCOPES
 from gateway.api.beacons import EXAMPLE
@@ -76,7 +77,10 @@ class Tally:
 def by_description(base: str, key: str, wanted: int, chance: int, tally: Tally, watch: Callable[[], None]) -> None:
     """At least `wanted` requests, of each operation and mode in turns."""
     schema = schemathesis.openapi.from_url(f"{base}/openapi.json")
-    operations = [each.ok() for each in schema.get_all_operations()]
+    operations = []
+    for each in schema.get_all_operations():
+        assert isinstance(each, Ok), each
+        operations.append(each.ok())
     headers = {"authorization": f"Bearer {key}"}
     turn, until = 0, tally.requests + wanted
     examples = max(2, min(ROUND, wanted // (2 * len(operations))))

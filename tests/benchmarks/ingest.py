@@ -172,7 +172,7 @@ async def shape(name: str, parties: list[Party], admin: str, sleeper: Sleeper) -
         Sender(name, number, series, samples, datetime.now(UTC) - timedelta(hours=24)) for number in range(CONNECTIONS)
     ]
     total = CONNECTIONS * count * series * samples
-    found: dict[str, list[dict[str, float]]] = {party.name: [] for party in parties} | {"copy": []}
+    found: dict[str, list[dict[str, float]]] = {who: [] for who in (*(party.name for party in parties), "copy")}
     void = written = 0
     size = asked(admin, SIZE, ["^(sample_hot|delivery)"])
     while len(found["copy"]) < ROUNDS and void < 3 * ROUNDS:

@@ -412,7 +412,7 @@ async def bench(folder: Path, attempts: int, seed: int, broken: str | None) -> d
 def _statements(admin: str, tally: Tally, attempts: int, seed: int) -> None:
     with closing(psycopg.connect(admin, autocommit=True)) as connection:
         intruder = Intruder(connection, seed)
-        tries: list[Callable[[Tally], None]] = [intruder.attempt] * 19 + [intruder.call]
+        tries: list[Callable[[Tally], None]] = [*[intruder.attempt] * 19, intruder.call]
         for number in range(attempts):
             tries[number % 20](tally)
             if number % 10_000 == 9_999:

@@ -89,7 +89,7 @@ def measure(folder: Path, ablate: bool) -> dict[str, Any]:
     scores = follow(files, ensemble)
     wall, cpu = perf_counter() - began, process_time() - cpu
     found = scored(files, scores)
-    told = {
+    told: dict[str, Any] = {
         "name": "nab",
         "figures": {
             "standard_2fold": found["standard"]["two_folds"],

@@ -134,7 +134,8 @@ async def askers_of(pushed: Pushed, url: str) -> list[Asker]:
 
 def bare(url: str, askers: Sequence[Asker], chance: random.Random) -> list[float]:
     """Seconds of the commonest question's SQL as the app, one after the other, without gateway and key."""
-    statement = str(overview.NEWEST.compile(dialect=PGDialect_psycopg()))
+    dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy wrote no types for it
+    statement = str(overview.NEWEST.compile(dialect=dialect))
     values: dict[str, Any] = {"states": [], "entity": ""} | Page(51).values()
     weights, took = [1 / number for number in range(1, len(askers) + 1)], []
     with psycopg.connect(url) as db:

@@ -82,7 +82,8 @@ def checked(among: Sequence[_machines.Machine], scores: Sequence[Floats]) -> dic
         for machine, score in zip(among, scores, strict=True):
             paths.append(folder / f"{machine.name}.npz")
             np.savez(paths[-1], labels=machine.labels, scores=score)
-        command = [python, "-c", THEIRS, str(_points.VUS_BUFFER), str(_points.VUS_THRESHOLDS), *map(str, paths)]
+        rules = (str(_points.VUS_BUFFER), str(_points.VUS_THRESHOLDS))
+        command: list[str | Path] = [python, "-c", THEIRS, *rules, *paths]
         said = subprocess.run(command, capture_output=True, text=True, check=True)
     version, *theirs = [json.loads(line) for line in said.stdout.splitlines()]
     ours = [_points.vus_pr(score, machine.labels) for machine, score in zip(among, scores, strict=True)]

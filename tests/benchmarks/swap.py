@@ -31,7 +31,6 @@ from tests.integration import warmed
 from tests.integration.servers import mlflow_in
 from tests.integration.swapping import (
     FAMILY,
-    NOON,
     THRESHOLD,
     Drill,
     Scores,
@@ -46,6 +45,7 @@ from tests.integration.swapping import (
     verdict,
     whole_of,
 )
+from tests.unit.transcoders import NOON
 from warehouse import tenants
 from warehouse.database import Warehouse
 from warehouse.migrate import RolePasswords, create_database, migrate

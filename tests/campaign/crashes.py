@@ -404,8 +404,8 @@ async def campaign(cases: Sequence[Case], seed: int, out: Path, logs: Path) -> d
     void = 0
     mine = asyncio.current_task()
     assert mine is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, mine.cancel)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(ending, mine.cancel)
     async with theatre(seed, logs) as scene:
         for number, case in enumerate(cases):
             result = await play(case, scene, seed + number)

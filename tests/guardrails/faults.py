@@ -38,9 +38,7 @@ def book(name: str) -> Runbook:
 
 
 def action(runbook: str, target: str, incident: str = "i1", **more: Any) -> Action:
-    return Action(
-        incident, runbook, target, 1, **({"state": ActionState.INTENDED, "autonomy": "act", "intended": NOW} | more)
-    )
+    return replace(Action(incident, runbook, target, 1, ActionState.INTENDED, "act", intended=NOW), **more)
 
 
 def done(runbook: str, target: str, seconds: float, incident: str = "earlier", **more: Any) -> Action:
@@ -139,8 +137,8 @@ class Fault:
 
 
 def approval(of: Action = RESTART.action, approver: str = "ada", **more: Any) -> Approval:
-    told = {"requester": "tonewatch", "approved": ago(60), "expires": ago(60) + timedelta(minutes=15)}
-    return Approval(id=f"a-{approver}", action=of.key, approver=approver, reason="yes", **(told | more))
+    until = ago(60) + timedelta(minutes=15)
+    return replace(Approval(f"a-{approver}", of.key, "tonewatch", approver, "yes", ago(60), until), **more)
 
 
 UNGRANTED = replace(RESTART, grant=None)
@@ -170,7 +168,7 @@ def renamed(target: str) -> Attempt:
     tried = replace(DRAIN.action, target=target)
     return replace(
         DRAIN, action=tried, stored=tried, cause=replace(DRAIN.cause, entity=target), root=target, resolved=EDGES,
-        replicas=(Replica(target, True), *DRAIN.replicas[1:]),
+        replicas=tuple(Replica(each, True) for each in (target, *EDGES[1:])),
     )  # fmt: skip
 
 

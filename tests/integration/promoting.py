@@ -17,6 +17,7 @@ import numpy as np
 from feature_store.definitions import fingerprint, floors, names
 from feature_store.windows import window_features
 from ml import registry, versions
+from ml.detectors.base import Floats
 from ml.detectors.isolation_forest import ForestDetector
 from tasks import promote as promoting
 from tasks.validate import mask
@@ -47,7 +48,7 @@ def training_of(tenant: str, threshold: float, family: str = "transcode") -> reg
     )
 
 
-def rows_of_calm() -> registry.Floats:
+def rows_of_calm() -> Floats:
     """A few rows as an example."""
     return window_features("transcode", telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
@@ -120,8 +121,8 @@ def promote_once(url: str, uri: str, tenant: str, family: str, wanted: str, toge
     """Promote in a process of its own; both have seen the champion before either begins."""
     seen = promoting.champion_of
 
-    async def champion_of(*about: str) -> str | None:
-        champion = await seen(*about)
+    async def champion_of(tracking_uri: str, family: str) -> str | None:
+        champion = await seen(tracking_uri, family)
         await asyncio.to_thread(together.wait, 60)
         return champion
 
@@ -156,9 +157,9 @@ def promote_and_die(url: str, uri: str, tenant: str, family: str, wanted: str, m
     """Promote in a process of its own, which is killed right `before` the alias moves, or right `after` it."""
     move = registry.promote
 
-    def killing(*about: str) -> None:
+    def killing(tracking_uri: str, family: str, version: str) -> None:
         if moment == "after":
-            move(*about)
+            move(tracking_uri, family, version)
         os.kill(os.getpid(), signal.SIGKILL)
 
     registry.promote = killing
