@@ -28,14 +28,15 @@ TO_DEVIATION = 1.4826
 
 
 class Shape(StrEnum):
-    """What happens to the series while it lasts."""
+    """What happens to the series while it lasts: as in the offline gate (ml/gate.py), what may hold for many windows.
 
-    SPIKE = "spike"  # its first tenth is moved
+    A spike and a value that stays where it was hardly ever do, whoever judges, and tell nothing of the two that are
+    compared; missing samples are a finding of their own.
+    """
+
     SHIFT = "shift"  # all of it is moved
     DRIFT = "drift"  # it is moved more and more
-    STUCK = "stuck"  # it stays where it was
     VARIANCE = "variance"  # it is tossed to and fro
-    DROPOUT = "dropout"  # its samples are missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,6 @@ def drawn(
     *,
     every: timedelta,
     length: timedelta,
-    shapes: Sequence[Shape] = tuple(Shape),
 ) -> list[Anomaly]:
     """One anomaly of `length` in each `every` that lies whole in the stretch; none reaches into the next one's. Each
     moves one metric of an entity, or any number of them up to all.
@@ -75,7 +75,7 @@ def drawn(
     """
     if not timedelta() < length <= every:
         raise ModelError(f"an anomaly of {length} does not fit into every {every}; make it shorter")
-    entities = sorted(entity for entity, metrics in candidates.items() if metrics)
+    entities, shapes = sorted(entity for entity, metrics in candidates.items() if metrics), tuple(Shape)
     found: list[Anomaly] = []
     for number in range((end - start) // every if entities else 0):
         begins = start + number * every
@@ -156,8 +156,6 @@ def _changed(series: Series, line: list[Sample], anomaly: Anomaly) -> list[Sampl
     inside = np.array([anomaly.start <= sample.time < anomaly.end for sample in line], bool)
     if not inside.any():
         return line
-    if anomaly.shape is Shape.DROPOUT:
-        return [sample for sample, gone in zip(line, inside, strict=True) if not gone]
     values = _values(series, line)
     moved = values.copy()
     moved[inside] = _moved(values[inside], anomaly, _size(series, values, anomaly, _spread(series, line)))
@@ -182,18 +180,12 @@ def _size(series: Series, values: Floats, anomaly: Anomaly, spread: float) -> fl
 def _moved(values: Floats, anomaly: Anomaly, size: float) -> Floats:
     count = len(values)
     match anomaly.shape:
-        case Shape.SPIKE:
-            return values + np.where(np.arange(count) < max(1, count // 10), size, 0.0)
         case Shape.SHIFT:
             return values + size
         case Shape.DRIFT:
             return values + size * np.arange(1, count + 1) / count
-        case Shape.STUCK:
-            return np.full(count, values[0])
         case Shape.VARIANCE:
             return np.asarray(values + np.random.default_rng(anomaly.seed).normal(0.0, abs(size), count))
-        case Shape.DROPOUT:
-            return values
 
 
 def _counted(line: Sequence[Sample], rises: Floats, moved: Floats) -> Floats:

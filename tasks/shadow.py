@@ -23,7 +23,7 @@ from ml.champion import Champion, scoring
 from ml.episodes import spans
 from policy.grouping import REACH
 from tasks.detect import HORIZON, LEAST_COVERAGE, least_horizon
-from tasks.inject import Anomaly, Shape, drawn, inject, movable
+from tasks.inject import Anomaly, drawn, inject, movable
 from tasks.train import budget_of, notable_matrix, score_matrix
 from tonewatch.errors import ModelFails
 from tonewatch.records import Sample, digest
@@ -33,9 +33,6 @@ from tonewatch.settings import Profile
 FOUND_WITHIN = timedelta(minutes=10)
 #: Copies of a piece that get an anomaly each.
 COPIES = 4
-#: As in the offline gate: what may last for a run of windows. A spike and a value that stays where it was hardly ever
-#: do, whoever judges, and tell nothing of the two; missing samples are a finding of their own.
-SHAPES = (Shape.SHIFT, Shape.DRIFT, Shape.VARIANCE)
 #: Ticks that an anomaly lasts beyond the run that opens an incident.
 LONGER = 4
 PIECES_PER_DAY, DAY_SECONDS = 24, 86_400.0
@@ -279,7 +276,6 @@ def _injected(
             start + piece,
             every=piece,
             length=length_of(profile),
-            shapes=SHAPES,
         ):
             if _disturbed(stream, anomaly, told, found_within(profile)):
                 continue
