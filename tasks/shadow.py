@@ -167,7 +167,7 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
     his, its = ([page for page in told if not _explained(page, stream, patience)] for told in (champion, challenger))
     return Seen(
         start,
-        max(0.0, there * (end - start).total_seconds() - len(within) * patience.total_seconds()),
+        there * calm_share(stream, start, end, patience) * (end - start).total_seconds(),
         found,
         [page for page in his if start < page.met <= end],
         [page for page in its if start < page.met <= end],
@@ -175,6 +175,21 @@ def shadow(pair: Pair, stream: Stream, start: datetime, profile: Profile, *, see
         [page.entity for page in its if page.met <= start < page.until],
         cost,
     )
+
+
+def calm_share(stream: Stream, start: datetime, end: datetime, patience: timedelta) -> float:
+    """The share of the time, of each chain alike, that lies in no known incident: a page in one would be of it."""
+    chains = set(stream.chains.values())
+    known = sorted(stream.incidents, key=lambda each: each.onset)
+    taken = timedelta()
+    for chain in chains:
+        reached = start
+        for each in known:
+            first, last = max(each.onset - REACH, reached), min(_over(each, patience), end)
+            if chain in each.chains and first < last:
+                taken += last - first
+                reached = last
+    return 1.0 - taken / ((end - start) * len(chains))
 
 
 def _share_judged(frame: FeatureFrame, start: datetime, end: datetime) -> float:

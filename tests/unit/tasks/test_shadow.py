@@ -5,13 +5,28 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_store.definitions import floors
 from feature_store.windows import Floats
 from ml.ab_test import GUARDS, LATENCY
 from ml.champion import Champion
 from ml.detectors.isolation_forest import ForestDetector
-from tasks.shadow import COPIES, FOUND_WITHIN, Known, Pair, Seen, Stream, found_within, length_of, piece_of, shadow
+from policy.grouping import REACH
+from tasks.shadow import (
+    COPIES,
+    FOUND_WITHIN,
+    Known,
+    Pair,
+    Seen,
+    Stream,
+    calm_share,
+    found_within,
+    length_of,
+    piece_of,
+    shadow,
+)
 from tests.unit.transcoders import NOON, PARTS, at, champion, forest, telemetry
 from tonewatch.errors import ModelError
 from tonewatch.records import Sample, Series
@@ -73,7 +88,35 @@ def test_an_incident_that_is_known_is_found_by_one_and_no_page_of_calm(good: Cha
     told = seen(deaf, good, stream(telemetry(-360, int(PIECE) + 600, ill=ILL), [known]))
     assert told.outcomes["incident"] == (at(12), False, True, False)
     assert (list(told.challenger_pages), told.alone()) == ([], [])
-    assert told.calm_seconds == max(0.0, PIECE - found_within(PROFILE).total_seconds())
+    taken = min(PIECE, 12 + found_within(PROFILE).total_seconds())  # from its reach before the piece on
+    assert told.calm_seconds == pytest.approx(PIECE - taken / len(PARTS))
+    assert told.calm_seconds < PIECE
+
+
+def test_an_incident_that_lasts_leaves_nothing_of_its_chain_calm() -> None:
+    everywhere = Known("incident", at(-360), frozenset(range(len(PARTS))), at(PIECE))
+    end, patience = at(PIECE), found_within(PROFILE)
+    assert calm_share(stream([], [everywhere]), NOON, end, patience) == 0.0
+    assert calm_share(stream([], [replace(everywhere, chains=frozenset())]), NOON, end, patience) == 1.0
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(-100, 400), st.integers(0, 300), st.frozensets(st.integers(0, len(PARTS) - 1))),
+        max_size=5,
+    )
+)
+def test_calm_time_is_what_a_count_second_by_second_gives(lasting: list[tuple[int, int, frozenset[int]]]) -> None:
+    patience, reach = timedelta(seconds=30), int(REACH.total_seconds())
+    known = [Known(str(n), at(on), chains, at(on + last)) for n, (on, last, chains) in enumerate(lasting)]
+    calm_ones = [
+        not any(chain in chains and on - reach <= second < on + max(last, 30) for on, last, chains in lasting)
+        for chain in range(len(PARTS))
+        for second in range(300)
+    ]
+    told = calm_share(stream([], known), NOON, at(300), patience)
+    assert told == pytest.approx(sum(calm_ones) / len(calm_ones))
 
 
 def test_what_one_alone_would_have_told_is_a_disagreement(good: Champion, deaf: Champion) -> None:
