@@ -153,7 +153,9 @@ def page(document: dict[str, Any]) -> str:
     chosen = (
         f"Choices were made on seeds 101 to 106 and tried on 107 to 118 ([what was tried]({tried})). A first run on "
         "seeds 1 to 20 kept 95.0 % of weeks at a recall of 0.71; it showed a defect, which was mended before 21 to 40 "
-        "were scored for the first time."
+        "were scored for the first time: 98.8 % of weeks, recall 0.80. Since then the benchmark follows what the "
+        "watcher follows, and no more: what the programme does (silence, loudness, sizes of segments) is for rules "
+        "there, so that single series of it that are stuck or restless are missed here."
     )
     lines += ["", chosen, "", _speed(document)]
     lines += ["", "Of each seed: weeks, and the share of its faults that ours found.", ""]
