@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from feature_store.definitions import fingerprint
 from feature_store.windows import window_features
 from ml import artefacts, registry
 from ml.champion import Champion
 from tasks.fetch import AGAIN_SECONDS, Bench
+from tests.integration.promoting import version
 from tests.integration.servers import Mlflow
 from tests.integration.test_kinds_in_registry import spoil
-from tests.integration.test_training import TRAINING, own, published
-from tests.unit.transcoders import PARTS, at, forest, telemetry
+from tests.integration.test_training import own, published
+from tests.unit.transcoders import PARTS, at, telemetry
 from tonewatch.clock import ManualClock
 from tonewatch.errors import ModelError, ModelUnfit
 
@@ -27,25 +27,11 @@ FAMILY, OTHER = "transcode", "package"
 ROWS = window_features(FAMILY, telemetry(0, 60), [at(20), at(40)], 10.0, entities=PARTS).values
 
 
-def made(own_mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
-    """A new champion; brittle: it fails on any row, and was registered with none as an example."""
-    detector = forest(seed=seed)
-    if brittle:
-        detector.limits = detector.limits[:-1]
-    training = registry.Training(
-        tenant="ours",
-        start=TRAINING.start,
-        end=TRAINING.end,
-        data_hash="hash",
-        fingerprint=fingerprint(FAMILY),
-        threshold=0.7,
-        rate=0.01,
-        metrics={},
-        params={},
-    )
-    version = registry.register(own_mlflow.url, FAMILY, detector, training, ROWS[:0] if brittle else ROWS)
-    registry.promote(own_mlflow.url, FAMILY, version)
-    return version
+def made(own_mlflow: Mlflow, seed: int, *, brittle: bool = False, own_files: bool = True) -> str:
+    """A new champion (promoting.version). Its files are its own here, where some are damaged."""
+    new = version(own_mlflow.url, "ours", FAMILY, seed, brittle=brittle, own_files=own_files)
+    registry.promote(own_mlflow.url, FAMILY, new)
+    return new
 
 
 def same(one: Champion, other: Champion) -> bool:

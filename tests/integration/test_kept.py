@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from ml import kept, registry
 from ml.champion import Champion
 from tasks.fetch import Bench
-from tests.integration.promoting import version
+from tests.integration import test_fetch
 from tests.integration.servers import Mlflow
 from tests.integration.test_fetch import FAMILY, ROWS, same
 from tests.integration.test_kinds_in_registry import spoil
@@ -23,13 +24,8 @@ from warehouse.calibrations import Calibrated
 
 pytestmark = pytest.mark.timeout(300)
 AWAY = "http://127.0.0.1:9"
-
-
-def made(own_mlflow: Mlflow, seed: int, *, brittle: bool = False) -> str:
-    """A new champion; brittle: it fails on any row. What is damaged in this file are copies, so forests share files."""
-    new = version(own_mlflow.url, "ours", FAMILY, seed, brittle=brittle)
-    registry.promote(own_mlflow.url, FAMILY, new)
-    return new
+#: What is damaged in this file are copies, so that equal forests share their files.
+made = partial(test_fetch.made, own_files=False)
 
 
 def judged(own_mlflow: Mlflow, folder: Path, *seeds: int) -> tuple[list[Calibrated], list[Champion]]:
