@@ -89,8 +89,8 @@ def drawn(
         others = sorted({*candidates[entity]} - {metric})
         also = sorted(chance.choice(others, int(chance.integers(len(others) + 1)), replace=False)) if others else []
         name = digest(tenant, seed, begins.isoformat(), entity, metric, *also, str(shape))
-        moves = float(amplitude), own, tuple(map(str, also))
-        found.append(Anomaly(name, entity, metric, shape, first, first + length, *moves))
+        beside = tuple(map(str, also))
+        found.append(Anomaly(name, entity, metric, shape, first, first + length, float(amplitude), own, beside))
     return found
 
 
