@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +24,7 @@ from console.stack.parts import is_well
 from console.stack.postgres import EmbeddedPostgres
 from flows.detection import show_shift
 from flows.recorder import Recorder
+from tests.ports import free_port
 from tonewatch.clock import SYSTEM
 from tonewatch.records import Run, RunKind
 from tonewatch.settings import load_profile
@@ -46,7 +45,7 @@ async def measure(server: EmbeddedPostgres, folder: Path, shifts: int, say: Call
     word = secrets.token_urlsafe()
     create_role(server.url("postgres"), "prefect", word)
     create_database(server.url("postgres"), "prefect", owner="prefect")
-    port = _free_port()
+    port = free_port()
     url = server.url("prefect", "prefect", word).replace("postgresql://", "postgresql+asyncpg://", 1)
     process = _start(folder, port, url)
     api = f"http://127.0.0.1:{port}/api"
@@ -89,12 +88,6 @@ async def measure(server: EmbeddedPostgres, folder: Path, shifts: int, say: Call
         "cpu_s_per_tick_without_idle": round(busy, 4),
         "largest_tables": tables,
     }
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _start(folder: Path, port: int, url: str) -> subprocess.Popen[bytes]:

@@ -12,12 +12,11 @@ import asyncio
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from console.stack.parts import is_well
 from console.stack.postgres import EmbeddedPostgres
 from console.stack.provision import DEPLOYMENTS, POOL
 from tests.integration.servers import end, mlflow_in
+from tests.ports import free_port
 from tonewatch.settings import PREFIX
 from warehouse.migrate import RolePasswords, create_database, create_role, migrate
 
@@ -101,10 +101,7 @@ def _prefect(postgres: EmbeddedPostgres, folder: Path) -> Iterator[str]:
     word = secrets.token_urlsafe()
     create_role(postgres.url("postgres"), "prefect", word)
     create_database(postgres.url("postgres"), "prefect", owner="prefect")
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = folder / "prefect"
+    port, home = free_port(), folder / "prefect"
     home.mkdir()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},

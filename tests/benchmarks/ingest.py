@@ -28,7 +28,8 @@ from console.starvation import Sleeper
 from gateway.remote_write import MESSAGES, Format
 from tests.benchmarks import _history
 from tests.benchmarks._published import publish, say
-from tests.integration.pushed import PROMETHEUS, TENANT, answers, free_port, pushing, until
+from tests.integration.pushed import PROMETHEUS, TENANT, answers, pushing, until
+from tests.ports import free_port
 from warehouse import rollups
 from warehouse.database import Warehouse
 

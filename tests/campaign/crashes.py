@@ -15,7 +15,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from console.starvation import Sleeper
 from console.waiting import until
 from tests.campaign.moments import NAMED, Order, Orders, Struck
 from tests.campaign.promises import Story, broken, repeats, stories
+from tests.ports import free_port
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import TonewatchError
 from tonewatch.settings import load_profile, read
@@ -100,9 +100,7 @@ class Smtp:
 
     def __init__(self, folder: Path) -> None:
         self.box = Mailbox(folder)  # to look into; it is not started
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

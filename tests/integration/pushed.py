@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,6 +23,7 @@ import yaml
 from console.stack.postgres import EmbeddedPostgres
 from gateway.naming import Naming
 from gateway.remote_write import Labelled
+from tests.ports import free_port
 from tonewatch.clock import SYSTEM
 from tonewatch.secrets import load_or_generate
 from tonewatch.settings import Settings, to_environment
@@ -35,13 +35,6 @@ PROMETHEUS = shutil.which("prometheus")
 TENANT = "pushed"
 #: (id of the series, microseconds since 1970) -> value
 Held = dict[tuple[int, int], float]
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float, what: str) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import httpx
 import pytest
 
 from tests.conftest import Database
+from tests.ports import free_port
 
 
 @contextmanager
@@ -104,12 +104,6 @@ def mlflow_in(folder: Path) -> Iterator[Mlflow]:
         yield server
     finally:
         end(server.process)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def start_again(server: Mlflow) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 
 from gateway.sources.icecast import IcecastStatus, read
-from tests.integration.pushed import free_port, until
+from tests.integration.pushed import until
+from tests.ports import free_port
 
 ICECAST, LIQUIDSOAP, FFMPEG = (shutil.which(name) for name in ("icecast2", "liquidsoap", "ffmpeg"))
 #: Debian's path is not on everybody's PATH.

@@ -25,8 +25,9 @@ from flows.detection import Batch, DetectionState
 from gateway.naming import Naming
 from gateway.remote_write import Labelled
 from tasks.collect import Collector
-from tests.integration.pushed import TENANT, Pushed, answers, free_port, pushing, until
+from tests.integration.pushed import TENANT, Pushed, answers, pushing, until
 from tests.integration.test_connect import Answers, tonewatch
+from tests.ports import free_port
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError
 from tonewatch.records import Alert, Finding, Sample

@@ -29,7 +29,8 @@ from gateway.sources.prometheus_server import PrometheusServer
 from tasks.backtest import PastIncident
 from tasks.collect import SERIES_READ, Collector
 from tests.conftest import Database
-from tests.integration.pushed import PROMETHEUS, answers, free_port, until
+from tests.integration.pushed import PROMETHEUS, answers, until
+from tests.ports import free_port
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError
 from tonewatch.records import Sample

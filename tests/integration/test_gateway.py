@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import pytest
 from console.stack.postgres import EmbeddedPostgres
 from console.stack.redis import answers, program, socket_url, write_configuration
 from gateway.api.door import PER_SECONDS
+from tests.ports import free_port
 from tonewatch.records import Change
 from tonewatch.secrets import Secrets, load_or_generate
 from tonewatch.settings import Settings, load_profile, to_environment
@@ -92,9 +92,7 @@ def redis_url(stage: Stage) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(stage: Stage, redis_url: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = Settings(
         state_dir=stage.folder,
         database_url=stage.database_url,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +22,7 @@ from flows.detection import Batch, DetectionState, restore, tick
 from flows.remediation import step
 from gateway.platforms.supervisor import Supervisor
 from gateway.sources.inventory import Inventory
+from tests.ports import free_port
 from tests.unit.platform_parts import START, at, series, two_channels
 from tonewatch import switch
 from tonewatch.clock import ManualClock
@@ -57,9 +57,7 @@ startsecs=0
 @pytest.fixture(scope="module")
 def supervisor_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("supervisor")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     password = secrets.token_hex(8)
     config = folder / "supervisord.conf"
     config.write_text(CONFIG.format(folder=folder, port=port, password=password, python=sys.executable))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from gateway.channels.email import Email, Server
 from gateway.channels.slack import SlackBot
 from gateway.http import client as new_client
 from tasks import notify
+from tests.ports import free_port
 from tonewatch.clock import ManualClock
 from tonewatch.records import (
     Action,
@@ -135,13 +135,6 @@ def webhook(*answers: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_a_notice_says_all_that_its_reader_needs(warehouse: Warehouse, tenant: str) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.servers import free_port, prefect_started
+from tests.integration.servers import prefect_started
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 BEGUN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.api.serving import Certificate, listener
-from tests.integration.pushed import answers, free_port, until
+from tests.integration.pushed import answers, until
+from tests.ports import free_port
 from tonewatch.errors import SettingsError
 from tonewatch.secrets import load_or_generate
 from tonewatch.settings import read, to_environment

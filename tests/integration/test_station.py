@@ -25,9 +25,10 @@ from tasks.listen import Listener, Status
 from tasks.tune import Station
 from tests.conftest import Database
 from tests.integration.broadcast import Answer, LiveChannel, encode, sending, serving, tone
-from tests.integration.pushed import free_port, until
+from tests.integration.pushed import until
 from tests.integration.station import FFMPEG, ICECAST, LIQUIDSOAP, TITLE, RadioStation, on_air
 from tests.integration.test_connect import PROJECT, tonewatch
+from tests.ports import free_port
 from tests.unit.platform_parts import readings
 from tonewatch.clock import SYSTEM
 from tonewatch.errors import SourceError

@@ -6,13 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +42,7 @@ from tasks.train import (
     train,
 )
 from tests.integration.servers import Mlflow
+from tests.ports import free_port
 from tests.unit.platform_parts import two_channels
 from tonewatch.errors import ModelError
 from tonewatch.records import Entity, Sample, Series, SeriesKind
@@ -484,9 +483,7 @@ def test_a_tenant_without_a_threshold_is_not_judged_by_anothers(
 
 
 def test_an_mlflow_that_is_away_is_said_soon() -> None:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(ModelError, match="tonewatch status"):
         registry.champion_versions(url)

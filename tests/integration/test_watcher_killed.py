@@ -10,7 +10,6 @@ import asyncio
 import multiprocessing
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +29,7 @@ from tests.conftest import Database
 from tests.integration import doomed
 from tests.integration.doomed import AWAY, Site
 from tests.integration.test_loop import CONFIG, PROCESS
+from tests.ports import free_port
 from tests.unit.platform_parts import START
 from tonewatch import switch
 from tonewatch.errors import PlatformError
@@ -60,9 +60,7 @@ class Supervised:
 @pytest.fixture(scope="module")
 def supervised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
     folder = tmp_path_factory.mktemp("supervisor")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     password = secrets.token_hex(8)
     config = folder / "supervisord.conf"
     config.write_text(CONFIG.format(folder=folder, port=port, password=password, python=sys.executable))

@@ -19,6 +19,7 @@ from console.demo.mailbox import Mailbox
 from gateway.channels.email import Email, Server
 from gateway.channels.slack import Slack, SlackBot, compose
 from gateway.http import client
+from tests.ports import free_port
 from tonewatch.errors import ChannelError, ChannelRefused, PortTaken, SettingsError, StateFolderError
 from tonewatch.records import Notice
 
@@ -33,13 +34,6 @@ NOTICE = Notice(
     html="<p>Opened</p>",
     created=datetime(2026, 1, 1, tzinfo=UTC),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def email(port: int, *receivers: str) -> Email:

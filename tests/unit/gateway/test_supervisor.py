@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.platforms.supervisor import Supervisor
+from tests.ports import free_port
 from tonewatch.errors import OutcomeUnknown, PlatformError, SettingsError
 
 SLEEPER = f"{sys.executable} -c \"import signal; print('up', flush=True); signal.pause()\""
@@ -56,9 +57,7 @@ programs=sleeper
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("supervisor")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = CONFIG.format(folder=folder, port=port, sleeper=SLEEPER, deaf=DEAF, python=sys.executable)
     (folder / "supervisord.conf").write_text(text)
     process = subprocess.Popen(
